@@ -1,0 +1,1 @@
+"""What DEC is made of, for torch alone: monotone warps, fixed points, canonicalizers, layouts of features."""

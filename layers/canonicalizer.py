@@ -1,0 +1,266 @@
+"""The canonicalizer: per site a small network whose fixed point, given an image or a feature, is the site's warp.
+
+Parameter names are those of the reference's checkpoints (``module_list.<site>.<block>.conv1.weight``), so a state dict
+of one loads into the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from layers.fixed_point import FixedPoint, FixedPointSolver
+from layers.grid import WarpParams, is_traced, spread, unchecked_knot_grid
+from layers.sampling import sample_bilinear
+
+Condition = Literal["image", "feature"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+CACHE_BYTES = 16 * 2**20  # on a CPU as many images go through a map at once as keep its largest feature about this big
+
+
+class CanonicalForm(NamedTuple):
+    """What a canonicalizer finds for a batch.
+
+    Args:
+        phis: the warp of every site, K pairs for B images.
+        steps: (B, K) evaluations before each image stopped.
+        residual: (B, K) relative residual of the fixed point, without gradient.
+    """
+
+    phis: tuple[WarpParams, ...]
+    steps: Tensor
+    residual: Tensor
+
+    @classmethod
+    def of(cls, points: Sequence[FixedPoint]) -> CanonicalForm:
+        """Put the fixed points of K sites side by side."""
+        return cls(
+            tuple(point.value for point in points),
+            torch.stack([point.steps for point in points], dim=1),
+            torch.stack([point.residual for point in points], dim=1),
+        )
+
+
+class ResidualBlock(nn.Module):
+    """conv + shortcut, instance norm, softplus, max-pool: computed as one convolution that is pooled early."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, pool: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size)
+        self.norm1 = nn.InstanceNorm2d(out_channels, affine=True)
+        self.projection = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
+        self.pool = pool
+
+    def forward(self, feature: Tensor) -> Tensor:
+        margin = self.conv1.kernel_size[0] // 2
+        gain = self.norm1.weight
+        # Max-pooling commutes with norm and softplus where the gain is not negative. Where it is, the norm of the
+        # negated response with the negated gain is the same, so the sign moves into the convolution.
+        sign = torch.where(gain < 0, -1.0, 1.0).to(gain.dtype)
+        weight, bias = self._merged()
+        padded = F.pad(feature.to(weight.dtype), (margin,) * 4, mode="reflect")
+        response = F.conv2d(padded, weight * sign[:, None, None, None], bias * sign)
+        mean = response.mean((2, 3), keepdim=True, dtype=torch.promote_types(gain.dtype, torch.float32))
+        variance = (response - mean).square().mean((2, 3), keepdim=True)
+        pooled = F.max_pool2d(response, self.pool) if self.pool > 1 else response
+        scale = (gain * sign)[:, None, None] * (variance.clamp_min(0) + self.norm1.eps).rsqrt()
+        return F.softplus((pooled - mean) * scale + self.norm1.bias[:, None, None])
+
+    def _merged(self) -> tuple[Tensor, Tensor]:
+        """The 1x1 shortcut (or the identity) added to the centre of the kernel."""
+        kernel, bias = self.conv1.weight, self.conv1.bias
+        margin = kernel.shape[-1] // 2
+        if self.projection is None:
+            shortcut = torch.eye(kernel.shape[0], dtype=kernel.dtype, device=kernel.device)[:, :, None, None]
+        else:
+            shortcut, bias = self.projection.weight, bias + self.projection.bias
+        return kernel + F.pad(shortcut, (margin,) * 4), bias
+
+
+class UpdateMap(nn.Sequential):
+    """f of the fixed point: warp the source by phi, and read the next phi off the result.
+
+    Args:
+        grid_size: R of the warp.
+        channels: of the source, then of every block.
+        kernel_sizes: one odd size per block.
+        pools: one rate per block.
+    """
+
+    def __init__(self, grid_size: int, channels: Sequence[int], kernel_sizes: Sequence[int], pools: Sequence[int]):
+        blocks = [ResidualBlock(*sizes) for sizes in zip(channels[:-1], channels[1:], kernel_sizes, pools, strict=True)]
+        super().__init__(*blocks, nn.Conv2d(channels[-1], 2, 1), nn.InstanceNorm2d(2, affine=True))
+        self.grid_size = grid_size
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the source that the map reads."""
+        return self[0].conv1.in_channels
+
+    def forward(self, phi: WarpParams, source: Tensor) -> WarpParams:
+        """Evaluate for phi of B images and their (B, C, H, W) source."""
+        count = self._images_at_once(source)
+        if count >= len(source):
+            return self._evaluate(phi, source)
+        parts = zip(phi.x.split(count), phi.y.split(count), source.split(count), strict=True)
+        found = [self._evaluate(WarpParams(x, y), image) for x, y, image in parts]
+        return WarpParams(torch.cat([part.x for part in found]), torch.cat([part.y for part in found]))
+
+    def check_size(self, size: Sequence[int]) -> None:
+        """Refuse a source so small that a convolution could not pad it by reflection."""
+        H, W = size
+        for index, block in enumerate(list(self)[:-2]):
+            margin = block.conv1.kernel_size[0] // 2
+            if min(H, W) <= margin:
+                raise ValueError(
+                    f"a source of {tuple(size)} is {H} x {W} when it reaches block {index}; reflecting a margin of "
+                    f"{margin} needs more. Take a larger input_size, smaller pools or smaller kernels"
+                )
+            H, W = H // block.pool, W // block.pool
+        if H * W < 2:
+            raise ValueError(
+                f"a source of {tuple(size)} leaves {H} x {W} after the pools, and instance norm needs at least two "
+                "positions. Take a larger input_size or smaller pools"
+            )
+
+    def _evaluate(self, phi: WarpParams, source: Tensor) -> WarpParams:
+        grid = spread(unchecked_knot_grid(phi), (source.shape[-2], source.shape[-1]))
+        feature = sample_bilinear(source.to(grid.dtype), grid).to(memory_format=torch.channels_last)
+        feature = super().forward(feature)
+        score = F.adaptive_avg_pool2d(feature.to(phi.x.dtype), self.grid_size).sigmoid()
+        # (B, 2, R, R): x leaves out the last column, y the first row; y is indexed column first.
+        return WarpParams(score[:, 0, :, :-1], score[:, 1, 1:].transpose(1, 2))
+
+    def _images_at_once(self, source: Tensor) -> int:
+        if source.device.type != "cpu" or is_traced():
+            return len(source)
+        widest = self[0].conv1.out_channels * source.shape[-2] * source.shape[-1] * source.element_size()
+        return max(1, CACHE_BYTES // widest)
+
+
+class Canonicalizer(nn.Module):
+    """One independent update map per site, each solved for its own fixed point.
+
+    Args:
+        grid_sizes: R per site.
+        channels: of the image, then of every block; the first entry is replaced by ``feature_channels`` if conditioned
+            on features.
+        kernel_sizes: one odd size per block.
+        pools: max-pool rate per block.
+        solver: how fixed points are searched for.
+        input_size: size that the maps see the image in; None leaves it as it is.
+        normalize: apply the ImageNet statistics to the image (a second time, if the loader already did: published).
+        condition: "image" (published code) or "feature" (the paper's formula: the feature that arrives at the site).
+        feature_channels: per site, needed for ``condition="feature"`` alone.
+    """
+
+    def __init__(
+        self,
+        grid_sizes: Sequence[int],
+        channels: Sequence[int],
+        kernel_sizes: Sequence[int],
+        pools: Sequence[int],
+        *,
+        solver: FixedPointSolver | None = None,
+        input_size: int | tuple[int, int] | None = 224,
+        normalize: bool = True,
+        condition: Condition = "image",
+        feature_channels: Sequence[int] | None = None,
+    ):
+        super().__init__()
+        _check_settings(grid_sizes, channels, kernel_sizes, pools, condition, feature_channels)
+        self.condition: Condition = condition
+        self.solver = solver or FixedPointSolver()
+        self.input_size = (input_size, input_size) if isinstance(input_size, int) else input_size
+        of_source = [channels[0]] * len(grid_sizes) if feature_channels is None else feature_channels
+        self.module_list = nn.ModuleList(
+            UpdateMap(R, (C, *channels[1:]), kernel_sizes, pools) for R, C in zip(grid_sizes, of_source, strict=True)
+        )
+        self.is_normalized = normalize and condition == "image"
+        if self.is_normalized and channels[0] != len(IMAGENET_MEAN):
+            raise ValueError(f"normalize=True needs 3 image channels, got {channels[0]}; pass normalize=False")
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
+
+    def forward(self, image: Tensor) -> CanonicalForm:
+        """Solve every site for a (B, C, H, W) image."""
+        if self.condition == "feature":
+            raise ValueError("this canonicalizer reads features: call solve(site, feature), or the adapted model")
+        source = self.prepared(image)
+        return CanonicalForm.of([self._solved(site, source) for site in range(len(self.module_list))])
+
+    def solve(self, site: int, source: Tensor) -> FixedPoint:
+        """Solve one site for the image or feature, (B, C, H, W), that its map reads."""
+        return self._solved(site, self.prepared(source, site))
+
+    def prepared(self, source: Tensor, site: int = 0) -> Tensor:
+        """The source as the maps see it: checked, resized and normalised."""
+        first = self.module_list[site]
+        if source.ndim != 4 or 0 in source.shape or source.shape[1] != first.in_channels:
+            raise ValueError(
+                f"the canonicalizer got shape {tuple(source.shape)}; expected (B, {first.in_channels}, H, W), B and "
+                "size of at least 1"
+            )
+        if not source.is_floating_point():
+            raise TypeError(f"the canonicalizer got {source.dtype}; expected a floating dtype")
+        weight = first[0].conv1.weight
+        if source.device != weight.device:
+            raise ValueError(f"the image is on {source.device} but the canonicalizer on {weight.device}")
+        source = source.to(torch.promote_types(weight.dtype, torch.float32))
+        if self.input_size is not None and source.shape[-2:] != self.input_size:
+            source = F.interpolate(source, size=self.input_size, mode="bilinear", align_corners=False)
+        first.check_size(source.shape[-2:])
+        return (source - self.mean) / self.std if self.is_normalized else source
+
+    def _solved(self, site: int, source: Tensor) -> FixedPoint:
+        update = self.module_list[site]
+        start = WarpParams.identity(len(source), update.grid_size, device=source.device, dtype=source.dtype)
+        return self.solver(lambda phi: update(phi, source), start)
+
+
+def load_reference_state(canonicalizer: Canonicalizer, state_dict: Mapping[str, Tensor]) -> None:
+    """Load parameters under the reference's names; every unknown, missing or misshapen one is listed."""
+    own = canonicalizer.state_dict()
+    problems = [f"unknown: {name}" for name in state_dict if name not in own]
+    problems += [f"missing: {name}" for name in own if name not in state_dict]
+    problems += [
+        f"wrong shape: {name} is {tuple(state_dict[name].shape)}, expected {tuple(own[name].shape)}"
+        for name in own
+        if name in state_dict and state_dict[name].shape != own[name].shape
+    ]
+    if problems:
+        raise ValueError("this state does not fit the canonicalizer:\n  " + "\n  ".join(problems))
+    canonicalizer.load_state_dict(dict(state_dict))
+
+
+def _check_settings(
+    grid_sizes: Sequence[int],
+    channels: Sequence[int],
+    kernel_sizes: Sequence[int],
+    pools: Sequence[int],
+    condition: str,
+    feature_channels: Sequence[int] | None,
+) -> None:
+    if condition not in get_args(Condition):
+        raise ValueError(f"condition is {condition!r}; expected one of {', '.join(get_args(Condition))}")
+    if not grid_sizes or min(grid_sizes) < 2:
+        raise ValueError(f"grid_sizes is {list(grid_sizes)}; expected at least one site, each of at least 2")
+    if not kernel_sizes or len(channels) != len(kernel_sizes) + 1 or len(pools) != len(kernel_sizes):
+        raise ValueError(
+            f"{len(channels)} channels, {len(kernel_sizes)} kernel_sizes and {len(pools)} pools do not fit: expected "
+            "n + 1, n and n for n blocks, the image's channels first"
+        )
+    if min(channels) < 1 or min(pools) < 1:
+        raise ValueError(f"channels {list(channels)} and pools {list(pools)} must be at least 1")
+    if any(size < 1 or size % 2 == 0 for size in kernel_sizes):
+        raise ValueError(f"kernel_sizes is {list(kernel_sizes)}; expected odd numbers, which keep the size")
+    if (feature_channels is not None) != (condition == "feature"):
+        raise ValueError(f"condition={condition!r} got feature_channels={feature_channels}; only 'feature' needs them")
+    if feature_channels is not None and len(feature_channels) != len(grid_sizes):
+        raise ValueError(f"{len(feature_channels)} feature_channels for {len(grid_sizes)} sites; expected one each")

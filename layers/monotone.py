@@ -1,0 +1,105 @@
+"""The monotone warp of an image and its inverse; the convention is stated in ``layers/grid.py``."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from layers.grid import WarpParams, evaluate_grid, knot_grid, random_warp_params, warp_grid
+from layers.inverse import InverseMethod, fold_mask, inverse_warp_grid
+from layers.sampling import sample_bilinear, sample_nearest
+
+__all__ = [
+    "WarpParams",
+    "evaluate_grid",
+    "fold_mask",
+    "inverse_monotone_warp",
+    "inverse_warp_grid",
+    "knot_grid",
+    "monotone_warp",
+    "random_warp_params",
+    "warp_grid",
+]
+
+SampleMode = Literal["bilinear", "nearest"]
+
+
+def monotone_warp(
+    image: Tensor, phi: WarpParams, *, mode: SampleMode = "bilinear", work_size: tuple[int, int] | None = None
+) -> Tensor:
+    """Resample an image on a grid that increases along every row (x) and every column (y).
+
+    Args:
+        image: (B, C, H, W), floating; in nearest mode any dtype, a label map for instance.
+        phi: parameters for B images.
+        mode: "bilinear" or "nearest"; both read at the same positions, so an image and its labels move alike.
+        work_size: warp at this (height, width) and resize back. Identity parameters then still blur fine detail.
+    """
+    check_image(image, phi, mode, work_size)
+    return _read(image, mode, work_size, lambda size: warp_grid(phi, size))
+
+
+def inverse_monotone_warp(
+    image: Tensor,
+    phi: WarpParams,
+    *,
+    mode: SampleMode = "bilinear",
+    work_size: tuple[int, int] | None = None,
+    method: InverseMethod = "rowwise",
+) -> Tensor:
+    """Undo ``monotone_warp`` of the same parameters, up to two resamplings and the method's own error.
+
+    Args:
+        image: (B, C, H, W), as for ``monotone_warp``; its size may differ from that of the warped image.
+        phi: parameters of the warp to undo.
+        mode: as for ``monotone_warp``.
+        work_size: as for ``monotone_warp``.
+        method: as for ``inverse_warp_grid``.
+    """
+    check_image(image, phi, mode, work_size)
+    return _read(image, mode, work_size, lambda size: inverse_warp_grid(phi, size, method=method))
+
+
+def check_image(
+    image: Tensor, phi: WarpParams, mode: SampleMode = "bilinear", work_size: tuple[int, int] | None = None
+) -> None:
+    """Refuse an image that these parameters cannot warp, with what was given and what would be right."""
+    if mode not in get_args(SampleMode):
+        raise ValueError(f"mode is {mode!r}; expected one of {', '.join(get_args(SampleMode))}")
+    if not isinstance(image, Tensor):
+        raise TypeError(f"image is {type(image).__name__}; expected a tensor")
+    if image.ndim != 4 or 0 in image.shape:
+        raise ValueError(f"image has shape {tuple(image.shape)}; expected (B, C, H, W), none of them zero")
+    if phi.x.shape[0] != image.shape[0]:
+        raise ValueError(f"phi is for {phi.x.shape[0]} images; this batch has {image.shape[0]}")
+    if phi.x.device != image.device:
+        raise ValueError(f"phi is on {phi.x.device} but the image on {image.device}; move one of them")
+    if mode == "nearest":
+        if work_size is not None:
+            raise ValueError("work_size resizes by averaging; labels cannot be averaged, so nearest mode has none")
+        return
+    if not image.is_floating_point():
+        raise TypeError(f"image is {image.dtype}; bilinear mode needs a floating dtype (mode='nearest' takes labels)")
+    # Under autocast a half-precision feature meets parameters solved for in float32; every other mixture is a slip.
+    is_half = image.dtype in (torch.float16, torch.bfloat16)
+    if phi.x.dtype != image.dtype and not (is_half and phi.x.dtype == torch.float32):
+        raise TypeError(f"phi is {phi.x.dtype} but the image {image.dtype}; convert one of them")
+
+
+def _read(image: Tensor, mode: SampleMode, work_size: tuple[int, int] | None, grid_of) -> Tensor:
+    size = (image.shape[-2], image.shape[-1])
+    if mode == "nearest":
+        return sample_nearest(image, grid_of(size))
+    if work_size is None:
+        grid = grid_of(size)
+        return sample_bilinear(image.to(grid.dtype), grid).to(image.dtype)
+    grid = grid_of(work_size)
+    warped = sample_bilinear(_resized(image.to(grid.dtype), work_size), grid)
+    return _resized(warped, size).to(image.dtype)
+
+
+def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(image, size=size, mode="bilinear", align_corners=True, antialias=True)

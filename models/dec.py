@@ -1,0 +1,358 @@
+"""DEC as a plug: sites at the stages of any timm backbone, and the model that finds their warps and runs through them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from layers.canonicalizer import CanonicalForm, Canonicalizer, Condition
+from layers.fixed_point import FixedPoint, FixedPointSolver
+from layers.grid import WarpParams
+from layers.layout import Layout
+from layers.monotone import inverse_monotone_warp, monotone_warp
+from models.sites import Probe, Size, StageInfo, probe, sites_of
+
+__all__ = ["DECModel", "DECOutput", "Site", "StageInfo", "WarpSite", "attach_sites", "sites_of", "with_dec"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place where features are canonicalized.
+
+    Args:
+        stage: number of the stage whose input is warped, as ``sites_of`` counts, or "image" for the image itself.
+        grid_size: R, the number of knots per axis.
+        restore: undo the warp behind the stage (for the image: where the first stage begins).
+    """
+
+    stage: int | Literal["image"]
+    grid_size: int
+    restore: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.grid_size, int) or self.grid_size < 2:
+            raise ValueError(f"grid_size is {self.grid_size!r}; expected a whole number of at least 2")
+
+
+class DECOutput(NamedTuple):
+    """Logits with what the canonicalizer found; phis holds one pair per site, residual is (B, K)."""
+
+    logits: Tensor
+    phis: tuple[WarpParams, ...]
+    residual: Tensor
+
+
+@dataclass
+class Visit:
+    """What a site needs to know during one forward pass, and what it found.
+
+    Args:
+        image_size: (H, W) of the batch.
+        phi: the warp, where it is known before the backbone runs.
+        solve: finds the warp from the arriving feature, where it depends on that.
+        point: what ``solve`` found.
+    """
+
+    image_size: Size
+    phi: WarpParams | None = None
+    solve: Callable[[Tensor], FixedPoint] | None = None
+    point: FixedPoint | None = None
+    is_reached: bool = False
+
+
+class WarpSite(nn.Module):
+    """One stage's doorway: canonicalize what goes in, restore what comes out."""
+
+    def __init__(self, name: str, layout: Layout, output: Layout | None, size: Size, image_size: Size):
+        super().__init__()
+        self.name, self.layout, self.output = name, layout, output
+        self.size, self.image_size = size, image_size
+        self.visit: Visit | None = None  # lives only inside one forward of the DECModel
+
+    def canonicalize(self, stage: nn.Module, args: tuple) -> tuple:
+        """Forward pre-hook of the stage."""
+        return (self.warped(args[0]), *args[1:])
+
+    def warped(self, feature: Tensor) -> Tensor:
+        """Warp a feature by the phi of this visit, solving for it first if it depends on the feature."""
+        visit = self._visit()
+        if visit.is_reached:
+            raise RuntimeError(f"warp site '{self.name}' was reached twice in one forward pass; its stage must run once")
+        visit.is_reached = True
+        at = self._size_of(self.layout, feature, visit)
+        if visit.solve is not None:
+            visit.point = visit.solve(self.layout.to_grid(feature, at))
+            visit.phi = visit.point.value
+        assert visit.phi is not None
+        return self.layout.on_grid(partial(monotone_warp, phi=visit.phi), feature, at)
+
+    def restore(self, stage: nn.Module, args: tuple, feature: Tensor) -> Tensor:
+        """Forward hook of the stage."""
+        return self.unwarped(feature)
+
+    def restore_input(self, stage: nn.Module, args: tuple) -> tuple:
+        """Forward pre-hook of the stage that follows a site on the image."""
+        return (self.unwarped(args[0]), *args[1:])
+
+    def unwarped(self, feature: Tensor) -> Tensor:
+        """Undo the warp of this visit on a feature behind the stage, whatever its size."""
+        visit = self._visit()
+        assert visit.phi is not None and self.output is not None
+        at = self._size_of(self.output, feature, visit)
+        return self.output.on_grid(partial(inverse_monotone_warp, phi=visit.phi), feature, at)
+
+    def _visit(self) -> Visit:
+        if self.visit is None:
+            raise RuntimeError(
+                f"warp site '{self.name}' has no warp: call the DECModel instead of its backbone, and without activation "
+                "checkpointing around the stage"
+            )
+        return self.visit
+
+    def _size_of(self, layout: Layout, feature: Tensor, visit: Visit) -> Size:
+        (h, w), (H0, W0), (H, W) = self.size, self.image_size, visit.image_size
+        return layout.size_of(feature, (round(h * H / H0), round(w * W / W0)))
+
+
+class DECModel(nn.Module):
+    """A timm backbone whose stages compute on canonicalized features; a drop-in for the plain model.
+
+    Args:
+        backbone: with the hooks of ``sites`` attached.
+        sites: doorways, one per site.
+        canonicalizer: finds the sites' warps; see ``find_warps`` for models that find them otherwise.
+    """
+
+    def __init__(self, backbone: nn.Module, sites: Sequence[WarpSite], canonicalizer: nn.Module):
+        super().__init__()
+        self.backbone = backbone
+        self.sites = nn.ModuleList(sites)
+        self.canonicalizer = canonicalizer
+
+    def forward(self, image: Tensor, return_output: bool = False) -> Tensor | DECOutput:
+        """Logits of (B, C, H, W) images, or with ``return_output`` the warps and residuals too."""
+        logits, form = self._run(image, self.backbone)
+        return DECOutput(logits, form.phis, form.residual) if return_output else logits
+
+    def forward_features(self, image: Tensor) -> Tensor:
+        """timm's features before the head, canonicalized."""
+        return self._run(image, self.backbone.forward_features)[0]
+
+    def forward_head(self, features: Tensor, *args: Any, **options: Any) -> Tensor:
+        """timm's head on such features."""
+        return self.backbone.forward_head(features, *args, **options)
+
+    def forward_intermediates(self, image: Tensor, *args: Any, **options: Any) -> Any:
+        """timm's intermediate features, canonicalized; what ``stop_early`` leaves out is not looked for."""
+
+        def call(warped: Tensor) -> Any:
+            return self.backbone.forward_intermediates(warped, *args, **options)
+
+        return self._run(image, call, must_reach=not options.get("stop_early", False))[0]
+
+    def predict(self, image: Tensor, phis: Sequence[WarpParams]) -> Tensor:
+        """Logits under these warps, one pair per site, instead of those that the canonicalizer finds."""
+        if len(phis) != len(self.sites):
+            raise ValueError(f"{len(phis)} pairs of parameters for {len(self.sites)} sites; expected one each")
+        visits = [Visit(_batch_size(image), phi=phi) for phi in phis]
+        return self._visit_all(image, self.backbone, visits, must_reach=True)
+
+    def find_warps(self, image: Tensor) -> CanonicalForm | None:
+        """The warps of all sites, or None where each is found from the feature that arrives there."""
+        return self.canonicalizer(image) if self.canonicalizer.condition == "image" else None
+
+    @property
+    def pretrained_cfg(self) -> dict[str, Any]:
+        """timm's description of the backbone's weights and input, for ``resolve_data_config``."""
+        return self.backbone.pretrained_cfg
+
+    @property
+    def default_cfg(self) -> dict[str, Any]:
+        """The same under timm's older name."""
+        return self.backbone.default_cfg
+
+    @property
+    def num_classes(self) -> int:
+        """Of the backbone's head."""
+        return self.backbone.num_classes
+
+    def get_classifier(self) -> nn.Module:
+        """The backbone's head."""
+        return self.backbone.get_classifier()
+
+    def reset_classifier(self, num_classes: int, *args: Any, **options: Any) -> None:
+        """Give the backbone a fresh head."""
+        self.backbone.reset_classifier(num_classes, *args, **options)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Switch timm's activation checkpointing, where it does not recompute a stage without its warp."""
+        self.backbone.set_grad_checkpointing(enable)
+        try:
+            self._check_checkpointing()
+        except ValueError:
+            self.backbone.set_grad_checkpointing(False)
+            raise
+
+    def _run(self, image: Tensor, call: Callable, must_reach: bool = True) -> tuple[Any, CanonicalForm]:
+        size = _batch_size(image)
+        form = self.find_warps(image)
+        if form is not None:
+            visits = [Visit(size, phi=phi) for phi in form.phis]
+            return self._visit_all(image, call, visits, must_reach), form
+        visits = [Visit(size, solve=partial(self.canonicalizer.solve, site)) for site in range(len(self.sites))]
+        result = self._visit_all(image, call, visits, must_reach)
+        points = [visit.point for visit in visits if visit.point is not None]
+        return result, CanonicalForm.of(points)
+
+    def _visit_all(self, image: Tensor, call: Callable, visits: list[Visit], must_reach: bool) -> Any:
+        self._check_checkpointing()
+        try:
+            for site, visit in zip(self.sites, visits, strict=True):
+                site.visit = visit
+            for site in self.sites:
+                if site.name == "image":
+                    image = site.warped(image)
+            result = call(image)
+        finally:
+            for site in self.sites:
+                site.visit = None
+        missed = [site.name for site, visit in zip(self.sites, visits, strict=True) if not visit.is_reached]
+        if missed and must_reach:
+            raise RuntimeError(f"warp sites never reached: {', '.join(missed)}; the backbone skipped their hooks")
+        return result
+
+    def _check_checkpointing(self) -> None:
+        """Checkpointing inside a stage is fine; around one, the backward pass would recompute it without its warp."""
+        for site in self.sites:
+            outer = self.backbone
+            for part in site.name.split("."):
+                if getattr(outer, "grad_checkpointing", False) and site.name != "image":
+                    raise ValueError(
+                        f"activation checkpointing of {type(outer).__name__} would recompute '{site.name}' without its "
+                        "warp; switch it off with set_grad_checkpointing(False)"
+                    )
+                outer = getattr(outer, part, None)
+
+
+def with_dec(
+    backbone: nn.Module,
+    sites: Sequence[Site],
+    *,
+    channels: Sequence[int],
+    kernel_sizes: Sequence[int],
+    pools: Sequence[int],
+    solver: FixedPointSolver | None = None,
+    input_size: int | tuple[int, int] | None = 224,
+    normalize: bool = True,
+    condition: Condition = "image",
+    image_size: Size | None = None,
+) -> DECModel:
+    """Put DEC into a timm backbone, in place; load the backbone's weights before or after, its keys stay timm's.
+
+    Args:
+        backbone: any timm model with ``feature_info``.
+        sites: where to canonicalize; ``sites_of(backbone)`` lists the stages.
+        channels: of the image, then of every block of the canonicalizer. With ``condition="feature"`` the first entry
+            gives way to the channels of each site.
+        kernel_sizes: one odd size per block.
+        pools: max-pool rate per block.
+        solver: how fixed points are searched for.
+        input_size: size that the canonicalizer sees the image in; features are never resized.
+        normalize: apply the ImageNet statistics to what the canonicalizer sees of the image.
+        condition: "image" or "feature".
+        image_size: (H, W) that the backbone takes, where it does not tell.
+    """
+    found = probe(backbone, image_size)
+    _check_sites(sites, found)
+    seen = [(channels[0], found.image_size) if site.stage == "image" else _arriving(site, found) for site in sites]
+    is_latent = condition == "feature"
+    canonicalizer = Canonicalizer(
+        [site.grid_size for site in sites],
+        channels,
+        kernel_sizes,
+        pools,
+        solver=solver,
+        input_size=None if is_latent else input_size,
+        normalize=normalize,
+        condition=condition,
+        feature_channels=[count for count, _ in seen] if is_latent else None,
+    )
+    if is_latent:
+        for update, (_, size) in zip(canonicalizer.module_list, seen, strict=True):
+            update.check_size(size)
+    weight = next(backbone.parameters())
+    canonicalizer.to(weight.device, torch.promote_types(weight.dtype, torch.float32)).train(backbone.training)
+    return DECModel(backbone, attach_sites(backbone, sites, found), canonicalizer)
+
+
+def attach_sites(backbone: nn.Module, sites: Sequence[Site], found: Probe) -> list[WarpSite]:
+    """Hook doorways into a backbone's stages; hooks are bound methods of modules, so copies follow their model."""
+    if any(isinstance(_owner(hook), WarpSite) for part in backbone.modules() for hook in _hooks(part)):
+        raise ValueError("this backbone is adapted already; build a new one, or use the DECModel that holds it")
+    doorways = [_doorway(site, found) for site in sites]
+    # Sites on the image come first: what they restore, the first stage's own site warps afterwards.
+    for site, doorway in sorted(zip(sites, doorways, strict=True), key=lambda pair: pair[0].stage != "image"):
+        if site.stage == "image":
+            if site.restore:
+                first = backbone.get_submodule(found.stages[0].module)
+                first.register_forward_pre_hook(doorway.restore_input)
+            continue
+        stage = backbone.get_submodule(doorway.name)
+        stage.register_forward_pre_hook(doorway.canonicalize)
+        if site.restore:
+            stage.register_forward_hook(doorway.restore)
+    return doorways
+
+
+def _doorway(site: Site, found: Probe) -> WarpSite:
+    if site.stage == "image":
+        first = found.stages[0]
+        return WarpSite("image", Layout("NCHW"), first.layout, first.size, found.image_size)
+    stage, output = found.stages[site.stage], found.outputs[site.stage]
+    returned = output if isinstance(output, Layout) else None
+    return WarpSite(stage.module, stage.layout, returned, stage.size, found.image_size)
+
+
+def _arriving(site: Site, found: Probe) -> tuple[int, Size]:
+    stage = found.stages[site.stage]
+    return stage.channels, stage.size
+
+
+def _check_sites(sites: Sequence[Site], found: Probe) -> None:
+    if not sites:
+        raise ValueError("there are no sites; expected at least one")
+    valid = "valid stages are 'image', " + ", ".join(f"{stage.stage} ({stage.module})" for stage in found.stages)
+    for site in sites:
+        if not isinstance(site, Site):
+            raise TypeError(f"a site is {site!r}; expected a Site")
+        if site.stage != "image" and site.stage not in range(len(found.stages)):
+            raise ValueError(f"there is no stage {site.stage!r}; {valid}")
+        if [other.stage for other in sites].count(site.stage) > 1:
+            raise ValueError(f"stage {site.stage!r} is given more than once; {valid}")
+        output = found.stages[0].layout if site.stage == "image" else found.outputs[site.stage]
+        if site.restore and isinstance(output, str):
+            raise ValueError(f"stage {site.stage} cannot be restored: {output}")
+
+
+def _hooks(module: nn.Module) -> list[Callable]:
+    return [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
+
+
+def _owner(hook: Callable) -> Any:
+    return getattr(hook, "__self__", None)
+
+
+def _batch_size(image: Tensor) -> Size:
+    """The (H, W) of a batch of images, which is refused if it is none."""
+    if not isinstance(image, Tensor):
+        raise TypeError(f"image is {type(image).__name__}; expected a tensor")
+    if image.ndim != 4 or 0 in image.shape:
+        raise ValueError(f"image has shape {tuple(image.shape)}; expected (B, C, H, W), none of them zero")
+    if not image.is_floating_point():
+        raise TypeError(f"image is {image.dtype}; expected a floating dtype")
+    return image.shape[-2], image.shape[-1]
