@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layers.fixed_point import FixedPoint, FixedPointSolver
-from layers.grid import WarpParams, is_traced, spread, unchecked_knot_grid
+from layers.grid import WarpParams, is_traced, unchecked_warp_grid
 from layers.sampling import sample_bilinear
 
 Condition = Literal["image", "feature"]
@@ -130,7 +130,7 @@ class UpdateMap(nn.Sequential):
             )
 
     def _evaluate(self, phi: WarpParams, source: Tensor) -> WarpParams:
-        grid = spread(unchecked_knot_grid(phi), (source.shape[-2], source.shape[-1]))
+        grid = unchecked_warp_grid(phi, (source.shape[-2], source.shape[-1]))
         feature = sample_bilinear(source.to(grid.dtype), grid).to(memory_format=torch.channels_last)
         feature = super().forward(feature)
         score = F.adaptive_avg_pool2d(feature.to(phi.x.dtype), self.grid_size).sigmoid()

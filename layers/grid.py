@@ -67,25 +67,22 @@ def random_warp_params(
 def knot_grid(phi: WarpParams) -> Tensor:
     """Reading positions at the R x R knots, (B, 2, R, R) in [0, 1], at least in float32."""
     check_params(phi)
-    return unchecked_knot_grid(phi)
-
-
-def unchecked_knot_grid(phi: WarpParams) -> Tensor:
-    """``knot_grid`` of parameters that a network has just made, without a look at their values."""
-    R = phi.grid_size
-    x, y = (_cumulated(part).expand(-1, R, -1) for part in phi)
-    return torch.stack([x, y.transpose(1, 2)], dim=1)
+    shift = _knot_shift(phi)
+    return _lattice((phi.grid_size, phi.grid_size), shift) + shift
 
 
 def warp_grid(phi: WarpParams, size: tuple[int, int]) -> Tensor:
     """Reading positions at every pixel of an image of this (height, width): (B, 2, H, W) in [0, 1]."""
+    check_params(phi)
     check_size(size)
-    return spread(knot_grid(phi), size)
+    return unchecked_warp_grid(phi, size)
 
 
-def spread(knots: Tensor, size: tuple[int, int]) -> Tensor:
-    """Blend a grid at knots bilinearly to every pixel, which keeps it monotone."""
-    return F.interpolate(knots, size=tuple(size), mode="bilinear", align_corners=True)
+def unchecked_warp_grid(phi: WarpParams, size: tuple[int, int]) -> Tensor:
+    """``warp_grid`` of parameters that a network has just made, without a look at their values."""
+    # Blending bilinearly keeps the grid monotone. Blending the shift alone keeps the identity exact.
+    shift = F.interpolate(_knot_shift(phi), size=tuple(size), mode="bilinear", align_corners=True)
+    return shift + _lattice(size, shift)
 
 
 def evaluate_grid(phi: WarpParams, points: Tensor) -> Tensor:
@@ -154,8 +151,21 @@ def _shape(batch: int, grid_size: int) -> tuple[int, int, int]:
     return batch, grid_size, grid_size - 1
 
 
+def _knot_shift(phi: WarpParams) -> Tensor:
+    """How far each knot reads from where it is: (B, 2, R, R)."""
+    R = phi.grid_size
+    x, y = (_cumulated(part).expand(-1, R, -1) for part in phi)
+    return torch.stack([x, y.transpose(1, 2)], dim=1)
+
+
 def _cumulated(part: Tensor) -> Tensor:
-    """(B, rows, R - 1) of any real values -> (B, rows, R) growing from 0 to 1."""
+    """(B, rows, R - 1) of any real values -> (B, rows, R), what their sums from 0 to 1 exceed even steps by."""
     dtype = torch.promote_types(part.dtype, torch.float32)  # half precision would round positions by a pixel
     increments = F.softmax(SHARPNESS * part.to(dtype), dim=-1)
-    return F.pad(increments.cumsum(dim=-1), (1, 0))
+    return F.pad((increments - 1 / part.shape[-1]).cumsum(dim=-1), (1, 0))
+
+
+def _lattice(size: tuple[int, int], like: Tensor) -> Tensor:
+    """The grid of the identity, (2, H, W)."""
+    y, x = (torch.arange(n, device=like.device, dtype=like.dtype) / max(n - 1, 1) for n in size)
+    return torch.stack([x.expand(size[0], -1), y[:, None].expand(-1, size[1])])

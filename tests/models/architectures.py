@@ -60,7 +60,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     _sized("vit_base_patch16_clip_224", "clip", **_SMALL_VIT),
     _sized("vit_base_patch16_siglip_224", "siglip", **_SMALL_VIT),
     _sized("vit_small_patch16_18x2_224", "vit", **_SMALL_VIT),
-    _sized("vit_tiny_r_s16_p8_224", "vit_hybrid", (64, 64), **_SMALL_VIT),
+    _sized("vit_tiny_r_s16_p8_224", "vit_hybrid", (128, 128), **_SMALL_VIT),
     _sized("test_vit_relpos", "vit_relpos"),
     _sized("deit_tiny_patch16_224", "deit", **_SMALL_VIT),
     _sized("deit_tiny_distilled_patch16_224", "deit", **_SMALL_VIT),
