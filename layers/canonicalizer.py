@@ -7,7 +7,7 @@ of one loads into the other.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,6 @@ Condition = Literal["image", "feature"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-CACHE_BYTES = 16 * 2**20  # on a CPU as many images go through a map at once as keep its largest feature about this big
 
 
 class CanonicalForm(NamedTuple):
@@ -52,9 +51,9 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, pool: int):
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size)
+        self.conv1: Any = nn.Conv2d(in_channels, out_channels, kernel_size)
         self.norm1 = nn.InstanceNorm2d(out_channels, affine=True)
-        self.projection = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
+        self.projection: Any = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
         self.pool = pool
 
     def forward(self, feature: Tensor) -> Tensor:
@@ -64,7 +63,7 @@ class ResidualBlock(nn.Module):
         # negated response with the negated gain is the same, so the sign moves into the convolution.
         sign = torch.where(gain < 0, -1.0, 1.0).to(gain.dtype)
         weight, bias = self._merged()
-        padded = F.pad(feature.to(weight.dtype), (margin,) * 4, mode="reflect")
+        padded = F.pad(_centred(feature).to(weight.dtype), (margin,) * 4, mode="reflect")
         response = F.conv2d(padded, weight * sign[:, None, None, None], bias * sign)
         mean = response.mean((2, 3), keepdim=True, dtype=torch.promote_types(gain.dtype, torch.float32))
         variance = (response - mean).square().mean((2, 3), keepdim=True)
@@ -74,16 +73,15 @@ class ResidualBlock(nn.Module):
 
     def _merged(self) -> tuple[Tensor, Tensor]:
         """The 1x1 shortcut (or the identity) added to the centre of the kernel."""
-        kernel, bias = self.conv1.weight, self.conv1.bias
-        margin = kernel.shape[-1] // 2
+        kernel = self.conv1.weight
+        margin = (kernel.shape[-1] // 2,) * 4
         if self.projection is None:
             shortcut = torch.eye(kernel.shape[0], dtype=kernel.dtype, device=kernel.device)[:, :, None, None]
-        else:
-            shortcut, bias = self.projection.weight, bias + self.projection.bias
-        return kernel + F.pad(shortcut, (margin,) * 4), bias
+            return kernel + F.pad(shortcut, margin), self.conv1.bias
+        return kernel + F.pad(self.projection.weight, margin), self.conv1.bias + self.projection.bias
 
 
-class UpdateMap(nn.Sequential):
+class UpdateMap(nn.ModuleList):
     """f of the fixed point: warp the source by phi, and read the next phi off the result.
 
     Args:
@@ -95,34 +93,31 @@ class UpdateMap(nn.Sequential):
 
     def __init__(self, grid_size: int, channels: Sequence[int], kernel_sizes: Sequence[int], pools: Sequence[int]):
         blocks = [ResidualBlock(*sizes) for sizes in zip(channels[:-1], channels[1:], kernel_sizes, pools, strict=True)]
-        super().__init__(*blocks, nn.Conv2d(channels[-1], 2, 1), nn.InstanceNorm2d(2, affine=True))
+        super().__init__([*blocks, nn.Conv2d(channels[-1], 2, 1), nn.InstanceNorm2d(2, affine=True)])
         self.grid_size = grid_size
-
-    @property
-    def in_channels(self) -> int:
-        """Channels of the source that the map reads."""
-        return self[0].conv1.in_channels
+        self.in_channels = channels[0]
+        self.margins = [(size // 2, pool) for size, pool in zip(kernel_sizes, pools, strict=True)]
 
     def forward(self, phi: WarpParams, source: Tensor) -> WarpParams:
         """Evaluate for phi of B images and their (B, C, H, W) source."""
-        count = self._images_at_once(source)
-        if count >= len(source):
+        if source.device.type != "cpu" or is_traced():
             return self._evaluate(phi, source)
-        parts = zip(phi.x.split(count), phi.y.split(count), source.split(count), strict=True)
+        # One image at a time on a CPU: its widest feature stays in the cache, which halves the time, and its rounding,
+        # which a map that is no contraction amplifies, cannot depend on its batch mates.
+        parts = zip(phi.x.split(1), phi.y.split(1), source.split(1), strict=True)
         found = [self._evaluate(WarpParams(x, y), image) for x, y, image in parts]
         return WarpParams(torch.cat([part.x for part in found]), torch.cat([part.y for part in found]))
 
     def check_size(self, size: Sequence[int]) -> None:
         """Refuse a source so small that a convolution could not pad it by reflection."""
         H, W = size
-        for index, block in enumerate(list(self)[:-2]):
-            margin = block.conv1.kernel_size[0] // 2
+        for index, (margin, pool) in enumerate(self.margins):
             if min(H, W) <= margin:
                 raise ValueError(
                     f"a source of {tuple(size)} is {H} x {W} when it reaches block {index}; reflecting a margin of "
                     f"{margin} needs more. Take a larger input_size, smaller pools or smaller kernels"
                 )
-            H, W = H // block.pool, W // block.pool
+            H, W = H // pool, W // pool
         if H * W < 2:
             raise ValueError(
                 f"a source of {tuple(size)} leaves {H} x {W} after the pools, and instance norm needs at least two "
@@ -132,16 +127,13 @@ class UpdateMap(nn.Sequential):
     def _evaluate(self, phi: WarpParams, source: Tensor) -> WarpParams:
         grid = unchecked_warp_grid(phi, (source.shape[-2], source.shape[-1]))
         feature = sample_bilinear(source.to(grid.dtype), grid).to(memory_format=torch.channels_last)
-        feature = super().forward(feature)
-        score = F.adaptive_avg_pool2d(feature.to(phi.x.dtype), self.grid_size).sigmoid()
+        *blocks, head, norm = self
+        for block in blocks:
+            feature = block(feature)
+        response = norm(head(_centred(feature).to(next(head.parameters()).dtype)))
+        score = F.adaptive_avg_pool2d(response.to(phi.x.dtype), self.grid_size).sigmoid()
         # (B, 2, R, R): x leaves out the last column, y the first row; y is indexed column first.
         return WarpParams(score[:, 0, :, :-1], score[:, 1, 1:].transpose(1, 2))
-
-    def _images_at_once(self, source: Tensor) -> int:
-        if source.device.type != "cpu" or is_traced():
-            return len(source)
-        widest = self[0].conv1.out_channels * source.shape[-2] * source.shape[-1] * source.element_size()
-        return max(1, CACHE_BYTES // widest)
 
 
 class Canonicalizer(nn.Module):
@@ -179,12 +171,14 @@ class Canonicalizer(nn.Module):
         self.solver = solver or FixedPointSolver()
         self.input_size = (input_size, input_size) if isinstance(input_size, int) else input_size
         of_source = [channels[0]] * len(grid_sizes) if feature_channels is None else feature_channels
-        self.module_list = nn.ModuleList(
+        self.module_list: Any = nn.ModuleList(
             UpdateMap(R, (C, *channels[1:]), kernel_sizes, pools) for R, C in zip(grid_sizes, of_source, strict=True)
         )
         self.is_normalized = normalize and condition == "image"
         if self.is_normalized and channels[0] != len(IMAGENET_MEAN):
             raise ValueError(f"normalize=True needs 3 image channels, got {channels[0]}; pass normalize=False")
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
 
@@ -209,19 +203,28 @@ class Canonicalizer(nn.Module):
             )
         if not source.is_floating_point():
             raise TypeError(f"the canonicalizer got {source.dtype}; expected a floating dtype")
-        weight = first[0].conv1.weight
+        weight = next(first.parameters())
         if source.device != weight.device:
             raise ValueError(f"the image is on {source.device} but the canonicalizer on {weight.device}")
         source = source.to(torch.promote_types(weight.dtype, torch.float32))
         if self.input_size is not None and source.shape[-2:] != self.input_size:
             source = F.interpolate(source, size=self.input_size, mode="bilinear", align_corners=False)
         first.check_size(source.shape[-2:])
-        return (source - self.mean) / self.std if self.is_normalized else source
+        return _centred((source - self.mean) / self.std if self.is_normalized else source)
 
     def _solved(self, site: int, source: Tensor) -> FixedPoint:
         update = self.module_list[site]
         start = WarpParams.identity(len(source), update.grid_size, device=source.device, dtype=source.dtype)
         return self.solver(lambda phi: update(phi, source), start)
+
+
+def _centred(feature: Tensor) -> Tensor:
+    """Take the mean of each channel away, which the next instance norm would do anyway.
+
+    Rounding is then relative to what varies: on a flat image three norms in a row would else blow it up to the size of
+    a signal, different in every batch.
+    """
+    return feature - feature.mean((2, 3), keepdim=True)
 
 
 def load_reference_state(canonicalizer: Canonicalizer, state_dict: Mapping[str, Tensor]) -> None:
@@ -239,6 +242,19 @@ def load_reference_state(canonicalizer: Canonicalizer, state_dict: Mapping[str, 
     canonicalizer.load_state_dict(dict(state_dict))
 
 
+def check_blocks(channels: Sequence[int], kernel_sizes: Sequence[int], pools: Sequence[int]) -> None:
+    """Refuse sizes that do not make a chain of blocks."""
+    if not kernel_sizes or len(channels) != len(kernel_sizes) + 1 or len(pools) != len(kernel_sizes):
+        raise ValueError(
+            f"{len(channels)} channels, {len(kernel_sizes)} kernel_sizes and {len(pools)} pools do not fit: expected "
+            "n + 1, n and n for n blocks, the image's channels first"
+        )
+    if min(channels) < 1 or min(pools) < 1:
+        raise ValueError(f"channels {list(channels)} and pools {list(pools)} must be at least 1")
+    if any(size < 1 or size % 2 == 0 for size in kernel_sizes):
+        raise ValueError(f"kernel_sizes is {list(kernel_sizes)}; expected odd numbers, which keep the size")
+
+
 def _check_settings(
     grid_sizes: Sequence[int],
     channels: Sequence[int],
@@ -251,15 +267,7 @@ def _check_settings(
         raise ValueError(f"condition is {condition!r}; expected one of {', '.join(get_args(Condition))}")
     if not grid_sizes or min(grid_sizes) < 2:
         raise ValueError(f"grid_sizes is {list(grid_sizes)}; expected at least one site, each of at least 2")
-    if not kernel_sizes or len(channels) != len(kernel_sizes) + 1 or len(pools) != len(kernel_sizes):
-        raise ValueError(
-            f"{len(channels)} channels, {len(kernel_sizes)} kernel_sizes and {len(pools)} pools do not fit: expected "
-            "n + 1, n and n for n blocks, the image's channels first"
-        )
-    if min(channels) < 1 or min(pools) < 1:
-        raise ValueError(f"channels {list(channels)} and pools {list(pools)} must be at least 1")
-    if any(size < 1 or size % 2 == 0 for size in kernel_sizes):
-        raise ValueError(f"kernel_sizes is {list(kernel_sizes)}; expected odd numbers, which keep the size")
+    check_blocks(channels, kernel_sizes, pools)
     if (feature_channels is not None) != (condition == "feature"):
         raise ValueError(f"condition={condition!r} got feature_channels={feature_channels}; only 'feature' needs them")
     if feature_channels is not None and len(feature_channels) != len(grid_sizes):

@@ -119,7 +119,7 @@ def check_params(phi: WarpParams) -> None:
         R = part.shape[-1] + 1 if part.ndim else 0
         if part.ndim != 3 or R < 2 or part.shape[1] not in (1, R):
             raise ValueError(
-                f"phi.{name} has shape {tuple(part.shape)}; expected (B, R, R - 1) or (B, 1, R - 1) with R of at least 2"
+                f"phi.{name} has shape {tuple(part.shape)}; expected (B, R, R - 1) or (B, 1, R - 1), R of at least 2"
             )
     if x.shape[-1] != y.shape[-1] or x.shape[0] != y.shape[0]:
         raise ValueError(f"phi.x has shape {tuple(x.shape)} but phi.y {tuple(y.shape)}; batch and grid size must agree")
@@ -128,7 +128,7 @@ def check_params(phi: WarpParams) -> None:
     if x.dtype != y.dtype or x.device != y.device:
         raise TypeError(f"phi.x is {x.dtype} on {x.device} but phi.y {y.dtype} on {y.device}; they must agree")
     # Reading a value stops export and breaks a compiled graph, so values are looked at in eager mode alone.
-    if not is_traced() and not (torch.isfinite(x).all() & torch.isfinite(y).all()):
+    if not is_traced() and not x.is_meta and not (torch.isfinite(x).all() & torch.isfinite(y).all()):
         raise ValueError("phi holds values that are not finite; a warp needs finite parameters")
 
 

@@ -25,20 +25,20 @@ class Layout:
 
     def on_grid(self, warp: Callable[[Tensor], Tensor], feature: Tensor, size: tuple[int, int]) -> Tensor:
         """Apply a function of (B, C, H, W) -> (B, C, H, W) to a feature that covers a grid of this (H, W)."""
+        warped = warp(self.to_grid(feature, size))
         if self.order == "NCHW":
-            return warp(feature)
+            return warped
         if self.order == "NHWC":
-            # contiguous, since stages may call view on what they get
-            return warp(feature.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
-        prefix, tokens = feature[:, : self.num_prefix_tokens], feature[:, self.num_prefix_tokens :]
-        warped = warp(tokens.transpose(1, 2).unflatten(2, size)).flatten(2).transpose(1, 2)
-        return cat([prefix, warped], dim=1)
+            return warped.permute(0, 2, 3, 1).contiguous()  # stages may call view on what they get
+        return cat([feature[:, : self.num_prefix_tokens], warped.flatten(2).transpose(1, 2)], dim=1)
 
     def to_grid(self, feature: Tensor, size: tuple[int, int]) -> Tensor:
         """The part of a feature that lies on the grid, as (B, C, H, W)."""
-        kept: list[Tensor] = []
-        self.on_grid(lambda image: kept.append(image) or image, feature, size)
-        return kept[0]
+        if self.order == "NCHW":
+            return feature
+        if self.order == "NHWC":
+            return feature.permute(0, 3, 1, 2)
+        return feature[:, self.num_prefix_tokens :].transpose(1, 2).unflatten(2, size)
 
     def size_of(self, feature: Tensor, expected: tuple[int, int]) -> tuple[int, int]:
         """The feature's (H, W); tokens do not tell, so theirs is checked against what is expected."""

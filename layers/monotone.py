@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from layers.grid import WarpParams, evaluate_grid, knot_grid, random_warp_params, warp_grid
+from layers.grid import (
+    WarpParams,
+    check_params,
+    check_size,
+    evaluate_grid,
+    knot_grid,
+    random_warp_params,
+    unchecked_warp_grid,
+    warp_grid,
+)
 from layers.inverse import InverseMethod, fold_mask, inverse_warp_grid
 from layers.sampling import sample_bilinear, sample_nearest
 
@@ -39,7 +50,7 @@ def monotone_warp(
         work_size: warp at this (height, width) and resize back. Identity parameters then still blur fine detail.
     """
     check_image(image, phi, mode, work_size)
-    return _read(image, mode, work_size, lambda size: warp_grid(phi, size))
+    return _read(image, mode, work_size, partial(unchecked_warp_grid, phi))
 
 
 def inverse_monotone_warp(
@@ -60,7 +71,7 @@ def inverse_monotone_warp(
         method: as for ``inverse_warp_grid``.
     """
     check_image(image, phi, mode, work_size)
-    return _read(image, mode, work_size, lambda size: inverse_warp_grid(phi, size, method=method))
+    return _read(image, mode, work_size, partial(inverse_warp_grid, phi, method=method))
 
 
 def check_image(
@@ -73,6 +84,7 @@ def check_image(
         raise TypeError(f"image is {type(image).__name__}; expected a tensor")
     if image.ndim != 4 or 0 in image.shape:
         raise ValueError(f"image has shape {tuple(image.shape)}; expected (B, C, H, W), none of them zero")
+    check_params(phi)
     if phi.x.shape[0] != image.shape[0]:
         raise ValueError(f"phi is for {phi.x.shape[0]} images; this batch has {image.shape[0]}")
     if phi.x.device != image.device:
@@ -83,13 +95,17 @@ def check_image(
         return
     if not image.is_floating_point():
         raise TypeError(f"image is {image.dtype}; bilinear mode needs a floating dtype (mode='nearest' takes labels)")
+    if work_size is not None:
+        check_size(work_size)
     # Under autocast a half-precision feature meets parameters solved for in float32; every other mixture is a slip.
     is_half = image.dtype in (torch.float16, torch.bfloat16)
     if phi.x.dtype != image.dtype and not (is_half and phi.x.dtype == torch.float32):
         raise TypeError(f"phi is {phi.x.dtype} but the image {image.dtype}; convert one of them")
 
 
-def _read(image: Tensor, mode: SampleMode, work_size: tuple[int, int] | None, grid_of) -> Tensor:
+def _read(
+    image: Tensor, mode: SampleMode, work_size: tuple[int, int] | None, grid_of: Callable[[tuple[int, int]], Tensor]
+) -> Tensor:
     size = (image.shape[-2], image.shape[-1])
     if mode == "nearest":
         return sample_nearest(image, grid_of(size))

@@ -60,7 +60,9 @@ def _builtin(image: Tensor, grid: Tensor) -> Tensor:
 def _gathered(image: Tensor, grid: Tensor) -> Tensor:
     """The same values from four gathers, every step of which has derivatives of any order."""
     H, W = image.shape[-2:]
-    x, y = (grid[:, 0] * (W - 1)).clamp(0, W - 1), (grid[:, 1] * (H - 1)).clamp(0, H - 1)
+    # Rounded as torch's sampler rounds: at the identity every position lies on a pixel, between two cells with
+    # derivatives of their own.
+    x, y = (((grid[:, k] * 2 - 1 + 1) * ((n - 1) / 2)).clamp(0, n - 1) for k, n in ((0, W), (1, H)))
     left, top = x.detach().floor(), y.detach().floor()
     right_share, bottom_share = (x - left).unsqueeze(1), (y - top).unsqueeze(1)
     above = torch.lerp(_pixels(image, top, left), _pixels(image, top, left + 1), right_share)

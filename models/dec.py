@@ -1,4 +1,4 @@
-"""DEC as a plug: sites at the stages of any timm backbone, and the model that finds their warps and runs through them."""
+"""DEC as a plug: sites at the stages of any timm backbone, and the model that finds their warps and uses them."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ class WarpSite(nn.Module):
         """Warp a feature by the phi of this visit, solving for it first if it depends on the feature."""
         visit = self._visit()
         if visit.is_reached:
-            raise RuntimeError(f"warp site '{self.name}' was reached twice in one forward pass; its stage must run once")
+            raise RuntimeError(
+                f"warp site '{self.name}' was reached twice in one forward pass; its stage must run once"
+            )
         visit.is_reached = True
         at = self._size_of(self.layout, feature, visit)
         if visit.solve is not None:
@@ -109,8 +111,8 @@ class WarpSite(nn.Module):
     def _visit(self) -> Visit:
         if self.visit is None:
             raise RuntimeError(
-                f"warp site '{self.name}' has no warp: call the DECModel instead of its backbone, and without activation "
-                "checkpointing around the stage"
+                f"warp site '{self.name}' has no warp: call the DECModel instead of its backbone, and without "
+                "activation checkpointing around the stage"
             )
         return self.visit
 
@@ -130,9 +132,10 @@ class DECModel(nn.Module):
 
     def __init__(self, backbone: nn.Module, sites: Sequence[WarpSite], canonicalizer: nn.Module):
         super().__init__()
-        self.backbone = backbone
-        self.sites = nn.ModuleList(sites)
-        self.canonicalizer = canonicalizer
+        self.backbone: Any = backbone  # the rest of timm's interface, which no type describes
+        self.sites: Any = nn.ModuleList(sites)
+        self.canonicalizer: Any = canonicalizer
+        self.training = backbone.training  # an adapted network goes on in its mode
 
     def forward(self, image: Tensor, return_output: bool = False) -> Tensor | DECOutput:
         """Logits of (B, C, H, W) images, or with ``return_output`` the warps and residuals too."""
@@ -268,8 +271,8 @@ def with_dec(
         image_size: (H, W) that the backbone takes, where it does not tell.
     """
     found = probe(backbone, image_size)
-    _check_sites(sites, found)
-    seen = [(channels[0], found.image_size) if site.stage == "image" else _arriving(site, found) for site in sites]
+    check_sites(sites, found)
+    arriving = [_arriving(site, found, channels[0]) for site in sites]
     is_latent = condition == "feature"
     canonicalizer = Canonicalizer(
         [site.grid_size for site in sites],
@@ -280,10 +283,10 @@ def with_dec(
         input_size=None if is_latent else input_size,
         normalize=normalize,
         condition=condition,
-        feature_channels=[count for count, _ in seen] if is_latent else None,
+        feature_channels=[count for count, _ in arriving] if is_latent else None,
     )
     if is_latent:
-        for update, (_, size) in zip(canonicalizer.module_list, seen, strict=True):
+        for update, (_, size) in zip(canonicalizer.module_list, arriving, strict=True):
             update.check_size(size)
     weight = next(backbone.parameters())
     canonicalizer.to(weight.device, torch.promote_types(weight.dtype, torch.float32)).train(backbone.training)
@@ -318,12 +321,16 @@ def _doorway(site: Site, found: Probe) -> WarpSite:
     return WarpSite(stage.module, stage.layout, returned, stage.size, found.image_size)
 
 
-def _arriving(site: Site, found: Probe) -> tuple[int, Size]:
+def _arriving(site: Site, found: Probe, image_channels: int) -> tuple[int, Size]:
+    """Channels and (H, W) of what a canonicalizer conditioned on features reads there."""
+    if site.stage == "image":
+        return image_channels, found.image_size
     stage = found.stages[site.stage]
     return stage.channels, stage.size
 
 
-def _check_sites(sites: Sequence[Site], found: Probe) -> None:
+def check_sites(sites: Sequence[Site], found: Probe) -> None:
+    """Refuse sites that a backbone does not have, with the valid ones."""
     if not sites:
         raise ValueError("there are no sites; expected at least one")
     valid = "valid stages are 'image', " + ", ".join(f"{stage.stage} ({stage.module})" for stage in found.stages)

@@ -85,8 +85,8 @@ def probe(backbone: nn.Module, image_size: Size | None = None) -> Probe:
             readings = [reading for reading in readings if _is_in_place(*reading, arriving)]
         if len(readings) != 1:
             raise ValueError(
-                f"{_kind(backbone)} cannot be adapted: the layout of what arrives at '{name}' could not be proven. It is "
-                f"{_shape(arriving)} for {1 + len(IMPULSES)} images of {size[0]} x {size[1]}"
+                f"{_kind(backbone)} cannot be adapted: the layout of what arrives at '{name}' could not be proven. It "
+                f"is {_shape(arriving)} for {1 + len(IMPULSES)} images of {size[0]} x {size[1]}"
             )
         layout, at = readings[0]
         channels = arriving.shape[1] if layout.order == "NCHW" else arriving.shape[-1]
@@ -108,7 +108,9 @@ def _stage_names(backbone: nn.Module) -> list[str]:
     modules = dict(backbone.named_modules())
     absent = sorted({name for name in names if name not in modules})
     if absent:
-        raise ValueError(f"{_kind(backbone)} cannot be adapted: its feature_info names {absent}, which it does not have")
+        raise ValueError(
+            f"{_kind(backbone)} cannot be adapted: its feature_info names {absent}, which it does not have"
+        )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"{_kind(backbone)} cannot be adapted: its feature_info names {twice} more than once")
@@ -144,7 +146,7 @@ def _watched_forward(backbone: nn.Module, names: list[str], size: Size) -> dict[
     try:
         for channels in dict.fromkeys((3, convolution.in_channels if convolution is not None else 3)):
             try:
-                with torch.no_grad(), _evaluating(backbone):
+                with torch.no_grad(), evaluating(backbone):
                     backbone(_impulses(backbone, channels, size))
                 return seen
             except (RuntimeError, AssertionError, ValueError, IndexError) as error:
@@ -160,7 +162,8 @@ def _watched_forward(backbone: nn.Module, names: list[str], size: Size) -> dict[
 
 
 @contextmanager
-def _evaluating(backbone: nn.Module) -> Iterator[None]:
+def evaluating(backbone: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; then every module's own mode again."""
     modes = {module: module.training for module in backbone.modules()}
     backbone.eval()
     try:
@@ -251,4 +254,3 @@ def _shape(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"a {type(value).__name__} of {', '.join(_shape(part) for part in value)}"
     return type(value).__name__
-

@@ -97,7 +97,7 @@ def test_a_strong_warp_at_either_site_changes_the_logits(architecture):
 @every_architecture
 @torch.no_grad()
 def test_an_impulse_arrives_where_the_warp_reads_it(architecture):
-    """In the image at q, on the site's warped grid at the p with G(p) = q: axes, order, direction and prefix at once."""
+    """In the image at q, on the site's warped grid at the p with G(p) = q: axes, order and direction at once."""
     model = adapted(architecture)
     stage = sites_of(plain_model(architecture), architecture.image_size)[0]
     H, W = architecture.image_size

@@ -1,0 +1,106 @@
+"""Holds who may import whom: scripts on the left, layers on the right, and no arrow that points back."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ARROWS: dict[str, set[str]] = {  # what a folder may import of the project, besides itself
+    "scripts": {"train", "evaluation", "models", "dataloader", "layers", "config"},
+    "train": {"evaluation", "layers"},
+    "evaluation": {"layers"},
+    "models": {"layers"},
+    "dataloader": {"layers"},
+    "layers": set(),
+    "config": set(),
+    "datagen_ImNet": set(),
+}
+UNBOUND = {"tests", "benchmarks", "hubconf"}
+OURS = ARROWS.keys() - {"scripts"} | UNBOUND | {"train_mnist", "train_imagenet"}
+BUILDERS = {"train", "evaluation", "models", "dataloader"}  # a file with a build_* function may know config.schema
+LAYERS_KNOW = {"layers", "torch", "torchdeq"} | sys.stdlib_module_names
+
+
+def imported_names(tree: ast.Module, path: Path) -> Iterator[str]:
+    """Yields the dotted name of all that a file imports, inside functions too; relative ones count from the root."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = path.parent.parts[: max(0, len(path.parent.parts) + 1 - node.level)] if node.level else ()
+            module = [node.module] if node.module else []
+            yield from (".".join([*package, *module, alias.name]) for alias in node.names)
+
+
+def violations(path: Path, source: str) -> list[str]:
+    """Says which imports of a file break the rules; `path` is relative to the root of the project."""
+    folder = path.parts[0] if len(path.parts) > 1 else "hubconf" if path.stem == "hubconf" else "scripts"
+    if folder not in ARROWS.keys() | UNBOUND:
+        return [f"{path}: no rule for folder '{folder}'"]
+    tree = ast.parse(source)
+    builds = any(isinstance(node, ast.FunctionDef) and node.name.startswith("build_") for node in tree.body)
+    found = []
+    for name in imported_names(tree, path):
+        top = name.partition(".")[0]
+        of_schema = f"{name}.".startswith("config.schema.") and folder in BUILDERS and builds
+        if name.endswith(".*"):
+            found.append(f"{path}: star import of {name}")
+        if top == "torchdeq" and folder != "tests" and path != Path("layers/fixed_point.py"):
+            found.append(f"{path}: torchdeq belongs in layers/fixed_point.py alone")
+        elif folder == "layers" and top not in LAYERS_KNOW:
+            found.append(f"{path}: layers know torch and the standard library alone, not {name}")
+        elif folder in ARROWS and top in OURS - {folder} - ARROWS[folder] and not of_schema:
+            found.append(f"{path}: no arrow from {folder} to {name}")
+    return found
+
+
+def test_imports_follow_the_arrows() -> None:
+    folders = [folder for folder in ROOT.iterdir() if folder.name[0] != "." and any(folder.glob("*.py"))]
+    files = [*ROOT.glob("*.py"), *(file for folder in folders for file in folder.rglob("*.py"))]
+    assert {"layers", "models", "tests"} <= {folder.name for folder in folders}
+    assert [line for file in files for line in violations(file.relative_to(ROOT), file.read_text("utf-8"))] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "message"),
+    [
+        ("train/loop.py", "import models.dec", "no arrow from train to models.dec"),
+        ("models/dec.py", "def f():\n    from train.loop import fit", "no arrow from models to train.loop.fit"),
+        ("models/dec.py", "from ..dataloader import mnist", "no arrow from models to dataloader.mnist"),
+        ("dataloader/build.py", "from tests.models.architectures import build", "no arrow from dataloader to tests"),
+        ("evaluation/metrics.py", "from train_mnist import main", "no arrow from evaluation to train_mnist"),
+        ("train/loop.py", "from config.schema import Train", "no arrow from train to config.schema"),
+        ("train/optim.py", "import config.load\ndef build_optimizer(): ...", "no arrow from train to config.load"),
+        ("layers/monotone.py", "from config import schema\ndef build_warp(): ...", "not config.schema"),
+        ("datagen_ImNet/make.py", "import layers", "no arrow from datagen_ImNet to layers"),
+        ("train_mnist.py", "import datagen_ImNet.make", "no arrow from scripts to datagen_ImNet.make"),
+        ("layers/grid.py", "import numpy as np", "not numpy"),
+        ("layers/grid.py", "from torch import *", "star import of torch.*"),
+        ("tests/test_x.py", "from layers.grid import *", "star import of layers.grid.*"),
+        ("layers/grid.py", "import torchdeq", "torchdeq belongs in layers/fixed_point.py alone"),
+        ("hubconf.py", "from torchdeq.solver import broyden", "torchdeq belongs in layers/fixed_point.py alone"),
+        ("helpers/misc.py", "import torch", "no rule for folder 'helpers'"),
+    ],
+)
+def test_a_forbidden_import_is_reported(path: str, source: str, message: str) -> None:
+    (line,) = violations(Path(path), source)
+    assert line.startswith(f"{path}: ") and message in line
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("train_mnist.py", "import train.loop, models.dec, dataloader.build, config.load"),
+        ("train/step.py", "from evaluation.metrics import accuracy\nfrom layers.grid import WarpParams"),
+        ("models/build.py", "from config.schema import ModelConfig\ndef build_model(): ..."),
+        ("models/dec.py", "from . import sites\nfrom .sites import Probe\nimport timm"),
+        ("layers/fixed_point.py", "from __future__ import annotations\nimport math, torch.nn, torchdeq"),
+        ("tests/test_x.py", "import torchdeq, datagen_ImNet.make, train.loop"),
+        ("hubconf.py", "import models.dec, config.load"),
+    ],
+)
+def test_an_allowed_import_passes(path: str, source: str) -> None:
+    assert violations(Path(path), source) == []
