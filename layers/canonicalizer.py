@@ -214,7 +214,7 @@ class Canonicalizer(nn.Module):
 
     def _solved(self, site: int, source: Tensor) -> FixedPoint:
         update = self.module_list[site]
-        start = WarpParams.identity(len(source), update.grid_size, device=source.device, dtype=source.dtype)
+        start = WarpParams.identity(source.shape[0], update.grid_size, device=source.device, dtype=source.dtype)
         return self.solver(lambda phi: update(phi, source), start)
 
 

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from layers.grid import WarpParams, check_params, check_size, evaluate_grid, knot_grid, warp_grid
+from layers.grid import WarpParams, check_params, check_size, evaluate_grid, is_traced, knot_grid, warp_grid
 
 InverseMethod = Literal["rowwise", "exact"]
 
@@ -60,7 +60,10 @@ def _invert_rows(values: Tensor) -> Tensor:
         return at.expand_as(values)
     values = values.contiguous()
     # Not differentiated: the interval that a point falls into is a whole number.
-    above = torch.searchsorted(values.detach(), at.expand_as(values).contiguous()).clamp(1, n - 1)
+    if is_traced():  # ONNX has no search; counting takes n times the memory
+        above = (values.detach().unsqueeze(-2) < at.unsqueeze(-1)).sum(-1).clamp(1, n - 1)
+    else:
+        above = torch.searchsorted(values.detach(), at.expand_as(values).contiguous()).clamp(1, n - 1)
     low, high = values.gather(-1, above - 1), values.gather(-1, above)
     share = (at - low) / (high - low).clamp_min(1e-8)
     return (above - 1 + share.clamp(0, 1)) / (n - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -66,11 +67,22 @@ class Visit:
 
 
 class WarpSite(nn.Module):
-    """One stage's doorway: canonicalize what goes in, restore what comes out."""
+    """One stage's doorway: canonicalize what goes in, restore what comes out.
 
-    def __init__(self, name: str, layout: Layout, output: Layout | None, size: Size, image_size: Size):
+    Args:
+        name: of the stage's module, or "image".
+        layout: of what is canonicalized.
+        output: layout of what is restored, where it is known.
+        size: (H, W) of the stage's feature for images of ``image_size``.
+        image_size: (H, W) that the backbone was probed with.
+        hooked: name of the module that the hooks sit on, if there are any.
+    """
+
+    def __init__(
+        self, name: str, layout: Layout, output: Layout | None, size: Size, image_size: Size, hooked: str | None
+    ):
         super().__init__()
-        self.name, self.layout, self.output = name, layout, output
+        self.name, self.layout, self.output, self.hooked = name, layout, output, hooked
         self.size, self.image_size = size, image_size
         self.visit: Visit | None = None  # lives only inside one forward of the DECModel
 
@@ -156,7 +168,8 @@ class DECModel(nn.Module):
         def call(warped: Tensor) -> Any:
             return self.backbone.forward_intermediates(warped, *args, **options)
 
-        return self._run(image, call, must_reach=not options.get("stop_early", False))[0]
+        given = inspect.signature(self.backbone.forward_intermediates).bind(image, *args, **options).arguments
+        return self._run(image, call, must_reach=not given.get("stop_early", False))[0]
 
     def predict(self, image: Tensor, phis: Sequence[WarpParams]) -> Tensor:
         """Logits under these warps, one pair per site, instead of those that the canonicalizer finds."""
@@ -184,6 +197,10 @@ class DECModel(nn.Module):
         """Of the backbone's head."""
         return self.backbone.num_classes
 
+    def no_weight_decay(self) -> set[str]:
+        """The backbone's parameters that timm's optimizers must not decay, under their names here."""
+        return {f"backbone.{name}" for name in getattr(self.backbone, "no_weight_decay", set)()}
+
     def get_classifier(self) -> nn.Module:
         """The backbone's head."""
         return self.backbone.get_classifier()
@@ -210,6 +227,9 @@ class DECModel(nn.Module):
         visits = [Visit(size, solve=partial(self.canonicalizer.solve, site)) for site in range(len(self.sites))]
         result = self._visit_all(image, call, visits, must_reach)
         points = [visit.point for visit in visits if visit.point is not None]
+        if not points:  # the backbone stopped early, before the first site
+            nothing = torch.empty(len(image), 0, device=image.device)
+            return result, CanonicalForm((), nothing, nothing)
         return result, CanonicalForm.of(points)
 
     def _visit_all(self, image: Tensor, call: Callable, visits: list[Visit], must_reach: bool) -> Any:
@@ -233,11 +253,11 @@ class DECModel(nn.Module):
         """Checkpointing inside a stage is fine; around one, the backward pass would recompute it without its warp."""
         for site in self.sites:
             outer = self.backbone
-            for part in site.name.split("."):
-                if getattr(outer, "grad_checkpointing", False) and site.name != "image":
+            for part in site.hooked.split(".") if site.hooked else ():
+                if getattr(outer, "grad_checkpointing", False):
                     raise ValueError(
-                        f"activation checkpointing of {type(outer).__name__} would recompute '{site.name}' without its "
-                        "warp; switch it off with set_grad_checkpointing(False)"
+                        f"activation checkpointing of {type(outer).__name__} would recompute '{site.hooked}' without "
+                        "its warp; switch it off with set_grad_checkpointing(False)"
                     )
                 outer = getattr(outer, part, None)
 
@@ -315,10 +335,11 @@ def attach_sites(backbone: nn.Module, sites: Sequence[Site], found: Probe) -> li
 def _doorway(site: Site, found: Probe) -> WarpSite:
     if site.stage == "image":
         first = found.stages[0]
-        return WarpSite("image", Layout("NCHW"), first.layout, first.size, found.image_size)
+        hooked = first.module if site.restore else None
+        return WarpSite("image", Layout("NCHW"), first.layout, first.size, found.image_size, hooked)
     stage, output = found.stages[site.stage], found.outputs[site.stage]
     returned = output if isinstance(output, Layout) else None
-    return WarpSite(stage.module, stage.layout, returned, stage.size, found.image_size)
+    return WarpSite(stage.module, stage.layout, returned, stage.size, found.image_size, stage.module)
 
 
 def _arriving(site: Site, found: Probe, image_channels: int) -> tuple[int, Size]:
@@ -337,7 +358,7 @@ def check_sites(sites: Sequence[Site], found: Probe) -> None:
     for site in sites:
         if not isinstance(site, Site):
             raise TypeError(f"a site is {site!r}; expected a Site")
-        if site.stage != "image" and site.stage not in range(len(found.stages)):
+        if site.stage != "image" and (type(site.stage) is not int or site.stage not in range(len(found.stages))):
             raise ValueError(f"there is no stage {site.stage!r}; {valid}")
         if [other.stage for other in sites].count(site.stage) > 1:
             raise ValueError(f"stage {site.stage!r} is given more than once; {valid}")

@@ -1,0 +1,595 @@
+"""What must be true of sites and adapted models: what is refused, what acts where, and that nothing stays behind."""
+
+import copy
+import io
+from functools import lru_cache, partial
+
+import pytest
+import timm
+import torch
+from timm.data import resolve_data_config
+from timm.optim import create_optimizer_v2
+from torch import Tensor, nn
+
+from layers.grid import WarpParams, random_warp_params
+from layers.layout import Layout
+from layers.monotone import inverse_monotone_warp, monotone_warp
+from models.dec import DECModel, Site, sites_of, with_dec
+from tests.models.architectures import ARCHITECTURES, build, random_images
+
+BY_NAME = {architecture.name: architecture for architecture in ARCHITECTURES}
+SMALL = {"channels": (3, 6, 8), "kernel_sizes": (3, 3), "pools": (1, 2), "input_size": 32}
+SITES = (Site("image", 4), Site(0, 5), Site(1, 4))
+SWIN = "swin_tiny_patch4_window7_224"
+LAYOUTS = {"test_vit": Layout("tokens", 1), SWIN: Layout("NHWC"), "test_convnext": Layout("NCHW")}
+
+every_layout = pytest.mark.parametrize("name", LAYOUTS)
+
+
+@lru_cache
+def built(name: str) -> nn.Module:
+    return build(BY_NAME[name])
+
+
+def plain(name: str = "test_vit") -> nn.Module:
+    return copy.deepcopy(built(name))
+
+
+def adapted(name: str = "test_vit", sites=SITES, *, backbone: nn.Module | None = None, **options) -> DECModel:
+    torch.manual_seed(0)
+    image_size = BY_NAME[name].image_size
+    return with_dec(backbone or plain(name), sites, image_size=image_size, **{**SMALL, **options})
+
+
+def images(count: int = 2, size: tuple[int, int] = (96, 96)) -> Tensor:
+    return random_images(count, size, torch.Generator().manual_seed(1))
+
+
+def random_phis(count: int, *grid_sizes: int) -> list[WarpParams]:
+    generator = torch.Generator().manual_seed(2)
+    return [random_warp_params(count, R, 0.7, generator=generator) for R in grid_sizes]
+
+
+def gradients(model: nn.Module) -> dict[str, Tensor]:
+    return {name: part.grad.clone() for name, part in model.named_parameters() if part.grad is not None}
+
+
+def assert_same_gradients(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float = 1e-4) -> None:
+    assert found.keys() == expected.keys()
+    scale = max(part.abs().max() for part in expected.values())
+    for name, part in expected.items():
+        assert (found[name] - part).abs().max() <= tolerance * part.abs().max() + 1e-6 * scale, name
+
+
+def hooks_of(model: nn.Module) -> int:
+    return sum(len(part._forward_pre_hooks) + len(part._forward_hooks) for part in model.modules())
+
+
+# What can be adapted
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "module", "layout", "at", "channels"),
+    [
+        ("resnet50", {}, "layer{}", Layout("NCHW"), [(56, 56), (56, 56), (28, 28), (14, 14)], [64, 256, 512, 1024]),
+        (SWIN, {}, "layers.{}", Layout("NHWC"), [(56, 56), (56, 56), (28, 28), (14, 14)], [96, 96, 192, 384]),
+        ("deit_tiny_patch16_224", {}, "blocks.{}", Layout("tokens", 1), [(14, 14)] * 12, [192] * 12),
+        ("deit_tiny_distilled_patch16_224", {}, "blocks.{}", Layout("tokens", 2), [(14, 14)] * 12, [192] * 12),
+        (
+            "vit_small_patch14_reg4_dinov2",
+            {"img_size": 224},
+            "blocks.{}",
+            Layout("tokens", 5),
+            [(16, 16)] * 12,
+            [384] * 12,
+        ),
+    ],
+)
+def test_stages_of_full_size_networks(name, options, module, layout, at, channels):
+    first = 1 if name == "resnet50" else 0
+    found = sites_of(timm.create_model(name, pretrained=False, **options))
+    assert [stage.stage for stage in found] == list(range(len(at)))
+    assert [stage.module for stage in found] == [module.format(k + first) for k in range(len(at))]
+    assert {stage.layout for stage in found} == {layout}
+    assert [stage.size for stage in found] == at
+    assert [stage.channels for stage in found] == channels
+
+
+@pytest.mark.parametrize("outcome", ["accepted", "refused at the layout", "refused at the size", "refused settings"])
+def test_a_look_at_a_backbone_changes_nothing_of_it(outcome):
+    backbone = plain("test_resnet").train()
+    backbone.layer1.eval()
+    backbone.layer2[0].bn1.eval()
+    if outcome == "refused at the layout":
+        backbone.feature_info.append({"module": "fc", "num_chs": 3, "reduction": 32})
+    before = copy.deepcopy(backbone.state_dict())
+    modes = [part.training for part in backbone.modules()]
+    state = torch.get_rng_state()
+    if outcome == "accepted":
+        sites_of(backbone)
+    elif outcome == "refused settings":
+        with pytest.raises(ValueError, match="3 channels, 2 kernel_sizes and 1 pools"):
+            with_dec(backbone, SITES, **{**SMALL, "pools": (2,)})
+    else:
+        size = (96, 96) if "layout" in outcome else (0, 0)
+        with pytest.raises(ValueError, match="'fc' could not be proven" if "layout" in outcome else "does not run on"):
+            with_dec(backbone, SITES, image_size=size, **SMALL)
+    torch.testing.assert_close(backbone.state_dict(), before, rtol=0, atol=0)
+    assert [part.training for part in backbone.modules()] == modes and len(set(modes)) == 2
+    assert hooks_of(backbone) == 0
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in backbone.parameters())
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.testing.assert_close(backbone.eval()(images()), built("test_resnet")(images()), rtol=0, atol=0)
+
+
+VALID = r"valid stages are 'image', 0 \(blocks.0\), 1 \(blocks.1\), .* 5 \(blocks.5\)$"
+
+
+@pytest.mark.parametrize(
+    ("sites", "error", "message"),
+    [
+        ([Site(6, 4)], ValueError, f"no stage 6; {VALID}"),
+        ([Site(-1, 4)], ValueError, f"no stage -1; {VALID}"),
+        ([Site("blocks.0", 4)], ValueError, f"no stage 'blocks.0'; {VALID}"),
+        ([Site(1.0, 4)], ValueError, f"no stage 1.0; {VALID}"),
+        ([Site(True, 4)], ValueError, f"no stage True; {VALID}"),
+        ([Site(0, 4), Site(1, 4), Site(0, 5)], ValueError, f"stage 0 is given more than once; {VALID}"),
+        ([Site("image", 4), Site("image", 4)], ValueError, f"stage 'image' is given more than once; {VALID}"),
+        ([], ValueError, "there are no sites; expected at least one"),
+        ([(0, 4)], TypeError, r"a site is \(0, 4\); expected a Site"),
+    ],
+)
+def test_sites_that_a_backbone_does_not_have_are_refused_with_those_it_has(sites, error, message):
+    backbone = plain()
+    with pytest.raises(error, match=message):
+        adapted(sites=sites, backbone=backbone)
+    assert hooks_of(backbone) == 0
+
+
+@pytest.mark.parametrize("grid_size", [1, 0, 4.0, True, None])
+def test_a_grid_has_at_least_two_knots_per_axis(grid_size):
+    with pytest.raises(ValueError, match=f"grid_size is {grid_size}; expected a whole number of at least 2"):
+        Site(0, grid_size)
+
+
+def test_a_stage_whose_output_is_no_map_cannot_be_restored():
+    adapted("efficientvim_m1", [Site(0, 4)])
+    with pytest.raises(ValueError, match="stage 0 cannot be restored: it returns a tuple of"):
+        adapted("efficientvim_m1", [Site(0, 4, restore=True)])
+
+
+def test_a_network_without_feature_info_is_refused():
+    with pytest.raises(ValueError, match="Sequential has no feature_info"):
+        with_dec(nn.Sequential(nn.Conv2d(3, 8, 3)), SITES, **SMALL)
+
+
+def test_a_backbone_is_adapted_once_and_answers_through_its_model_alone():
+    model = adapted()
+    count = hooks_of(model.backbone)
+    with pytest.raises(ValueError, match="adapted already"):
+        adapted(backbone=model.backbone)
+    assert hooks_of(model.backbone) == count
+    with pytest.raises(RuntimeError, match=r"warp site 'blocks.0' has no warp: call the DECModel"):
+        model.backbone(images())
+    assert model(images()).shape == (2, 10)
+
+
+def test_an_unknown_option_is_refused():
+    with pytest.raises(TypeError, match="gridsize"):
+        adapted(gridsize=4)
+
+
+# What happens at a site
+
+
+def test_a_site_that_is_never_reached_is_named():
+    model = adapted()
+    model.backbone.blocks = nn.Sequential(*model.backbone.blocks[1:])
+    with pytest.raises(RuntimeError, match="warp sites never reached: blocks.0;"):
+        model(images())
+
+
+def test_a_site_that_is_reached_twice_is_named():
+    model = adapted()
+    model.backbone.blocks = nn.Sequential(*model.backbone.blocks[:2], model.backbone.blocks[1])
+    with pytest.raises(RuntimeError, match="warp site 'blocks.1' was reached twice"):
+        model(images())
+
+
+def test_a_failed_forward_leaves_nothing_behind():
+    model = adapted()
+    expected = model(images())
+
+    def fail(module, args):
+        raise OSError("out of paper")
+
+    handle = model.backbone.blocks[1].register_forward_pre_hook(fail)
+    with pytest.raises(OSError, match="out of paper"):
+        model(images(4))
+    assert [site.visit for site in model.sites] == [None] * 3
+    handle.remove()
+    torch.testing.assert_close(model(images()), expected, rtol=0, atol=0)
+    assert [site.visit for site in model.sites] == [None] * 3
+
+
+def smooth_map(count: int, channels: int, size: tuple[int, int]) -> Tensor:
+    """Half a wave along each axis, different in every image and channel."""
+    x, y = (torch.linspace(0, 3, n) for n in (size[1], size[0]))
+    phase = torch.rand(count, channels, 1, 1, generator=torch.Generator().manual_seed(3)) * 6
+    return torch.sin(x + phase) + torch.cos(y[:, None] + 2 * phase)
+
+
+def laid_out(layout: Layout, grid: Tensor) -> Tensor:
+    """(B, C, H, W) as a feature of this layout, with prefix tokens that nothing on the grid equals."""
+    if layout.order == "NCHW":
+        return grid
+    if layout.order == "NHWC":
+        return grid.permute(0, 2, 3, 1)
+    prefix = torch.randn(len(grid), layout.num_prefix_tokens, grid.shape[1])
+    return torch.cat([prefix, grid.flatten(2).transpose(1, 2)], dim=1)
+
+
+def with_idle_stage(name: str, sites: list[Site]) -> tuple[DECModel, nn.Module, Tensor]:
+    """A model whose stage 0 is the identity, that stage, and a smooth map of the size that arrives there."""
+    network = plain(name)
+    stage = sites_of(network, (96, 96))[0]
+    assert stage.layout == LAYOUTS[name]
+    parent, _, child = stage.module.rpartition(".")
+    setattr(network.get_submodule(parent), child, nn.Identity())
+    model = adapted(name, sites, backbone=network)
+    return model, model.backbone.get_submodule(stage.module), smooth_map(2, stage.channels, stage.size)
+
+
+def separable_phi(count: int, grid_size: int = 4) -> WarpParams:
+    generator = torch.Generator().manual_seed(4)
+    return WarpParams(*0.6 * torch.rand(2, count, 1, grid_size - 1, generator=generator))
+
+
+@every_layout
+@torch.no_grad()
+def test_a_feature_that_the_stage_leaves_alone_comes_back_from_a_restored_site(name):
+    layout, phi = LAYOUTS[name], separable_phi(2)
+    error = {}
+    for is_restored in (False, True):
+        model, stage, grid = with_idle_stage(name, [Site(0, 4, is_restored)])
+        feature, seen = laid_out(layout, grid), []
+        stage.register_forward_pre_hook(lambda _, args, feature=feature: (feature,), prepend=True)
+        stage.register_forward_hook(lambda _, args, output, seen=seen: seen.append(output))
+        model.predict(images(), [phi])
+        found = layout.to_grid(seen[0], grid.shape[2:])
+        warped = monotone_warp(grid, phi)
+        torch.testing.assert_close(found, inverse_monotone_warp(warped, phi) if is_restored else warped)
+        error[is_restored] = (found - grid).abs().mean()
+        if layout.order == "tokens":
+            assert torch.equal(seen[0][:, :1], feature[:, :1])
+    assert error[True] < 0.25 * error[False] and error[False] > 0.05
+
+
+@every_layout
+@torch.no_grad()
+def test_a_warp_of_the_image_is_restored_where_the_first_stage_begins_and_before_its_own_warp(name):
+    layout, phi, own = LAYOUTS[name], separable_phi(2), random_phis(2, 5)[0]
+    for is_restored in (False, True):
+        for order in (slice(None), slice(None, None, -1)):
+            sites = [Site("image", 4, is_restored), Site(0, 5)][order]
+            model, stage, grid = with_idle_stage(name, sites)
+            warped = monotone_warp(grid, phi)
+            feature, seen = laid_out(layout, warped), []
+            stage.register_forward_pre_hook(lambda _, args, feature=feature: (feature,), prepend=True)
+            stage.register_forward_hook(lambda _, args, output, seen=seen: seen.append(output))
+            identity = WarpParams.identity(2, 5)
+            for second in (identity, own):
+                model.predict(images(), [phi, second][order])
+            back = inverse_monotone_warp(warped, phi) if is_restored else warped
+            for found, second in zip(seen, (identity, own), strict=True):
+                torch.testing.assert_close(layout.to_grid(found, grid.shape[2:]), monotone_warp(back, second))
+            if is_restored:
+                assert (back - grid).abs().mean() < 0.25 * (warped - grid).abs().mean()
+
+
+@pytest.mark.parametrize("size", [(96, 64), (64, 96)])
+@torch.no_grad()
+def test_tokens_of_equal_number_and_swapped_sides_are_warped_on_their_own_grid(size):
+    model = adapted("test_vit2", [Site(0, 5)])
+    layout, (phi,) = Layout("tokens", model.backbone.num_prefix_tokens), random_phis(2, 5)
+    at = size[0] // 16, size[1] // 16
+    grid = smooth_map(2, 64, at)
+    seen = []
+    stage = model.backbone.blocks[0]
+    stage.register_forward_pre_hook(lambda _, args: (laid_out(layout, grid),), prepend=True)
+    stage.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    model.predict(images(2, size), [phi])
+    torch.testing.assert_close(layout.to_grid(seen[0], at), monotone_warp(grid, phi))
+
+
+def test_dropped_tokens_are_refused_in_training_and_no_matter_outside_it():
+    backbone = build(BY_NAME["deit_tiny_patch16_224"], patch_drop_rate=0.5)
+    model = adapted("deit_tiny_patch16_224", [Site(0, 4)], backbone=backbone)
+    assert model(images()).shape == (2, 10)
+    with pytest.raises(ValueError, match="tokens that are dropped or merged cannot be warped"):
+        model.train()(images())
+
+
+# Features of timm's interface
+
+
+def hooked_by_hand(name: str, phis: list[WarpParams], sites: tuple[Site, ...]) -> nn.Module:
+    """A plain network with warps put before its stages, one hook each."""
+    network = plain(name)
+    stages = sites_of(network, BY_NAME[name].image_size)
+    for site, phi in zip(sites, phis, strict=True):
+        if site.stage != "image":
+            module, layout, at = stages[site.stage].module, stages[site.stage].layout, stages[site.stage].size
+
+            def warp(_, args, layout=layout, at=at, phi=phi):
+                return (layout.on_grid(partial(monotone_warp, phi=phi), args[0], at),)
+
+            network.get_submodule(module).register_forward_pre_hook(warp)
+    return network
+
+
+@pytest.mark.parametrize("condition", ["image", "feature"])
+@every_layout
+@torch.no_grad()
+def test_every_way_to_features_is_canonicalized(name, condition):
+    image = images()
+    model = adapted(name, condition=condition)
+    output = model(image, return_output=True)
+    network = hooked_by_hand(name, output.phis, SITES)
+    warped = monotone_warp(image, output.phis[0])
+    same = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
+    same(output.logits, network(warped))
+    assert (output.logits - built(name)(image)).abs().max() > 0.05
+    features = model.forward_features(image)
+    same(features, network.forward_features(warped))
+    same(model.forward_head(features), output.logits)
+    same(model.forward_head(features, pre_logits=True), network.forward_head(features, pre_logits=True))
+    same(model.forward_intermediates(image), network.forward_intermediates(warped))
+    for options in ({"indices": [0, 1]}, {"indices": [1], "stop_early": True}):
+        found = model.forward_intermediates(image, intermediates_only=True, **options)
+        same(found, network.forward_intermediates(warped, intermediates_only=True, **options))
+
+
+@pytest.mark.parametrize("condition", ["image", "feature"])
+@torch.no_grad()
+def test_sites_behind_an_early_stop_are_not_missed(condition):
+    model = adapted(sites=[Site(2, 4), Site(4, 4)], condition=condition)
+    early = partial(model.forward_intermediates, images(), intermediates_only=True)
+    expected = built("test_vit").forward_intermediates(images(), indices=[1], intermediates_only=True)
+    torch.testing.assert_close(early(indices=[1], stop_early=True), expected)
+    torch.testing.assert_close(early([1], False, False, True), expected)
+    assert [part.shape for part in early(indices=[1, 3], stop_early=True)] == [expected[0].shape] * 2
+    assert [site.visit for site in model.sites] == [None] * 2
+
+
+# What a forward returns
+
+
+@pytest.mark.parametrize("condition", ["image", "feature"])
+@torch.no_grad()
+def test_the_output_tells_the_warps_that_make_the_logits(condition):
+    model = adapted(condition=condition)
+    output = model(images(3), return_output=True)
+    assert [tuple(part.shape) for phi in output.phis for part in phi] == [(3, R, R - 1) for R in (4, 4, 5, 5, 4, 4)]
+    assert output.residual.shape == (3, 3) and (output.residual >= 0).all()
+    torch.testing.assert_close(model(images(3)), output.logits, rtol=0, atol=0)
+    torch.testing.assert_close(model.predict(images(3), output.phis), output.logits, rtol=1e-5, atol=1e-5)
+    swapped = [output.phis[2], output.phis[1], output.phis[0]]
+    assert (model.predict(images(3), swapped) - output.logits).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("count", [0, 2, 4])
+def test_there_is_one_warp_per_site(count):
+    with pytest.raises(ValueError, match=f"{count} pairs of parameters for 3 sites; expected one each"):
+        adapted().predict(images(), random_phis(2, *[4] * count))
+
+
+def test_warps_for_another_batch_are_refused():
+    with pytest.raises(ValueError, match="phi is for 3 images; this batch has 2"):
+        adapted().predict(images(2), random_phis(3, 4, 5, 4))
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "message"),
+    [
+        (torch.rand(3, 96, 96), ValueError, r"shape \(3, 96, 96\); expected \(B, C, H, W\)"),
+        (torch.rand(0, 3, 96, 96), ValueError, r"shape \(0, 3, 96, 96\); .* none of them zero"),
+        (torch.rand(2, 1, 96, 96), ValueError, r"shape \(2, 1, 96, 96\); expected \(B, 3, H, W\)"),
+        (torch.rand(2, 3, 64, 96), AssertionError, r"Input height \(64\) doesn't match"),
+        (torch.zeros(2, 3, 96, 96, dtype=torch.uint8), TypeError, "image is torch.uint8; expected a floating dtype"),
+        ([[0.0]], TypeError, "image is list; expected a tensor"),
+    ],
+)
+def test_images_that_do_not_fit_are_refused(image, error, message):
+    model = adapted()
+    with pytest.raises(error, match=message):
+        model(image)
+    assert [site.visit for site in model.sites] == [None] * 3
+
+
+# The condition
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_resnet", SWIN])
+def test_a_latent_canonicalizer_reads_the_feature_that_arrives_and_learns(name):
+    model = adapted(name, condition="feature")
+    arriving = [stage.channels for stage in sites_of(plain(name), (96, 96))[:2]]
+    assert [update.in_channels for update in model.canonicalizer.module_list] == [3, *arriving]
+    model.train()(images(4)).square().mean().backward()
+    for part, parameter in model.canonicalizer.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), part
+        assert parameter.ndim == 1 or parameter.grad.abs().max() > 0, part
+
+
+@torch.no_grad()
+def test_only_a_latent_site_looks_at_what_the_stage_before_it_made():
+    for condition in ("image", "feature"):
+        model = adapted(sites=[Site(0, 4), Site(1, 4)], condition=condition)
+        before = model(images(), return_output=True).phis
+        for parameter in model.backbone.blocks[0].parameters():
+            parameter.mul_(1.5)
+        after = model(images(), return_output=True).phis
+        changed = [(old.x - new.x).abs().max() > 1e-4 for old, new in zip(before, after, strict=True)]
+        assert changed == [False, condition == "feature"]
+
+
+def test_features_too_small_for_the_pools_are_refused_at_once():
+    backbone = plain()
+    with pytest.raises(ValueError, match=r"a source of \(6, 6\) leaves 1 x 1 after the pools.* or smaller pools"):
+        adapted(sites=[Site(0, 4)], backbone=backbone, condition="feature", pools=(2, 2))
+    assert hooks_of(backbone) == 0
+
+
+@pytest.mark.parametrize("condition", ["image", "feature"])
+@torch.no_grad()
+def test_no_image_depends_on_its_batch_mates(condition):
+    model = adapted(condition=condition)
+    together = model(images(4), return_output=True)
+    for index, image in enumerate(images(4).split(1)):
+        alone = model(image, return_output=True)
+        assert (alone.logits - together.logits[index]).abs().max() <= 1e-5 * together.logits.abs().max()
+        for one, all_ in zip(alone.phis, together.phis, strict=True):
+            torch.testing.assert_close(one.x[0], all_.x[index], rtol=0, atol=1e-5)
+            torch.testing.assert_close(one.y[0], all_.y[index], rtol=0, atol=1e-5)
+
+
+# Gradients
+
+
+def test_two_views_in_one_forward_are_two_forwards():
+    model = adapted()
+    first, second = images(2), images(2).flip(-1)
+    both = model(torch.cat([first, second]), return_output=True)
+    for view, logits in zip((first, second), both.logits.chunk(2), strict=True):
+        torch.testing.assert_close(model(view), logits, rtol=1e-5, atol=1e-5)
+
+    def loss(logits: Tensor) -> Tensor:
+        return logits.square().mean()
+
+    (loss(both.logits.chunk(2)[0]) + 3 * loss(both.logits.chunk(2)[1])).backward()
+    joint = gradients(model)
+    model.zero_grad()
+    (loss(model(first)) + 3 * loss(model(second))).backward()
+    assert_same_gradients(gradients(model), joint)
+
+
+@pytest.mark.parametrize("condition", ["image", "feature"])
+def test_two_forwards_before_one_backward_add_their_gradients(condition):
+    model = adapted(condition=condition)
+    views = images(2), images(2).flip(-1)
+    sums: dict[str, Tensor] = {}
+    for view in views:
+        model.zero_grad()
+        model(view).square().mean().backward()
+        sums = {name: sums.get(name, 0) + part for name, part in gradients(model).items()}
+    model.zero_grad()
+    outputs = [model(view) for view in views]
+    sum(logits.square().mean() for logits in outputs).backward()
+    assert_same_gradients(gradients(model), sums)
+
+
+@pytest.mark.parametrize("sites", [SITES, [Site("image", 4, restore=True)]], ids=["stages", "restored image"])
+@pytest.mark.parametrize("name", ["test_vit", "test_resnet"])
+def test_checkpointing_around_a_stage_is_refused(name, sites):
+    model = adapted(name, sites)
+    expected = model(images())
+    with pytest.raises(ValueError, match="activation checkpointing of .* would recompute .* set_grad_checkpointing"):
+        model.set_grad_checkpointing(True)
+    torch.testing.assert_close(model(images()), expected, rtol=0, atol=0)
+    model.backbone.set_grad_checkpointing(True)
+    with pytest.raises(ValueError, match="activation checkpointing of"):
+        model(images())
+    model.set_grad_checkpointing(False)
+    torch.testing.assert_close(model(images()), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("name", "sites"), [(SWIN, SITES), ("test_vit", [Site("image", 4)])])
+def test_checkpointing_inside_a_stage_changes_no_gradient(name, sites):
+    model = adapted(name, sites)
+    calls = []
+    inner = model.backbone.layers[0].blocks[0] if name == SWIN else model.backbone.blocks[0]
+    inner.register_forward_hook(lambda *_: calls.append(1))
+    found = []
+    for is_checkpointed in (False, True):
+        model.set_grad_checkpointing(is_checkpointed)
+        model.zero_grad()
+        model(images()).square().mean().backward()
+        found.append(gradients(model))
+    assert len(calls) == 1 + 2  # the second time it is recomputed
+    assert_same_gradients(found[1], found[0], tolerance=1e-5)
+
+
+# Around the model
+
+
+def saved_and_loaded(value, **options):
+    file = io.BytesIO()
+    torch.save(value, file)
+    return torch.load(io.BytesIO(file.getvalue()), **options)
+
+
+@torch.no_grad()
+def test_models_and_states_survive_a_file():
+    model, image = adapted(), images()
+    expected = model(image)
+    whole = saved_and_loaded(model, weights_only=False)
+    torch.testing.assert_close(whole(image), expected, rtol=0, atol=0)
+    other = adapted(backbone=build(BY_NAME["test_vit"], seed=1))
+    for parameter in other.canonicalizer.parameters():
+        parameter.add_(0.1)
+    assert (other(image) - expected).abs().max() > 0.1
+    other.load_state_dict(saved_and_loaded(model.state_dict(), weights_only=True), strict=True)
+    torch.testing.assert_close(other(image), expected, rtol=0, atol=0)
+    for parameter in model.parameters():
+        parameter.zero_()
+    torch.testing.assert_close(whole(image), expected, rtol=0, atol=0)
+
+
+@torch.no_grad()
+def test_a_plain_checkpoint_of_timm_loads_into_the_backbone_after_it_was_adapted():
+    other = build(BY_NAME["test_vit"], seed=1)
+    model = adapted()
+    model.backbone.load_state_dict(saved_and_loaded(other.state_dict(), weights_only=True), strict=True)
+    identity = [WarpParams.identity(2, site.grid_size) for site in SITES]
+    torch.testing.assert_close(model.predict(images(), identity), other(images()), rtol=1e-5, atol=1e-5)
+
+
+def test_timm_reads_its_configuration_off_an_adapted_model():
+    model, network = adapted(), plain()
+    assert resolve_data_config({}, model=model) == resolve_data_config({}, model=network)
+    assert model.default_cfg == network.default_cfg
+    assert model.num_classes == 10
+    assert model.get_classifier() is model.backbone.head
+
+
+def test_timms_optimizer_takes_every_parameter_and_decays_the_same_ones():
+    model, network = adapted(), plain()
+    decays = {}
+    for key, module in (("adapted", model), ("plain", network)):
+        optimizer = create_optimizer_v2(module, "adamw", lr=1e-3, weight_decay=0.05)
+        names = {id(parameter): name for name, parameter in module.named_parameters()}
+        decays[key] = {
+            names[id(parameter)]: group["weight_decay"]
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        }
+        assert len(decays[key]) == len(names)
+    assert network.no_weight_decay()
+    for name, decay in decays["plain"].items():
+        assert decays["adapted"][f"backbone.{name}"] == decay, name
+    assert decays["adapted"]["canonicalizer.module_list.0.0.conv1.weight"] == 0.05
+
+
+def test_a_fresh_head_gives_other_classes_from_the_same_features():
+    model = adapted()
+    features = model.forward_features(images())
+    model.reset_classifier(7)
+    assert model.num_classes == 7
+    assert model(images()).shape == (2, 7)
+    torch.testing.assert_close(model.forward_features(images()), features, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_an_adapted_network_goes_on_in_its_mode(training):
+    model = adapted(backbone=plain().train(training))
+    assert {part.training for part in model.modules() if part not in list(model.sites)} == {training}

@@ -1,0 +1,67 @@
+"""Exported models give the eager logits, of smooth images and of photographs where there are some."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from layers.fixed_point import FixedPointSolver
+from models.dec import DECModel, Site, with_dec
+from tests.models.architectures import Architecture, build
+from tests.models.test_compile import THREE
+from tests.models.test_families import smooth_images
+
+
+def adapted(architecture: Architecture) -> DECModel:
+    torch.manual_seed(0)
+    return with_dec(
+        build(architecture),
+        [Site("image", 4), Site(0, 5, restore=True)],
+        channels=(3, 4, 4),
+        kernel_sizes=(5, 3),
+        pools=(4, 2),
+        solver=FixedPointSolver(max_steps=4),
+        input_size=64,
+        image_size=architecture.image_size,
+    ).eval()
+
+
+def photographs(count: int, size: tuple[int, int]) -> Tensor | None:
+    root = os.environ.get("LSE_DATA")
+    files = sorted(Path(root, "data", "imagenet_photos").glob("*/*.jpg"))[:count] if root else []
+    if len(files) < count:
+        return None
+    images = [np.asarray(Image.open(file).convert("RGB").resize(size[::-1])) for file in files]
+    return (torch.tensor(np.stack(images)).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
+
+
+@pytest.mark.parametrize("architecture", THREE, ids=lambda architecture: architecture.name)
+def test_export_and_onnx_equal_eager(architecture):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the onnx extra is not installed")
+    model = adapted(architecture)
+    batches = [smooth_images(2, architecture.image_size), photographs(2, architecture.image_size)]
+    with torch.no_grad():
+        exported = torch.export.export(model, (batches[0],))
+        program = torch.onnx.export(exported, dynamo=True, verbose=False)
+        session = onnxruntime.InferenceSession(
+            program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+        for image in filter(lambda batch: batch is not None, batches):
+            expected = model(image)
+            assert expected.std() > 0.1
+            assert (exported.module()(image) - expected).abs().max() <= 1e-4
+            (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+            assert np.abs(found - expected.numpy()).max() <= 1e-4
+
+
+def test_exported_models_take_other_batch_sizes():
+    model = adapted(THREE[0])
+    image = smooth_images(3, THREE[0].image_size)
+    dynamic = {"image": {0: torch.export.Dim("batch", min=1, max=64)}, "return_output": None}
+    with torch.no_grad():
+        exported = torch.export.export(model, (image[:2],), {"return_output": False}, dynamic_shapes=dynamic)
+        assert (exported.module()(image, return_output=False) - model(image)).abs().max() <= 1e-4
