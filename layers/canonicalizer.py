@@ -89,12 +89,22 @@ class UpdateMap(nn.ModuleList):
         channels: of the source, then of every block.
         kernel_sizes: one odd size per block.
         pools: one rate per block.
+        strength: width of the interval around 1/2 that phi stays in.
     """
 
-    def __init__(self, grid_size: int, channels: Sequence[int], kernel_sizes: Sequence[int], pools: Sequence[int]):
+    def __init__(
+        self,
+        grid_size: int,
+        channels: Sequence[int],
+        kernel_sizes: Sequence[int],
+        pools: Sequence[int],
+        *,
+        strength: float = 1.0,
+    ):
         blocks = [ResidualBlock(*sizes) for sizes in zip(channels[:-1], channels[1:], kernel_sizes, pools, strict=True)]
         super().__init__([*blocks, nn.Conv2d(channels[-1], 2, 1), nn.InstanceNorm2d(2, affine=True)])
         self.grid_size = grid_size
+        self.strength = strength
         self.in_channels = channels[0]
         self.margins = [(size // 2, pool) for size, pool in zip(kernel_sizes, pools, strict=True)]
 
@@ -132,6 +142,7 @@ class UpdateMap(nn.ModuleList):
             feature = block(feature)
         response = norm(head(_centred(feature).to(next(head.parameters()).dtype)))
         score = F.adaptive_avg_pool2d(response.to(phi.x.dtype), self.grid_size).sigmoid()
+        score = 0.5 + self.strength * (score - 0.5)
         # (B, 2, R, R): x leaves out the last column, y the first row; y is indexed column first.
         return WarpParams(score[:, 0, :, :-1], score[:, 1, 1:].transpose(1, 2))
 
@@ -150,6 +161,9 @@ class Canonicalizer(nn.Module):
         normalize: apply the ImageNet statistics to the image (a second time, if the loader already did: published).
         condition: "image" (published code) or "feature" (the paper's formula: the feature that arrives at the site).
         feature_channels: per site, needed for ``condition="feature"`` alone.
+        strength: phi stays in an interval of this width, as ``strength * U(0, 1)`` does in random warps: a DEC needs no
+            stronger warps than it is to undo. The maps' Jacobians shrink with it, so small strengths make contractions
+            (``benchmarks/contraction.py`` measures which); 1 is published.
     """
 
     def __init__(
@@ -164,15 +178,19 @@ class Canonicalizer(nn.Module):
         normalize: bool = True,
         condition: Condition = "image",
         feature_channels: Sequence[int] | None = None,
+        strength: float = 1.0,
     ):
         super().__init__()
+        if not 0 < strength <= 1:
+            raise ValueError(f"strength is {strength}; expected a number above 0 and at most 1")
         _check_settings(grid_sizes, channels, kernel_sizes, pools, condition, feature_channels)
         self.condition: Condition = condition
         self.solver = solver or FixedPointSolver()
         self.input_size = (input_size, input_size) if isinstance(input_size, int) else input_size
         of_source = [channels[0]] * len(grid_sizes) if feature_channels is None else feature_channels
         self.module_list: Any = nn.ModuleList(
-            UpdateMap(R, (C, *channels[1:]), kernel_sizes, pools) for R, C in zip(grid_sizes, of_source, strict=True)
+            UpdateMap(R, (C, *channels[1:]), kernel_sizes, pools, strength=strength)
+            for R, C in zip(grid_sizes, of_source, strict=True)
         )
         self.is_normalized = normalize and condition == "image"
         if self.is_normalized and channels[0] != len(IMAGENET_MEAN):

@@ -16,7 +16,7 @@ from layers.fixed_point import FixedPoint, FixedPointSolver
 from layers.grid import WarpParams
 from layers.layout import Layout
 from layers.monotone import inverse_monotone_warp, monotone_warp
-from models.sites import Probe, Size, StageInfo, probe, sites_of
+from models.sites import Doorway, Probe, Size, StageInfo, probe, sites_of
 
 __all__ = ["DECModel", "DECOutput", "Site", "StageInfo", "WarpSite", "attach_sites", "sites_of", "with_dec"]
 
@@ -66,7 +66,7 @@ class Visit:
     is_reached: bool = False
 
 
-class WarpSite(nn.Module):
+class WarpSite(Doorway):
     """One stage's doorway: canonicalize what goes in, restore what comes out.
 
     Args:
@@ -130,7 +130,7 @@ class WarpSite(nn.Module):
 
     def _size_of(self, layout: Layout, feature: Tensor, visit: Visit) -> Size:
         (h, w), (H0, W0), (H, W) = self.size, self.image_size, visit.image_size
-        return layout.size_of(feature, (round(h * H / H0), round(w * W / W0)))
+        return layout.size_of(feature, (-(-h * H // H0), -(-w * W // W0)))
 
 
 class DECModel(nn.Module):
@@ -145,7 +145,7 @@ class DECModel(nn.Module):
     def __init__(self, backbone: nn.Module, sites: Sequence[WarpSite], canonicalizer: nn.Module):
         super().__init__()
         self.backbone: Any = backbone  # the rest of timm's interface, which no type describes
-        self.sites: Any = nn.ModuleList(sites)
+        self.sites: Any = nn.ModuleList(sites).train(backbone.training)
         self.canonicalizer: Any = canonicalizer
         self.training = backbone.training  # an adapted network goes on in its mode
 
@@ -273,6 +273,7 @@ def with_dec(
     input_size: int | tuple[int, int] | None = 224,
     normalize: bool = True,
     condition: Condition = "image",
+    strength: float = 1.0,
     image_size: Size | None = None,
 ) -> DECModel:
     """Put DEC into a timm backbone, in place; load the backbone's weights before or after, its keys stay timm's.
@@ -288,6 +289,7 @@ def with_dec(
         input_size: size that the canonicalizer sees the image in; features are never resized.
         normalize: apply the ImageNet statistics to what the canonicalizer sees of the image.
         condition: "image" or "feature".
+        strength: width of the interval that phi stays in; smaller ones make the maps contract.
         image_size: (H, W) that the backbone takes, where it does not tell.
     """
     found = probe(backbone, image_size)
@@ -303,6 +305,7 @@ def with_dec(
         input_size=None if is_latent else input_size,
         normalize=normalize,
         condition=condition,
+        strength=strength,
         feature_channels=[count for count, _ in arriving] if is_latent else None,
     )
     if is_latent:
@@ -315,8 +318,6 @@ def with_dec(
 
 def attach_sites(backbone: nn.Module, sites: Sequence[Site], found: Probe) -> list[WarpSite]:
     """Hook doorways into a backbone's stages; hooks are bound methods of modules, so copies follow their model."""
-    if any(isinstance(_owner(hook), WarpSite) for part in backbone.modules() for hook in _hooks(part)):
-        raise ValueError("this backbone is adapted already; build a new one, or use the DECModel that holds it")
     doorways = [_doorway(site, found) for site in sites]
     # Sites on the image come first: what they restore, the first stage's own site warps afterwards.
     for site, doorway in sorted(zip(sites, doorways, strict=True), key=lambda pair: pair[0].stage != "image"):
@@ -365,14 +366,6 @@ def check_sites(sites: Sequence[Site], found: Probe) -> None:
         output = found.stages[0].layout if site.stage == "image" else found.outputs[site.stage]
         if site.restore and isinstance(output, str):
             raise ValueError(f"stage {site.stage} cannot be restored: {output}")
-
-
-def _hooks(module: nn.Module) -> list[Callable]:
-    return [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
-
-
-def _owner(hook: Callable) -> Any:
-    return getattr(hook, "__self__", None)
 
 
 def _batch_size(image: Tensor) -> Size:

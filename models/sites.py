@@ -6,7 +6,7 @@ the first stage always, the place at which two impulses in the image arrive must
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -20,6 +20,10 @@ Size = tuple[int, int]
 
 IMPULSES = ((0.25, 0.75), (0.625, 0.125))  # (y, x); no symmetry of the square maps one onto the other or itself
 STEM_NAMES = ("stem", "act", "bn", "norm")
+
+
+class Doorway(nn.Module):
+    """What the hooks of an adapted backbone belong to."""
 
 
 class StageInfo(NamedTuple):
@@ -67,6 +71,8 @@ def sites_of(backbone: nn.Module, image_size: Size | None = None) -> list[StageI
 
 def probe(backbone: nn.Module, image_size: Size | None = None) -> Probe:
     """Look at a backbone once; a ``ValueError`` says why it cannot be adapted."""
+    if any(isinstance(_owner(hook), Doorway) for part in backbone.modules() for hook in _hooks(part)):
+        raise ValueError("this backbone is adapted already; build a new one, or use the DECModel that holds it")
     names = _stage_names(backbone)
     size = image_size or _image_size(backbone)
     seen = _watched_forward(backbone, names, size)
@@ -238,6 +244,14 @@ def _output_layout(backbone: nn.Module, layout: Layout, output: Any, size: Size)
     if len(readings) > 1:  # a stage that gives what it could have got keeps its layout
         readings = [reading for reading in readings if reading[0] == layout]
     return readings[0][0] if len(readings) == 1 else f"it returns {_shape(output)}, whose layout could not be proven"
+
+
+def _hooks(module: nn.Module) -> list[Callable]:
+    return [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
+
+
+def _owner(hook: Callable) -> Any:
+    return getattr(hook, "__self__", None)
 
 
 def _is_image(feature: Any, size: Size) -> bool:

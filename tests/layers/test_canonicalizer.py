@@ -181,6 +181,19 @@ def test_the_one_step_gradient_is_that_of_the_last_evaluation():
         assert torch.equal(left, right)
 
 
+def test_strength_bounds_phi_and_scales_the_map():
+    image = torch.rand(2, 3, 32, 32)
+    full, weak = small(grid_sizes=(4,)), small(grid_sizes=(4,), strength=0.25)
+    weak.load_state_dict(full.state_dict())
+    source, start = full.prepared(image), WarpParams.identity(2, 4)
+    one, quarter = (network.module_list[0](start, source) for network in (full, weak))
+    torch.testing.assert_close(quarter.x - 0.5, 0.25 * (one.x - 0.5))
+    with torch.no_grad():
+        weak.module_list[0][-1].weight.fill_(100)
+    for part in weak(image).phis[0]:
+        assert (part - 0.5).abs().max() <= 0.125
+
+
 def test_a_blind_network_finds_the_identity():
     canonicalizer = small(grid_sizes=(5,))
     with torch.no_grad():
@@ -260,6 +273,7 @@ def test_pure_half_precision_runs():
         ({"channels": (3, 6)}, "2 channels, 2 kernel_sizes and 2 pools do not fit"),
         ({"kernel_sizes": (3, 4)}, "expected odd numbers"),
         ({"pools": (0, 2)}, "must be at least 1"),
+        ({"strength": 0.0}, "strength is 0.0; expected a number above 0 and at most 1"),
         ({"condition": "latent"}, "condition is 'latent'; expected one of image, feature"),
         ({"condition": "feature"}, "only 'feature' needs them"),
         ({"condition": "feature", "feature_channels": (8,)}, "1 feature_channels for 2 sites"),
