@@ -7,6 +7,7 @@ of one loads into the other.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -110,13 +111,16 @@ class UpdateMap(nn.ModuleList):
 
     def forward(self, phi: WarpParams, source: Tensor) -> WarpParams:
         """Evaluate for phi of B images and their (B, C, H, W) source."""
-        if source.device.type != "cpu" or is_traced():
-            return self._evaluate(phi, source)
-        # One image at a time on a CPU: its widest feature stays in the cache, which halves the time, and its rounding,
-        # which a map that is no contraction amplifies, cannot depend on its batch mates.
-        parts = zip(phi.x.split(1), phi.y.split(1), source.split(1), strict=True)
-        found = [self._evaluate(WarpParams(x, y), image) for x, y, image in parts]
-        return WarpParams(torch.cat([part.x for part in found]), torch.cat([part.y for part in found]))
+        grid = unchecked_warp_grid(phi, (source.shape[-2], source.shape[-1]))
+        feature = sample_bilinear(source.to(grid.dtype), grid).to(memory_format=torch.channels_last)
+        *blocks, head, norm = self
+        for block in blocks:
+            feature = block(feature)
+        response = norm(head(_centred(feature).to(next(head.parameters()).dtype)))
+        score = F.adaptive_avg_pool2d(response.to(phi.x.dtype), self.grid_size).sigmoid()
+        score = 0.5 + self.strength * (score - 0.5)
+        # (B, 2, R, R): x leaves out the last column, y the first row; y is indexed column first.
+        return WarpParams(score[:, 0, :, :-1], score[:, 1, 1:].transpose(1, 2))
 
     def check_size(self, size: Sequence[int]) -> None:
         """Refuse a source so small that a convolution could not pad it by reflection."""
@@ -134,21 +138,11 @@ class UpdateMap(nn.ModuleList):
                 "positions. Take a larger input_size or smaller pools"
             )
 
-    def _evaluate(self, phi: WarpParams, source: Tensor) -> WarpParams:
-        grid = unchecked_warp_grid(phi, (source.shape[-2], source.shape[-1]))
-        feature = sample_bilinear(source.to(grid.dtype), grid).to(memory_format=torch.channels_last)
-        *blocks, head, norm = self
-        for block in blocks:
-            feature = block(feature)
-        response = norm(head(_centred(feature).to(next(head.parameters()).dtype)))
-        score = F.adaptive_avg_pool2d(response.to(phi.x.dtype), self.grid_size).sigmoid()
-        score = 0.5 + self.strength * (score - 0.5)
-        # (B, 2, R, R): x leaves out the last column, y the first row; y is indexed column first.
-        return WarpParams(score[:, 0, :, :-1], score[:, 1, 1:].transpose(1, 2))
-
 
 class Canonicalizer(nn.Module):
     """One independent update map per site, each solved for its own fixed point.
+
+    The maps are where the time goes; ``for update in canonicalizer.module_list: update.compile()`` compiles them.
 
     Args:
         grid_sizes: R per site.
@@ -233,7 +227,18 @@ class Canonicalizer(nn.Module):
     def _solved(self, site: int, source: Tensor) -> FixedPoint:
         update = self.module_list[site]
         start = WarpParams.identity(source.shape[0], update.grid_size, device=source.device, dtype=source.dtype)
-        return self.solver(lambda phi: update(phi, source), start)
+        return self.solver(partial(evaluate_by_image, update, source), start)
+
+
+def evaluate_by_image(update: nn.Module, source: Tensor, phi: WarpParams) -> WarpParams:
+    """f(phi) of a map for its source, (B, C, H, W), in the order that costs least where it runs."""
+    if source.device.type != "cpu" or is_traced():
+        return update(phi, source)
+    # One image at a time on a CPU: its widest feature stays in the cache, which halves the time, and its rounding,
+    # which a map that is no contraction amplifies, cannot depend on its batch mates.
+    parts = zip(phi.x.split(1), phi.y.split(1), source.split(1), strict=True)
+    found = [update(WarpParams(x, y), image) for x, y, image in parts]
+    return WarpParams(torch.cat([part.x for part in found]), torch.cat([part.y for part in found]))
 
 
 def _centred(feature: Tensor) -> Tensor:
