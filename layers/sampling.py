@@ -31,9 +31,12 @@ def sample_nearest(image: Tensor, grid: Tensor) -> Tensor:
 
 class _Sample(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, image: Tensor, grid: Tensor) -> Tensor:
-        ctx.save_for_backward(image, grid)
+    def forward(image: Tensor, grid: Tensor) -> Tensor:  # type: ignore[override]
         return _builtin(image, grid)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:  # type: ignore[override]

@@ -148,6 +148,16 @@ def test_derivatives_of_both_orders():
     assert torch.autograd.gradcheck(lambda x, y: warp(inputs[0].detach(), x, y), inputs[1:])
 
 
+def test_function_transforms_differentiate_a_warp():
+    phi, image = phi_of(1, 4, dtype=torch.float64), torch.rand(1, 1, 5, 6, dtype=torch.float64)
+
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        return monotone_warp(image, WarpParams(x, phi.y)).square().sum()
+
+    x = phi.x.requires_grad_()
+    torch.testing.assert_close(torch.func.grad(loss)(phi.x.detach()), torch.autograd.grad(loss(x), x)[0])
+
+
 def test_random_parameters_come_from_their_generator():
     first, second = (random_warp_params(3, 8, 0.25, generator=torch.Generator().manual_seed(5)) for _ in range(2))
     assert torch.equal(first.x, second.x) and not torch.equal(first.x, first.y)

@@ -1,218 +1,31 @@
-"""What must be true of sites and adapted models: what is refused, what acts where, and that nothing stays behind."""
+"""What an adapted model computes: restored stages, canonicalized features, warps that no batch mate changes."""
 
-import copy
-import io
-from functools import lru_cache, partial
+from functools import partial
 
 import pytest
-import timm
 import torch
-from timm.data import resolve_data_config
-from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
-from layers.grid import WarpParams, random_warp_params
+from layers.grid import WarpParams
 from layers.layout import Layout
 from layers.monotone import inverse_monotone_warp, monotone_warp
-from models.dec import DECModel, Site, sites_of, with_dec
-from tests.models.architectures import ARCHITECTURES, build, random_images
-
-BY_NAME = {architecture.name: architecture for architecture in ARCHITECTURES}
-SMALL = {"channels": (3, 6, 8), "kernel_sizes": (3, 3), "pools": (1, 2), "input_size": 32}
-SITES = (Site("image", 4), Site(0, 5), Site(1, 4))
-SWIN = "swin_tiny_patch4_window7_224"
-LAYOUTS = {"test_vit": Layout("tokens", 1), SWIN: Layout("NHWC"), "test_convnext": Layout("NCHW")}
-
-every_layout = pytest.mark.parametrize("name", LAYOUTS)
-
-
-@lru_cache
-def built(name: str) -> nn.Module:
-    return build(BY_NAME[name])
-
-
-def plain(name: str = "test_vit") -> nn.Module:
-    return copy.deepcopy(built(name))
-
-
-def adapted(name: str = "test_vit", sites=SITES, *, backbone: nn.Module | None = None, **options) -> DECModel:
-    torch.manual_seed(0)
-    image_size = BY_NAME[name].image_size
-    return with_dec(backbone or plain(name), sites, image_size=image_size, **{**SMALL, **options})
-
-
-def images(count: int = 2, size: tuple[int, int] = (96, 96)) -> Tensor:
-    return random_images(count, size, torch.Generator().manual_seed(1))
-
-
-def random_phis(count: int, *grid_sizes: int) -> list[WarpParams]:
-    generator = torch.Generator().manual_seed(2)
-    return [random_warp_params(count, R, 0.7, generator=generator) for R in grid_sizes]
-
-
-def gradients(model: nn.Module) -> dict[str, Tensor]:
-    return {name: part.grad.clone() for name, part in model.named_parameters() if part.grad is not None}
-
-
-def assert_same_gradients(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    """Of a model in double precision; what the next norm cancels has a gradient of rounding alone."""
-    assert found.keys() == expected.keys()
-    scale = max(part.abs().max() for part in expected.values())
-    for name, part in expected.items():
-        assert (found[name] - part).abs().max() <= 1e-6 * part.abs().max() + 1e-11 * scale, name
-
-
-def hooks_of(model: nn.Module) -> int:
-    return sum(len(part._forward_pre_hooks) + len(part._forward_hooks) for part in model.modules())
-
-
-# What can be adapted
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "module", "layout", "at", "channels"),
-    [
-        ("resnet50", {}, "layer{}", Layout("NCHW"), [(56, 56), (56, 56), (28, 28), (14, 14)], [64, 256, 512, 1024]),
-        (SWIN, {}, "layers.{}", Layout("NHWC"), [(56, 56), (56, 56), (28, 28), (14, 14)], [96, 96, 192, 384]),
-        ("deit_tiny_patch16_224", {}, "blocks.{}", Layout("tokens", 1), [(14, 14)] * 12, [192] * 12),
-        ("deit_tiny_distilled_patch16_224", {}, "blocks.{}", Layout("tokens", 2), [(14, 14)] * 12, [192] * 12),
-        (
-            "vit_small_patch14_reg4_dinov2",
-            {"img_size": 224},
-            "blocks.{}",
-            Layout("tokens", 5),
-            [(16, 16)] * 12,
-            [384] * 12,
-        ),
-    ],
+from models.dec import DECModel, Site, sites_of
+from tests.models.adapting import (
+    BY_NAME,
+    LAYOUTS,
+    SITES,
+    SWIN,
+    adapted,
+    assert_same_gradients,
+    built,
+    every_layout,
+    gradients,
+    hooks_of,
+    images,
+    plain,
+    random_phis,
 )
-def test_stages_of_full_size_networks(name, options, module, layout, at, channels):
-    first = 1 if name == "resnet50" else 0
-    found = sites_of(timm.create_model(name, pretrained=False, **options))
-    assert [stage.stage for stage in found] == list(range(len(at)))
-    assert [stage.module for stage in found] == [module.format(k + first) for k in range(len(at))]
-    assert {stage.layout for stage in found} == {layout}
-    assert [stage.size for stage in found] == at
-    assert [stage.channels for stage in found] == channels
-
-
-@pytest.mark.parametrize("outcome", ["accepted", "refused at the layout", "refused at the size", "refused settings"])
-def test_a_look_at_a_backbone_changes_nothing_of_it(outcome):
-    backbone = plain("test_resnet").train()
-    backbone.layer1.eval()
-    backbone.layer2[0].bn1.eval()
-    if outcome == "refused at the layout":
-        backbone.feature_info.append({"module": "fc", "num_chs": 3, "reduction": 32})
-    before = copy.deepcopy(backbone.state_dict())
-    modes = [part.training for part in backbone.modules()]
-    state = torch.get_rng_state()
-    if outcome == "accepted":
-        sites_of(backbone)
-    elif outcome == "refused settings":
-        with pytest.raises(ValueError, match="3 channels, 2 kernel_sizes and 1 pools"):
-            with_dec(backbone, SITES, **{**SMALL, "pools": (2,)})
-    else:
-        size = (96, 96) if "layout" in outcome else (0, 0)
-        with pytest.raises(ValueError, match="'fc' could not be proven" if "layout" in outcome else "does not run on"):
-            with_dec(backbone, SITES, image_size=size, **SMALL)
-    torch.testing.assert_close(backbone.state_dict(), before, rtol=0, atol=0)
-    assert [part.training for part in backbone.modules()] == modes and len(set(modes)) == 2
-    assert hooks_of(backbone) == 0
-    assert all(parameter.requires_grad and parameter.grad is None for parameter in backbone.parameters())
-    assert torch.equal(torch.get_rng_state(), state)
-    torch.testing.assert_close(backbone.eval()(images()), built("test_resnet")(images()), rtol=0, atol=0)
-
-
-VALID = r"valid stages are 'image', 0 \(blocks.0\), 1 \(blocks.1\), .* 5 \(blocks.5\)$"
-
-
-@pytest.mark.parametrize(
-    ("sites", "error", "message"),
-    [
-        ([Site(6, 4)], ValueError, f"no stage 6; {VALID}"),
-        ([Site(-1, 4)], ValueError, f"no stage -1; {VALID}"),
-        ([Site("blocks.0", 4)], ValueError, f"no stage 'blocks.0'; {VALID}"),
-        ([Site(1.0, 4)], ValueError, f"no stage 1.0; {VALID}"),
-        ([Site(True, 4)], ValueError, f"no stage True; {VALID}"),
-        ([Site(0, 4), Site(1, 4), Site(0, 5)], ValueError, f"stage 0 is given more than once; {VALID}"),
-        ([Site("image", 4), Site("image", 4)], ValueError, f"stage 'image' is given more than once; {VALID}"),
-        ([], ValueError, "there are no sites; expected at least one"),
-        ([(0, 4)], TypeError, r"a site is \(0, 4\); expected a Site"),
-    ],
-)
-def test_sites_that_a_backbone_does_not_have_are_refused_with_those_it_has(sites, error, message):
-    backbone = plain()
-    with pytest.raises(error, match=message):
-        adapted(sites=sites, backbone=backbone)
-    assert hooks_of(backbone) == 0
-
-
-@pytest.mark.parametrize("grid_size", [1, 0, 4.0, True, None])
-def test_a_grid_has_at_least_two_knots_per_axis(grid_size):
-    with pytest.raises(ValueError, match=f"grid_size is {grid_size}; expected a whole number of at least 2"):
-        Site(0, grid_size)
-
-
-def test_a_stage_whose_output_is_no_map_cannot_be_restored():
-    adapted("efficientvim_m1", [Site(0, 4)])
-    with pytest.raises(ValueError, match="stage 0 cannot be restored: it returns a tuple of"):
-        adapted("efficientvim_m1", [Site(0, 4, restore=True)])
-
-
-def test_a_network_without_feature_info_is_refused():
-    with pytest.raises(ValueError, match="Sequential has no feature_info"):
-        with_dec(nn.Sequential(nn.Conv2d(3, 8, 3)), SITES, **SMALL)
-
-
-def test_a_backbone_is_adapted_once_and_answers_through_its_model_alone():
-    model = adapted()
-    count = hooks_of(model.backbone)
-    with pytest.raises(ValueError, match="adapted already"):
-        adapted(backbone=model.backbone)
-    with pytest.raises(ValueError, match="adapted already"):
-        sites_of(model.backbone)
-    assert hooks_of(model.backbone) == count
-    with pytest.raises(RuntimeError, match=r"warp site 'blocks.0' has no warp: call the DECModel"):
-        model.backbone(images())
-    assert model(images()).shape == (2, 10)
-
-
-def test_an_unknown_option_is_refused():
-    with pytest.raises(TypeError, match="gridsize"):
-        adapted(gridsize=4)
-
-
-# What happens at a site
-
-
-def test_a_site_that_is_never_reached_is_named():
-    model = adapted()
-    model.backbone.blocks = nn.Sequential(*model.backbone.blocks[1:])
-    with pytest.raises(RuntimeError, match=r"warp sites never reached: blocks\.0;"):
-        model(images())
-
-
-def test_a_site_that_is_reached_twice_is_named():
-    model = adapted()
-    model.backbone.blocks = nn.Sequential(*model.backbone.blocks[:2], model.backbone.blocks[1])
-    with pytest.raises(RuntimeError, match=r"warp site 'blocks\.1' was reached twice"):
-        model(images())
-
-
-def test_a_failed_forward_leaves_nothing_behind():
-    model = adapted()
-    expected = model(images())
-
-    def fail(module, args):
-        raise OSError("out of paper")
-
-    handle = model.backbone.blocks[1].register_forward_pre_hook(fail)
-    with pytest.raises(OSError, match="out of paper"):
-        model(images(4))
-    assert [site.visit for site in model.sites] == [None] * 3
-    handle.remove()
-    torch.testing.assert_close(model(images()), expected, rtol=0, atol=0)
-    assert [site.visit for site in model.sites] == [None] * 3
+from tests.models.architectures import build
 
 
 def smooth_map(count: int, channels: int, size: tuple[int, int]) -> Tensor:
@@ -545,79 +358,3 @@ def test_checkpointing_inside_a_stage_changes_no_gradient(name, sites):
         found.append(gradients(model))
     assert len(calls) == 1 + 2  # the second time it is recomputed
     assert_same_gradients(found[1], found[0])
-
-
-# Around the model
-
-
-def saved_and_loaded(value, **options):
-    file = io.BytesIO()
-    torch.save(value, file)
-    return torch.load(io.BytesIO(file.getvalue()), **options)
-
-
-@torch.no_grad()
-def test_models_and_states_survive_a_file():
-    model, image = adapted(), images()
-    expected = model(image)
-    whole = saved_and_loaded(model, weights_only=False)
-    torch.testing.assert_close(whole(image), expected, rtol=0, atol=0)
-    other = adapted(backbone=build(BY_NAME["test_vit"], seed=1))
-    for parameter in other.canonicalizer.parameters():
-        parameter.add_(0.1)
-    assert (other(image) - expected).abs().max() > 0.1
-    other.load_state_dict(saved_and_loaded(model.state_dict(), weights_only=True), strict=True)
-    torch.testing.assert_close(other(image), expected, rtol=0, atol=0)
-    for parameter in model.parameters():
-        parameter.zero_()
-    torch.testing.assert_close(whole(image), expected, rtol=0, atol=0)
-
-
-@torch.no_grad()
-def test_a_plain_checkpoint_of_timm_loads_into_the_backbone_after_it_was_adapted():
-    other = build(BY_NAME["test_vit"], seed=1)
-    model = adapted()
-    model.backbone.load_state_dict(saved_and_loaded(other.state_dict(), weights_only=True), strict=True)
-    identity = [WarpParams.identity(2, site.grid_size) for site in SITES]
-    torch.testing.assert_close(model.predict(images(), identity), other(images()), rtol=1e-5, atol=1e-5)
-
-
-def test_timm_reads_its_configuration_off_an_adapted_model():
-    model, network = adapted(), plain()
-    assert resolve_data_config({}, model=model) == resolve_data_config({}, model=network)
-    assert model.default_cfg == network.default_cfg
-    assert model.num_classes == 10
-    assert model.get_classifier() is model.backbone.head
-
-
-def test_timms_optimizer_takes_every_parameter_and_decays_the_same_ones():
-    model, network = adapted(), plain()
-    decays = {}
-    for key, module in (("adapted", model), ("plain", network)):
-        optimizer = create_optimizer_v2(module, "adamw", lr=1e-3, weight_decay=0.05)
-        names = {id(parameter): name for name, parameter in module.named_parameters()}
-        decays[key] = {
-            names[id(parameter)]: group["weight_decay"]
-            for group in optimizer.param_groups
-            for parameter in group["params"]
-        }
-        assert len(decays[key]) == len(names)
-    assert network.no_weight_decay()
-    for name, decay in decays["plain"].items():
-        assert decays["adapted"][f"backbone.{name}"] == decay, name
-    assert decays["adapted"]["canonicalizer.module_list.0.0.conv1.weight"] == 0.05
-
-
-def test_a_fresh_head_gives_other_classes_from_the_same_features():
-    model = adapted()
-    features = model.forward_features(images())
-    model.reset_classifier(7)
-    assert model.num_classes == 7
-    assert model(images()).shape == (2, 7)
-    torch.testing.assert_close(model.forward_features(images()), features, rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_an_adapted_network_goes_on_in_its_mode(training):
-    model = adapted(backbone=plain().train(training))
-    assert {part.training for part in model.modules()} == {training}
