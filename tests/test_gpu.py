@@ -1,0 +1,62 @@
+"""What only a GPU can show; `pytest -m gpu` runs it where there is one."""
+
+import copy
+
+import pytest
+import torch
+
+from models.dec import DECModel
+from tests.layers.test_canonicalizer import golden
+from tests.models.test_compile import THREE
+from tests.models.test_families import adapted, make_identity, smooth_images
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+]
+
+every_one_of_three = pytest.mark.parametrize("architecture", THREE, ids=lambda architecture: architecture.name)
+
+
+@pytest.mark.parametrize("name", ["mnist", "imagenet"])
+def test_reference_values_on_the_device(name, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    values, canonicalizer = golden(name)
+    form = canonicalizer.cuda()(values["image"].cuda())
+    for site, phi in enumerate(form.phis):
+        torch.testing.assert_close(phi.x.cpu(), values[f"phi_x.{site}"], rtol=0, atol=1e-3)
+        torch.testing.assert_close(phi.y.cpu(), values[f"phi_y.{site}"], rtol=0, atol=1e-3)
+
+
+@every_one_of_three
+@torch.no_grad()
+def test_the_device_gives_the_logits_of_the_cpu(architecture, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    model, image = adapted(architecture), smooth_images(4, architecture.image_size)
+    expected = model(image)
+    found = copy.deepcopy(model).cuda()(image.cuda()).cpu()
+    assert (found - expected).abs().max() <= 1e-2 * expected.std()
+
+
+@every_one_of_three
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_trains_with_warps_in_full_precision(architecture, dtype):
+    model: DECModel = adapted(architecture).cuda().train()
+    image = smooth_images(4, architecture.image_size).cuda()
+    with torch.autocast("cuda", dtype):
+        output = model(image, return_output=True)
+    assert all(part.dtype == torch.float32 for phi in output.phis for part in phi)
+    output.logits.float().square().mean().backward()
+    for name, parameter in model.canonicalizer.named_parameters():
+        assert parameter.grad.isfinite().all(), name
+
+
+@every_one_of_three
+@torch.no_grad()
+def test_compiled_equals_eager_on_the_device(architecture):
+    torch._dynamo.reset()
+    model = adapted(architecture).cuda()
+    make_identity(model)
+    image = smooth_images(4, architecture.image_size).cuda()
+    expected = model(image)
+    assert (torch.compile(model)(image) - expected).abs().max() <= 1e-2 * expected.std()
