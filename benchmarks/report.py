@@ -36,7 +36,7 @@ def write(name: str, command: str, rows: list[dict[str, Any]], notes: str) -> No
     """Print a table, and store it with command, commit, versions and hardware as JSON and Markdown."""
     origin = {
         "command": command,
-        "commit": _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "--porcelain", "*.py") else ""),
+        "commit": _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "--porcelain", ":/*.py") else ""),
         "hardware": _hardware(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),

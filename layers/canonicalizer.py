@@ -69,7 +69,7 @@ class ResidualBlock(nn.Module):
         mean = response.mean((2, 3), keepdim=True, dtype=torch.promote_types(gain.dtype, torch.float32))
         variance = (response - mean).square().mean((2, 3), keepdim=True)
         pooled = F.max_pool2d(response, self.pool) if self.pool > 1 else response
-        scale = (gain * sign)[:, None, None] * (variance.clamp_min(0) + self.norm1.eps).rsqrt()
+        scale = (gain * sign)[:, None, None] * (variance + self.norm1.eps).rsqrt()
         return F.softplus((pooled - mean) * scale + self.norm1.bias[:, None, None])
 
     def _merged(self) -> tuple[Tensor, Tensor]:
@@ -153,11 +153,12 @@ class Canonicalizer(nn.Module):
         solver: how fixed points are searched for.
         input_size: size that the maps see the image in; None leaves it as it is.
         normalize: apply the ImageNet statistics to the image (a second time, if the loader already did: published).
+            What is conditioned on features is never normalised.
         condition: "image" (published code) or "feature" (the paper's formula: the feature that arrives at the site).
         feature_channels: per site, needed for ``condition="feature"`` alone.
         strength: phi stays in an interval of this width, as ``strength * U(0, 1)`` does in random warps: a DEC needs no
-            stronger warps than it is to undo. The maps' Jacobians shrink with it, so small strengths make contractions
-            (``benchmarks/contraction.py`` measures which); 1 is published.
+            stronger warps than it is to undo. The maps' Jacobians shrink with it, so that most become contractions
+            (``benchmarks/contraction.py`` measures which), without a guarantee; 1 is published.
     """
 
     def __init__(
@@ -175,6 +176,10 @@ class Canonicalizer(nn.Module):
         strength: float = 1.0,
     ):
         super().__init__()
+        if not isinstance(solver, FixedPointSolver | None):
+            raise ValueError(f"solver is {solver!r}; expected a FixedPointSolver")
+        if input_size is not None and min((input_size,) if isinstance(input_size, int) else input_size) < 1:
+            raise ValueError(f"input_size is {input_size}; expected None, or at least 1 pixel")
         if not 0 < strength <= 1:
             raise ValueError(f"strength is {strength}; expected a number above 0 and at most 1")
         _check_settings(grid_sizes, channels, kernel_sizes, pools, condition, feature_channels)
@@ -231,7 +236,7 @@ class Canonicalizer(nn.Module):
 
 
 def evaluate_by_image(update: nn.Module, source: Tensor, phi: WarpParams) -> WarpParams:
-    """f(phi) of a map for its source, (B, C, H, W), in the order that costs least where it runs."""
+    """f(phi) of a map for its source, (B, C, H, W): image by image in eager mode on a CPU, else all at once."""
     if source.device.type != "cpu" or is_traced():
         return update(phi, source)
     # One image at a time on a CPU: its widest feature stays in the cache, which halves the time, and its rounding,
@@ -255,11 +260,12 @@ def load_reference_state(canonicalizer: Canonicalizer, state_dict: Mapping[str, 
     own = canonicalizer.state_dict()
     problems = [f"unknown: {name}" for name in state_dict if name not in own]
     problems += [f"missing: {name}" for name in own if name not in state_dict]
-    problems += [
-        f"wrong shape: {name} is {tuple(state_dict[name].shape)}, expected {tuple(own[name].shape)}"
-        for name in own
-        if name in state_dict and state_dict[name].shape != own[name].shape
-    ]
+    for name, given in state_dict.items():
+        if not isinstance(given, Tensor) or not given.is_floating_point():
+            kind = given.dtype if isinstance(given, Tensor) else type(given).__name__
+            problems.append(f"wrong kind: {name} is {kind}, expected a floating tensor")
+        elif name in own and given.shape != own[name].shape:
+            problems.append(f"wrong shape: {name} is {tuple(given.shape)}, expected {tuple(own[name].shape)}")
     if problems:
         raise ValueError("this state does not fit the canonicalizer:\n  " + "\n  ".join(problems))
     canonicalizer.load_state_dict(dict(state_dict))
@@ -272,6 +278,8 @@ def check_blocks(channels: Sequence[int], kernel_sizes: Sequence[int], pools: Se
             f"{len(channels)} channels, {len(kernel_sizes)} kernel_sizes and {len(pools)} pools do not fit: expected "
             "n + 1, n and n for n blocks, the image's channels first"
         )
+    if not all(isinstance(number, int) for number in (*channels, *kernel_sizes, *pools)):
+        raise ValueError(f"channels {channels}, kernel_sizes {kernel_sizes}, pools {pools}: expected whole numbers")
     if min(channels) < 1 or min(pools) < 1:
         raise ValueError(f"channels {list(channels)} and pools {list(pools)} must be at least 1")
     if any(size < 1 or size % 2 == 0 for size in kernel_sizes):

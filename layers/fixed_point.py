@@ -196,17 +196,17 @@ def spectral_radius(
     """
     if iterations < 2:
         raise ValueError(f"iterations is {iterations}; expected at least 2")
-    with torch.enable_grad(), torch.autocast(at.x.device.type, enabled=False):
-        p = WarpParams(*(part.detach().requires_grad_() for part in at))
-        value = f(p)
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(at.x.device.type, enabled=False):
+        p = WarpParams(*(part.detach().clone().requires_grad_() for part in at))
+        value = _flat(f(p))
         origin = at.x.device if generator is None else generator.device
-        direction = torch.randn(_flat(at).shape, generator=generator, device=origin).to(_flat(at))
+        direction = torch.randn(value.shape, generator=generator, device=origin).to(value)
+        if not value.requires_grad:
+            return torch.zeros_like(value[:, 0])  # a map that does not look at phi
         logs = []
         for _ in range(iterations):
             direction = direction / _positive(_norm(direction))[:, None]
-            products = torch.autograd.grad(
-                tuple(value), tuple(p), tuple(_unflat(direction, (at.x.shape, at.y.shape))), retain_graph=True
-            )
+            products = torch.autograd.grad(value, tuple(p), direction, retain_graph=True, materialize_grads=True)
             direction = _flat(WarpParams(*products))
             logs.append(_positive(_norm(direction)).log())
         return torch.stack(logs[iterations // 2 :]).mean(0).exp().detach()

@@ -103,6 +103,8 @@ def evaluate_grid(phi: WarpParams, points: Tensor) -> Tensor:
             f"points are {points.dtype} on {points.device}; the grid of these parameters is {knots.dtype} on "
             f"{knots.device}"
         )
+    if not is_traced() and not torch.isfinite(points).all():
+        raise ValueError("points hold values that are not finite")
     positions = points.unsqueeze(2) * 2 - 1
     values = F.grid_sample(knots, positions, mode="bilinear", padding_mode="border", align_corners=True)
     return values.squeeze(3).transpose(1, 2)
@@ -110,7 +112,7 @@ def evaluate_grid(phi: WarpParams, points: Tensor) -> Tensor:
 
 def check_params(phi: WarpParams) -> None:
     """Refuse parameters that stand for no warp, with what was given and what would be right."""
-    if not (isinstance(phi, tuple) and len(phi) == 2 and all(isinstance(part, Tensor) for part in phi)):
+    if not (isinstance(phi, WarpParams) and all(isinstance(part, Tensor) for part in phi)):
         raise TypeError(f"phi is {type(phi).__name__}; expected WarpParams of two tensors")
     x, y = phi
     for name, part in (("x", x), ("y", y)):
@@ -128,8 +130,8 @@ def check_params(phi: WarpParams) -> None:
     if x.dtype != y.dtype or x.device != y.device:
         raise TypeError(f"phi.x is {x.dtype} on {x.device} but phi.y {y.dtype} on {y.device}; they must agree")
     # Reading a value stops export and breaks a compiled graph, so values are looked at in eager mode alone.
-    if not is_traced() and not x.is_meta and not (torch.isfinite(x).all() & torch.isfinite(y).all()):
-        raise ValueError("phi holds values that are not finite; a warp needs finite parameters")
+    if not is_traced() and not x.is_meta and not all(torch.isfinite(SHARPNESS * part).all() for part in phi):
+        raise ValueError("phi holds values that are not finite, or too large to be; a warp needs finite parameters")
 
 
 def check_size(size: tuple[int, int]) -> None:

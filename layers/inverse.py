@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -20,7 +20,8 @@ def inverse_warp_grid(phi: WarpParams, size: tuple[int, int], *, method: Inverse
         size: (height, width).
         method: "rowwise" inverts x along every row and y along every column, each with the other one held fixed. That
             is what the published method does, it is cheap, and it is exact if all rows and all columns are warped
-            alike; otherwise its error is of second order in the strength. "exact" inverts the two-dimensional map.
+            alike; otherwise its error is of second order in the strength. "exact" inverts the two-dimensional map, and
+            has first derivatives alone.
             Where the map folds and a point has several preimages, one at which orientation is kept is chosen.
     """
     if method == "rowwise":
@@ -81,11 +82,25 @@ def _invert_plane(phi: WarpParams, size: tuple[int, int]) -> Tensor:
         found, jacobian = _preimage(knot_grid(exact), target)
     if not (torch.is_grad_enabled() and (phi.x.requires_grad or phi.y.requires_grad)):
         return found.to(dtype)
-    # Implicit function theorem: g(h(q)) = q, so dh = -J^-1 dg. One Newton step at the (detached) solution has
-    # this derivative, and no other effect on the value than to polish it.
+    # Implicit function theorem: g(h(q)) = q, so dh = -J^-1 dg. A Newton step at the solution has this derivative; its
+    # value is taken away again. J is a constant here, so there is no second derivative.
     points = found.flatten(2).transpose(1, 2)
-    missed = evaluate_grid(exact, points).transpose(1, 2).view_as(found) - target
-    return (found - _solve(jacobian, missed)).to(dtype)
+    step = _solve(jacobian, _Once.apply(evaluate_grid(exact, points)).transpose(1, 2).view_as(found) - target)
+    return (found - (step - step.detach())).to(dtype)
+
+
+class _Once(torch.autograd.Function):
+    """The identity, which refuses to be differentiated twice."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        if torch.is_grad_enabled():
+            raise RuntimeError("the exact inverse has no second derivative; the row-wise one has")
+        return gradient
 
 
 def _preimage(knots: Tensor, target: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -105,7 +120,8 @@ def _preimage(knots: Tensor, target: Tensor) -> tuple[Tensor, tuple[Tensor, Tens
             for t in _roots(-_cross(c, d), _cross(e, d) - _cross(c, b), _cross(e, b)):
                 t = t.clamp(0, 1).unsqueeze(1)
                 along = b + t * d  # its x is positive: every row increases
-                s = (((e - t * c) * along).sum(1, keepdim=True) / along.square().sum(1, keepdim=True)).clamp(0, 1)
+                length = along.square().sum(1, keepdim=True).clamp_min(1e-300)  # wild phi make increments underflow
+                s = (((e - t * c) * along).sum(1, keepdim=True) / length).clamp(0, 1)
                 across = c + s * d
                 error = (e - s * along - t * c).square().sum(1)
                 error = error + 1e-14 * (_cross(along, across) <= 0)  # of two solutions, the one that does not fold

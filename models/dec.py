@@ -11,12 +11,13 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from layers.canonicalizer import CanonicalForm, Canonicalizer, Condition
+from layers.canonicalizer import CanonicalForm, Canonicalizer, Condition, check_blocks
 from layers.fixed_point import FixedPoint, FixedPointSolver
 from layers.grid import WarpParams
 from layers.layout import Layout
 from layers.monotone import inverse_monotone_warp, monotone_warp
 from models.sites import Doorway, Probe, Size, StageInfo, probe, sites_of
+from models.wrapped import WrappedBackbone
 
 __all__ = ["DECModel", "DECOutput", "Site", "StageInfo", "WarpSite", "attach_sites", "sites_of", "with_dec"]
 
@@ -133,7 +134,7 @@ class WarpSite(Doorway):
         return layout.size_of(feature, (-(-h * H // H0), -(-w * W // W0)))
 
 
-class DECModel(nn.Module):
+class DECModel(WrappedBackbone):
     """A timm backbone whose stages compute on canonicalized features; a drop-in for the plain model.
 
     Args:
@@ -143,8 +144,7 @@ class DECModel(nn.Module):
     """
 
     def __init__(self, backbone: nn.Module, sites: Sequence[WarpSite], canonicalizer: nn.Module):
-        super().__init__()
-        self.backbone: Any = backbone  # the rest of timm's interface, which no type describes
+        super().__init__(backbone)
         self.sites: Any = nn.ModuleList(sites).train(backbone.training)
         self.canonicalizer: Any = canonicalizer
         self.training = backbone.training  # an adapted network goes on in its mode
@@ -181,33 +181,6 @@ class DECModel(nn.Module):
     def find_warps(self, image: Tensor) -> CanonicalForm | None:
         """The warps of all sites, or None where each is found from the feature that arrives there."""
         return self.canonicalizer(image) if self.canonicalizer.condition == "image" else None
-
-    @property
-    def pretrained_cfg(self) -> dict[str, Any]:
-        """timm's description of the backbone's weights and input, for ``resolve_data_config``."""
-        return self.backbone.pretrained_cfg
-
-    @property
-    def default_cfg(self) -> dict[str, Any]:
-        """The same under timm's older name."""
-        return self.backbone.default_cfg
-
-    @property
-    def num_classes(self) -> int:
-        """Of the backbone's head."""
-        return self.backbone.num_classes
-
-    def no_weight_decay(self) -> set[str]:
-        """The backbone's parameters that timm's optimizers must not decay, under their names here."""
-        return {f"backbone.{name}" for name in getattr(self.backbone, "no_weight_decay", set)()}
-
-    def get_classifier(self) -> nn.Module:
-        """The backbone's head."""
-        return self.backbone.get_classifier()
-
-    def reset_classifier(self, num_classes: int, *args: Any, **options: Any) -> None:
-        """Give the backbone a fresh head."""
-        self.backbone.reset_classifier(num_classes, *args, **options)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Switch timm's activation checkpointing, where it does not recompute a stage without its warp."""
@@ -274,7 +247,7 @@ def with_dec(
     normalize: bool = True,
     condition: Condition = "image",
     strength: float = 1.0,
-    image_size: Size | None = None,
+    image_size: Size | int | None = None,
 ) -> DECModel:
     """Put DEC into a timm backbone, in place; load the backbone's weights before or after, its keys stay timm's.
 
@@ -286,14 +259,19 @@ def with_dec(
         kernel_sizes: one odd size per block.
         pools: max-pool rate per block.
         solver: how fixed points are searched for.
-        input_size: size that the canonicalizer sees the image in; features are never resized.
+        input_size: size that the canonicalizer sees the image in. With ``condition="feature"`` nothing is resized, nor
+            normalised.
         normalize: apply the ImageNet statistics to what the canonicalizer sees of the image.
         condition: "image" or "feature".
-        strength: width of the interval that phi stays in; smaller ones make the maps contract.
+        strength: width of the interval that phi stays in; smaller ones shrink the Jacobian of the maps.
         image_size: (H, W) that the backbone takes, where it does not tell.
     """
     found = probe(backbone, image_size)
     check_sites(sites, found)
+    check_blocks(channels, kernel_sizes, pools)
+    reads_image = condition == "image" or any(site.stage == "image" for site in sites)
+    if reads_image and channels[0] != found.image_channels:
+        raise ValueError(f"channels start with {channels[0]}, but the backbone's images have {found.image_channels}")
     arriving = [_arriving(site, found, channels[0]) for site in sites]
     is_latent = condition == "feature"
     canonicalizer = Canonicalizer(

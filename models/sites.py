@@ -50,16 +50,18 @@ class Probe:
 
     Args:
         image_size: (H, W) of the images it was probed with.
+        image_channels: their C.
         stages: what can be adapted.
         outputs: per stage the layout of what it returns, or why that cannot be restored.
     """
 
     image_size: Size
+    image_channels: int
     stages: list[StageInfo]
     outputs: list[Layout | str]
 
 
-def sites_of(backbone: nn.Module, image_size: Size | None = None) -> list[StageInfo]:
+def sites_of(backbone: nn.Module, image_size: Size | int | None = None) -> list[StageInfo]:
     """List the stages of a timm backbone that can be adapted.
 
     Args:
@@ -69,13 +71,13 @@ def sites_of(backbone: nn.Module, image_size: Size | None = None) -> list[StageI
     return probe(backbone, image_size).stages
 
 
-def probe(backbone: nn.Module, image_size: Size | None = None) -> Probe:
+def probe(backbone: nn.Module, image_size: Size | int | None = None) -> Probe:
     """Look at a backbone once; a ``ValueError`` says why it cannot be adapted."""
     if any(isinstance(_owner(hook), Doorway) for part in backbone.modules() for hook in _hooks(part)):
         raise ValueError("this backbone is adapted already; build a new one, or use the DECModel that holds it")
     names = _stage_names(backbone)
-    size = image_size or _image_size(backbone)
-    seen = _watched_forward(backbone, names, size)
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size or _image_size(backbone)
+    seen, channels_of_image = _watched_forward(backbone, names, size)
     stages: list[StageInfo] = []
     outputs: list[Layout | str] = []
     for name in names:
@@ -100,7 +102,7 @@ def probe(backbone: nn.Module, image_size: Size | None = None) -> Probe:
         outputs.append(_output_layout(backbone, layout, leaving, size))
     if not stages:
         raise ValueError(f"{_kind(backbone)} cannot be adapted: its feature_info names nothing but the stem")
-    return Probe(size, stages, outputs)
+    return Probe(size, channels_of_image, stages, outputs)
 
 
 def _stage_names(backbone: nn.Module) -> list[str]:
@@ -135,8 +137,8 @@ def _image_size(backbone: nn.Module) -> Size:
     return config["input_size"][1], config["input_size"][2]
 
 
-def _watched_forward(backbone: nn.Module, names: list[str], size: Size) -> dict[str, list[tuple[Any, Any]]]:
-    """Per module, what it got and gave in each call, for noise and for the same noise with each impulse."""
+def _watched_forward(backbone: nn.Module, names: list[str], size: Size) -> tuple[dict[str, list[tuple[Any, Any]]], int]:
+    """Per module what it got and gave, for noise and for the same noise with each impulse; and the image's channels."""
     seen: dict[str, list[tuple[Any, Any]]] = {name: [] for name in names}
 
     def watch(name: str):
@@ -154,7 +156,7 @@ def _watched_forward(backbone: nn.Module, names: list[str], size: Size) -> dict[
             try:
                 with torch.no_grad(), evaluating(backbone):
                     backbone(_impulses(backbone, channels, size))
-                return seen
+                return seen, channels
             except (RuntimeError, AssertionError, ValueError, IndexError) as error:
                 problem = problem or error
                 for calls in seen.values():

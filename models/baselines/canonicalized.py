@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from layers.grid import WarpParams, check_params
 from layers.monotone import inverse_monotone_warp, monotone_warp
+from models.wrapped import WrappedBackbone
 
 POOL = 4  # behind every layer of the scorer but the last
 MIDDLE = 3  # intervals that a candidate changes; all others keep 1
@@ -108,7 +109,7 @@ class CandidateScorer(nn.Module):
         return last(image).mean((1, 2, 3))
 
 
-class CanonicalizedModel(nn.Module):
+class CanonicalizedModel(WrappedBackbone):
     """A backbone that sees every image under the candidate warp with the highest score.
 
     The choice is a one-hot argmax, through which the gradient passes as if it were a softmax. Time is W warps and
@@ -132,9 +133,8 @@ class CanonicalizedModel(nn.Module):
         kernel_sizes: Sequence[int] = (3, 3),
         restore: bool = False,
     ):
-        super().__init__()
+        super().__init__(backbone)
         check_params(candidates)
-        self.backbone: Any = backbone  # any module; where it is timm's, with more of an interface than a type describes
         self.candidates_x: Tensor
         self.candidates_y: Tensor
         self.scorer = CandidateScorer(channels, kernel_sizes)
@@ -176,21 +176,6 @@ class CanonicalizedModel(nn.Module):
         """The W candidates, in the dtype that warps this image."""
         dtype = torch.promote_types(image.dtype, torch.float32)
         return WarpParams(self.candidates_x.to(dtype), self.candidates_y.to(dtype))
-
-    @property
-    def pretrained_cfg(self) -> dict[str, Any]:
-        """timm's description of the backbone's weights and input, for ``resolve_data_config``."""
-        return self.backbone.pretrained_cfg
-
-    @property
-    def default_cfg(self) -> dict[str, Any]:
-        """The same under timm's older name."""
-        return self.backbone.default_cfg
-
-    @property
-    def num_classes(self) -> int:
-        """Of the backbone's head."""
-        return self.backbone.num_classes
 
     def _score_under(self, image: Tensor, x: Tensor, y: Tensor) -> Tensor:
         return self.scorer(_warped(image, x, y))

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from layers.canonicalizer import Canonicalizer, ResidualBlock, UpdateMap, load_reference_state
+from layers.canonicalizer import Canonicalizer, ResidualBlock, UpdateMap, evaluate_by_image, load_reference_state
 from layers.fixed_point import FixedPointSolver
 from layers.grid import WarpParams, knot_grid
 from tests.layers.test_monotone import smooth
@@ -168,10 +168,10 @@ def test_the_one_step_gradient_is_that_of_the_last_evaluation():
     def watched(phi):
         nonlocal estimate
         estimate = phi.detach()
-        return update(phi, source)
+        return evaluate_by_image(update, source, phi)
 
     FixedPointSolver()(watched, WarpParams.identity(2, 4))
-    once = update(estimate, source)
+    once = evaluate_by_image(update, source, estimate)
     parameters = list(canonicalizer.parameters())
     for left, right in zip(
         torch.autograd.grad(form.phis[0].x.square().sum(), parameters),
@@ -273,6 +273,9 @@ def test_pure_half_precision_runs():
         ({"channels": (3, 6)}, "2 channels, 2 kernel_sizes and 2 pools do not fit"),
         ({"kernel_sizes": (3, 4)}, "expected odd numbers"),
         ({"pools": (0, 2)}, "must be at least 1"),
+        ({"pools": (2.0, 2)}, "expected whole numbers"),
+        ({"input_size": 0}, "input_size is 0; expected"),
+        ({"solver": "anderson"}, "solver is 'anderson'; expected a FixedPointSolver"),
         ({"strength": 0.0}, "strength is 0.0; expected a number above 0 and at most 1"),
         ({"condition": "latent"}, "condition is 'latent'; expected one of image, feature"),
         ({"condition": "feature"}, "only 'feature' needs them"),
@@ -283,6 +286,16 @@ def test_pure_half_precision_runs():
 def test_bad_settings(options, message):
     with pytest.raises(ValueError, match=message):
         small(**options)
+
+
+def test_a_state_of_other_things_than_floating_tensors():
+    canonicalizer = small()
+    state: dict = dict(canonicalizer.state_dict())
+    state["module_list.0.2.bias"] = 3
+    state["module_list.1.2.bias"] = torch.zeros(2, dtype=torch.long)
+    with pytest.raises(ValueError, match=r"wrong kind: module_list\.0\.2\.bias is int") as error:
+        load_reference_state(canonicalizer, state)
+    assert "wrong kind: module_list.1.2.bias is torch.int64" in str(error.value)
 
 
 @pytest.mark.parametrize(

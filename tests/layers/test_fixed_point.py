@@ -219,7 +219,14 @@ def test_spectral_radius_of_a_random_matrix(radius):
 
 
 def test_spectral_radius_of_a_constant_is_zero():
-    assert (spectral_radius(lambda phi: WarpParams(*(part * 0 for part in phi)), start(2)) < 1e-10).all()
+    for constant in (lambda phi: WarpParams(*(part * 0 for part in phi)), lambda phi: start(2)):
+        assert (spectral_radius(constant, start(2)) < 1e-10).all()
+
+
+def test_spectral_radius_of_a_map_of_one_part_alone():
+    with torch.inference_mode():
+        found = spectral_radius(lambda phi: WarpParams(phi.x * 0.5, torch.ones_like(phi.y)), start(1))
+    torch.testing.assert_close(found, torch.full((1,), 0.5, dtype=torch.float64), rtol=0.05, atol=0)
 
 
 @pytest.mark.parametrize("solver", [partial(FixedPointSolver, "anderson"), partial(FixedPointSolver, "fixed_point")])

@@ -138,6 +138,16 @@ def test_gradients_of_inverses(method):
     assert torch.autograd.gradcheck(lambda x, y: inverse_warp_grid(WarpParams(x, y), (7, 9), method=method), parts)
 
 
+def test_a_gradient_changes_no_value_and_is_the_only_one():
+    phi = phi_of(2, 8, 8.0)
+    without = inverse_warp_grid(phi, (30, 30), method="exact")
+    x = phi.x.requires_grad_()
+    grid = inverse_warp_grid(phi, (30, 30), method="exact")
+    assert torch.equal(grid, without)
+    with pytest.raises(RuntimeError, match="has no second derivative; the row-wise one has"):
+        torch.autograd.grad(grid.square().sum(), x, create_graph=True)
+
+
 def test_unknown_method():
     with pytest.raises(ValueError, match="method is 'newton'; expected one of rowwise, exact"):
         inverse_warp_grid(WarpParams.identity(1, 4), (8, 8), method="newton")

@@ -190,6 +190,8 @@ def test_parameters_work_in_tree_map():
         (WarpParams(*(torch.ones(2, 4, 3).long(),) * 2), TypeError, "expected a floating dtype"),
         (WarpParams(*(torch.ones(2, 4, 3, device="meta"),) * 2), ValueError, "phi is on meta but the image on cpu"),
         (torch.ones(2, 4, 3), TypeError, "expected WarpParams"),
+        ((torch.ones(2, 4, 3), torch.ones(2, 4, 3)), TypeError, "phi is tuple; expected WarpParams"),
+        (WarpParams(*(torch.full((2, 4, 3), 2e38),) * 2), ValueError, "too large"),
     ],
 )
 @pytest.mark.parametrize("warp", [monotone_warp, inverse_monotone_warp])
@@ -231,5 +233,7 @@ def test_bad_sizes_strengths_and_points():
         warp_grid(WarpParams.identity(1, 4), (0, 3))
     with pytest.raises(ValueError, match=r"expected \(B, N, 2\)"):
         evaluate_grid(WarpParams.identity(1, 4), torch.rand(1, 2, 5))
+    with pytest.raises(ValueError, match="points hold values that are not finite"):
+        evaluate_grid(WarpParams.identity(1, 4), torch.full((1, 5, 2), torch.nan))
     with pytest.raises(TypeError, match=r"points are torch\.float64"):
         evaluate_grid(WarpParams.identity(1, 4), torch.rand(1, 5, 2).double())

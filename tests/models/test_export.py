@@ -25,37 +25,35 @@ def adapted(architecture: Architecture) -> DECModel:
         kernel_sizes=(5, 3),
         pools=(4, 2),
         solver=FixedPointSolver(max_steps=4),
-        input_size=64,
+        input_size=224,
         image_size=architecture.image_size,
     ).eval()
 
 
-def photographs(count: int, size: tuple[int, int]) -> Tensor | None:
+def photographs(count: int, size: tuple[int, int]) -> Tensor:
     root = os.environ.get("LSE_DATA")
-    files = sorted(Path(root, "data", "imagenet_photos").glob("*/*.jpg"))[:count] if root else []
-    if len(files) < count:
-        return None
+    if not root:
+        pytest.skip("LSE_DATA names no folder with photographs")
+    files = sorted(Path(root, "data", "imagenet_photos").glob("*/*.jpg"))[:count]
     images = [np.asarray(Image.open(file).convert("RGB").resize(size[::-1])) for file in files]
     return (torch.tensor(np.stack(images)).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
 
 
+@pytest.mark.parametrize("images", [smooth_images, photographs])
 @pytest.mark.parametrize("architecture", THREE, ids=lambda architecture: architecture.name)
-def test_export_and_onnx_equal_eager(architecture):
+def test_export_and_onnx_equal_eager(architecture, images):
+    """At the published input size: the map amplifies rounding the more the sharper its input is."""
     onnxruntime = pytest.importorskip("onnxruntime", reason="the onnx extra is not installed")
-    model = adapted(architecture)
-    batches = [smooth_images(2, architecture.image_size), photographs(2, architecture.image_size)]
+    model, image = adapted(architecture), images(2, architecture.image_size)
     with torch.no_grad():
-        exported = torch.export.export(model, (batches[0],))
-        program = torch.onnx.export(exported, dynamo=True, verbose=False)
-        session = onnxruntime.InferenceSession(
-            program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"]
-        )
-        for image in filter(lambda batch: batch is not None, batches):
-            expected = model(image)
-            assert expected.std() > 0.1
-            assert (exported.module()(image) - expected).abs().max() <= 1e-4
-            (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
-            assert np.abs(found - expected.numpy()).max() <= 1e-4
+        expected = model(image)
+        assert expected.std() > 0.1
+        exported = torch.export.export(model, (image,))
+        assert (exported.module()(image) - expected).abs().max() <= 1e-4
+        program = torch.onnx.export(model, (image,), dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+    assert np.abs(found - expected.numpy()).max() <= 1e-4
 
 
 def test_exported_models_take_other_batch_sizes():

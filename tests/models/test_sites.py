@@ -129,6 +129,18 @@ def test_a_backbone_is_adapted_once_and_answers_through_its_model_alone():
     assert model(images()).shape == (2, 10)
 
 
+def test_a_canonicalizer_for_images_of_other_channels_is_refused():
+    with pytest.raises(ValueError, match="channels start with 1, but the backbone's images have 3"):
+        adapted(channels=(1, 6, 8), normalize=False)
+    grey = timm.create_model("test_resnet", in_chans=1)
+    with pytest.raises(ValueError, match="channels start with 3, but the backbone's images have 1"):
+        with_dec(grey, [Site(0, 4)], **SMALL)
+
+
+def test_one_number_stands_for_a_square():
+    assert sites_of(plain(), 96) == sites_of(plain(), (96, 96))
+
+
 def test_an_unknown_option_is_refused():
     with pytest.raises(TypeError, match="gridsize"):
         adapted(gridsize=4)

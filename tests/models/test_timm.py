@@ -6,11 +6,13 @@ import pytest
 import torch
 from timm.data import resolve_data_config
 from timm.optim import create_optimizer_v2
+from torch import nn
 
 from layers.grid import WarpParams
 from tests.models.adapting import (
     BY_NAME,
     SITES,
+    SWIN,
     adapted,
     images,
     plain,
@@ -74,6 +76,20 @@ def test_timms_optimizer_takes_every_parameter_and_decays_the_same_ones():
     for name, decay in decays["plain"].items():
         assert decays["adapted"][f"backbone.{name}"] == decay, name
     assert decays["adapted"]["canonicalizer.module_list.0.0.conv1.weight"] == 0.05
+
+
+@pytest.mark.parametrize("name", ["test_vit", SWIN, "test_convnext", "test_resnet"])
+def test_layer_decay_scales_the_backbone_as_timm_does(name):
+    def scales(model: nn.Module) -> dict[int, float]:
+        groups = create_optimizer_v2(model, "adamw", lr=1.0, layer_decay=0.5).param_groups
+        return {id(parameter): group["lr_scale"] for group in groups for parameter in group["params"]}
+
+    backbone = plain(name)
+    expected = scales(backbone)
+    model = adapted(name, backbone=backbone)
+    found = scales(model)
+    assert {key: found[key] for key in expected} == expected
+    assert {found[id(parameter)] for parameter in model.canonicalizer.parameters()} == {1.0}
 
 
 def test_a_fresh_head_gives_other_classes_from_the_same_features():
