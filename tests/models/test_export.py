@@ -47,13 +47,15 @@ def test_export_and_onnx_equal_eager(architecture, images):
     model, image = adapted(architecture), images(2, architecture.image_size)
     with torch.no_grad():
         expected = model(image)
-        assert expected.std() > 0.1
+        spread = float(expected.std())
+        assert spread > 0.1
+        bound = 1e-4 * max(1.0, spread)  # the ResNet's logits spread over several units
         exported = torch.export.export(model, (image,))
-        assert (exported.module()(image) - expected).abs().max() <= 1e-4
+        assert (exported.module()(image) - expected).abs().max() <= bound
         program = torch.onnx.export(model, (image,), dynamo=True, verbose=False)
     session = onnxruntime.InferenceSession(program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
-    assert np.abs(found - expected.numpy()).max() <= 1e-4
+    assert np.abs(found - expected.numpy()).max() <= bound
 
 
 def test_exported_models_take_other_batch_sizes():
