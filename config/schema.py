@@ -15,6 +15,29 @@ def _require(is_right: bool, message: str) -> None:
         raise ConfigError(message)
 
 
+def _require_blocks(channels: tuple[int, ...], kernel_sizes: tuple[int, ...], pools: tuple[int, ...]) -> None:
+    """Refuse sizes that do not make a chain of blocks."""
+    count = len(kernel_sizes)
+    _require(count >= 1, "kernel_sizes is empty; expected one per block")
+    _require(
+        len(channels) == count + 1,
+        f"channels has {len(channels)} numbers; expected {count + 1}, the image's and one per kernel size",
+    )
+    _require(len(pools) == count, f"pools has {len(pools)} numbers; expected {count}, one per kernel size")
+    for name, values in (("channels", channels), ("pools", pools)):
+        _require(min(values) >= 1, f"{name} is {list(values)}; expected numbers of at least 1")
+    _require(
+        all(size >= 1 and size % 2 == 1 for size in kernel_sizes),
+        f"kernel_sizes is {list(kernel_sizes)}; expected odd numbers, which keep the size",
+    )
+
+
+def _require_sites(sites: tuple[SiteConfig, ...]) -> None:
+    _require(len(sites) >= 1, "sites is empty; expected at least one, such as [{stage: 0}]")
+    stages = [site.stage for site in sites]
+    _require(len(set(stages)) == len(stages), f"sites has the stages {stages}; expected each once")
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Locally scaled multi-digit images."""
@@ -96,6 +119,10 @@ class SiteConfig:
     restore: bool = False
     """Undo the warp behind the stage."""
 
+    def __post_init__(self) -> None:
+        _require(self.stage == "image" or self.stage >= 0, f"stage is {self.stage}; expected 0, 1, ... or image")
+        _require(self.grid_size >= 2, f"grid_size is {self.grid_size}; expected at least 2")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SolverConfig:
@@ -131,7 +158,9 @@ class DECConfig:
     """Width of the interval that phi stays in; below 1 the map contracts more."""
 
     def __post_init__(self) -> None:
-        _require(len(self.sites) >= 1, "sites is empty; expected at least one")
+        _require_sites(self.sites)
+        _require_blocks(self.channels, self.kernel_sizes, self.pools)
+        _require(self.input_size is None or self.input_size >= 1, f"input_size is {self.input_size}; expected >= 1")
         _require(0 < self.strength <= 1, f"strength is {self.strength}; expected above 0 and at most 1")
 
 
@@ -145,6 +174,14 @@ class CandidatesConfig:
     """Profiles per axis; every pair of them is a candidate."""
     channels: tuple[int, ...] = (3, 4, 1)
     kernel_sizes: tuple[int, ...] = (3, 3)
+
+    def __post_init__(self) -> None:
+        is_alphabet = 2 <= len(self.values) == len(set(self.values))
+        _require(is_alphabet, f"values is {list(self.values)}; expected at least two numbers, all different")
+        most = len(self.values) ** 8
+        _require(1 <= self.limit <= most, f"limit is {self.limit}; expected 1 to {most}, the number of profiles")
+        _require_blocks(self.channels, self.kernel_sizes, (1,) * len(self.kernel_sizes))
+        _require(self.channels[-1] == 1, f"channels is {list(self.channels)}; expected 1 at the end, the score")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +202,24 @@ class EnergyConfig:
     channels: tuple[int, ...] = (3, 32, 64)
     kernel_sizes: tuple[int, ...] = (3, 3)
     input_size: int = 128
+
+    def __post_init__(self) -> None:
+        _require_sites(self.sites)
+        _require_blocks(self.channels, self.kernel_sizes, (1,) * len(self.kernel_sizes))
+        rate = self.learning_rate
+        rates = rate if isinstance(rate, tuple) else (rate,) * len(self.sites)
+        _require(
+            len(rates) == len(self.sites) and min(rates) > 0,
+            f"learning_rate is {rate}; expected a number above 0, or one per site ({len(self.sites)})",
+        )
+        _require(self.decay >= 0, f"decay is {self.decay}; expected at least 0")
+        _require(all(0 <= beta < 1 for beta in self.betas), f"betas is {list(self.betas)}; expected 0 to below 1")
+        _require(self.steps >= 1, f"steps is {self.steps}; expected at least 1")
+        _require(
+            self.test_steps is None or self.test_steps >= 1, f"test_steps is {self.test_steps}; expected at least 1"
+        )
+        _require(1 <= self.unroll <= self.steps, f"unroll is {self.unroll}; expected 1 to steps, {self.steps}")
+        _require(self.input_size >= 1, f"input_size is {self.input_size}; expected at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,6 +291,7 @@ class ScheduleConfig:
         _require(self.step_size >= 1, f"step_size is {self.step_size}; expected at least 1")
         _require(0 <= self.floor <= 1, f"floor is {self.floor}; expected 0 to 1")
         _require(self.warmup_epochs >= 0, f"warmup_epochs is {self.warmup_epochs}; expected at least 0")
+        _require(self.warmup_lr >= 0, f"warmup_lr is {self.warmup_lr}; expected at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,6 +330,7 @@ class TrainConfig:
             0 <= self.canonicalizer_epochs <= self.epochs,
             f"canonicalizer_epochs is {self.canonicalizer_epochs}; expected 0 to epochs, {self.epochs}",
         )
+        _require(self.batch_size >= 1, f"batch_size is {self.batch_size}; expected at least 1")
         _require(
             1 <= self.accumulate <= self.batch_size,
             f"accumulate is {self.accumulate}; expected 1 to batch_size, {self.batch_size}",
@@ -356,3 +413,5 @@ class Config:
             self.train.canonicalizer_epochs == 0 or self.train.canonicalizer_lr is not None,
             "train.canonicalizer_lr is null; a phase of its own needs a rate of its own",
         )
+        has_phi_loss = max(self.loss.phi_difference, self.loss.phi_difference_increment, self.loss.phi_prior) > 0
+        _require(self.dec is not None or not has_phi_loss, "loss has phi losses above 0; they need a dec section")

@@ -141,10 +141,17 @@ class DECModel(WrappedBackbone):
         backbone: with the hooks of ``sites`` attached.
         sites: doorways, one per site.
         canonicalizer: finds the sites' warps; see ``find_warps`` for models that find them otherwise.
+        preprocess: what images go through behind the canonicalizer, before the sites and the backbone.
     """
 
-    def __init__(self, backbone: nn.Module, sites: Sequence[WarpSite], canonicalizer: nn.Module):
-        super().__init__(backbone)
+    def __init__(
+        self,
+        backbone: nn.Module,
+        sites: Sequence[WarpSite],
+        canonicalizer: nn.Module,
+        preprocess: nn.Module | None = None,
+    ):
+        super().__init__(backbone, preprocess)
         self.sites: Any = nn.ModuleList(sites).train(backbone.training)
         self.canonicalizer: Any = canonicalizer
         self.training = backbone.training  # an adapted network goes on in its mode
@@ -175,8 +182,9 @@ class DECModel(WrappedBackbone):
         """Logits under these warps, one pair per site, instead of those that the canonicalizer finds."""
         if len(phis) != len(self.sites):
             raise ValueError(f"{len(phis)} pairs of parameters for {len(self.sites)} sites; expected one each")
-        visits = [Visit(_batch_size(image), phi=phi) for phi in phis]
-        return self._visit_all(image, self.backbone, visits, must_reach=True)
+        processed = self.preprocess(image)
+        visits = [Visit(_batch_size(processed), phi=phi) for phi in phis]
+        return self._visit_all(processed, self.backbone, visits, must_reach=True)
 
     def find_warps(self, image: Tensor) -> CanonicalForm | None:
         """The warps of all sites, or None where each is found from the feature that arrives there."""
@@ -192,13 +200,15 @@ class DECModel(WrappedBackbone):
             raise
 
     def _run(self, image: Tensor, call: Callable, must_reach: bool = True) -> tuple[Any, CanonicalForm]:
-        size = _batch_size(image)
+        _batch_size(image)
         form = self.find_warps(image)
+        processed = self.preprocess(image)
+        size = _batch_size(processed)
         if form is not None:
             visits = [Visit(size, phi=phi) for phi in form.phis]
-            return self._visit_all(image, call, visits, must_reach), form
+            return self._visit_all(processed, call, visits, must_reach), form
         visits = [Visit(size, solve=partial(self.canonicalizer.solve, site)) for site in range(len(self.sites))]
-        result = self._visit_all(image, call, visits, must_reach)
+        result = self._visit_all(processed, call, visits, must_reach)
         points = [visit.point for visit in visits if visit.point is not None]
         if not points:  # the backbone stopped early, before the first site
             nothing = torch.empty(len(image), 0, device=image.device)
@@ -248,6 +258,7 @@ def with_dec(
     condition: Condition = "image",
     strength: float = 1.0,
     image_size: Size | int | None = None,
+    preprocess: nn.Module | None = None,
 ) -> DECModel:
     """Put DEC into a timm backbone, in place; load the backbone's weights before or after, its keys stay timm's.
 
@@ -265,6 +276,7 @@ def with_dec(
         condition: "image" or "feature".
         strength: width of the interval that phi stays in; smaller ones shrink the Jacobian of the maps.
         image_size: (H, W) that the backbone takes, where it does not tell.
+        preprocess: what images go through behind the canonicalizer, before the sites and the backbone.
     """
     found = probe(backbone, image_size)
     check_sites(sites, found)
@@ -291,7 +303,7 @@ def with_dec(
             update.check_size(size)
     weight = next(backbone.parameters())
     canonicalizer.to(weight.device, torch.promote_types(weight.dtype, torch.float32)).train(backbone.training)
-    return DECModel(backbone, attach_sites(backbone, sites, found), canonicalizer)
+    return DECModel(backbone, attach_sites(backbone, sites, found), canonicalizer, preprocess)
 
 
 def attach_sites(backbone: nn.Module, sites: Sequence[Site], found: Probe) -> list[WarpSite]:

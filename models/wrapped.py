@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class WrappedBackbone(nn.Module):
@@ -12,11 +12,17 @@ class WrappedBackbone(nn.Module):
 
     Args:
         backbone: any timm model.
+        preprocess: what images go through on their way to the backbone alone; a canonicalizer sees them as they come.
     """
 
-    def __init__(self, backbone: nn.Module):
+    def __init__(self, backbone: nn.Module, preprocess: nn.Module | None = None):
         super().__init__()
         self.backbone: Any = backbone  # the rest of timm's interface, which no type describes
+        self.preprocess: Any = preprocess if preprocess is not None else nn.Identity()
+
+    def forward(self, image: Tensor) -> Any:
+        """Logits of (B, C, H, W) images."""
+        return self.backbone(self.preprocess(image))
 
     @property
     def pretrained_cfg(self) -> dict[str, Any]:

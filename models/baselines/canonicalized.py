@@ -122,6 +122,7 @@ class CanonicalizedModel(WrappedBackbone):
         channels: of the scorer.
         kernel_sizes: of the scorer.
         restore: undo the chosen warp on a dense output, (B, classes, H, W).
+        preprocess: what warped images go through before the backbone.
     """
 
     def __init__(
@@ -132,8 +133,9 @@ class CanonicalizedModel(WrappedBackbone):
         channels: Sequence[int] = (3, 4, 1),
         kernel_sizes: Sequence[int] = (3, 3),
         restore: bool = False,
+        preprocess: nn.Module | None = None,
     ):
-        super().__init__(backbone)
+        super().__init__(backbone, preprocess)
         check_params(candidates)
         self.candidates_x: Tensor
         self.candidates_y: Tensor
@@ -152,7 +154,7 @@ class CanonicalizedModel(WrappedBackbone):
         warped = monotone_warp(image, phi)
         if torch.is_grad_enabled() and scores.requires_grad:
             warped = _StraightThrough.apply(warped, scores.softmax(dim=1), image, candidates.x, candidates.y)
-        logits = self.backbone(warped)
+        logits = super().forward(warped)
         if self.restore:
             if logits.ndim != 4:
                 raise ValueError(

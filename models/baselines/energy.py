@@ -141,6 +141,7 @@ class OptimizedModel(DECModel):
         energy: an ``EnergyNet``, or ``PredictionEntropy`` to judge the backbone's own prediction.
         grid_sizes: R per site.
         loop: how the energy is minimised.
+        preprocess: as for ``DECModel``.
     """
 
     def __init__(
@@ -150,8 +151,9 @@ class OptimizedModel(DECModel):
         energy: EnergyNet | PredictionEntropy,
         grid_sizes: Sequence[int],
         loop: InnerLoop,
+        preprocess: nn.Module | None = None,
     ):
-        super().__init__(backbone, sites, energy)
+        super().__init__(backbone, sites, energy, preprocess)
         loop.optimizer.check_sites(len(grid_sizes))
         self.grid_sizes = tuple(grid_sizes)
         self.loop = loop
@@ -200,6 +202,7 @@ def with_energy(
     pools: Sequence[int] | None = None,
     input_size: Size = (128, 128),
     image_size: Size | None = None,
+    preprocess: nn.Module | None = None,
 ) -> OptimizedModel:
     """Put the energy canonicalizer into a timm backbone, in place.
 
@@ -220,6 +223,7 @@ def with_energy(
         pools: max-pool rate per block.
         input_size: that the energy sees.
         image_size: (H, W) that the backbone takes, where it does not tell.
+        preprocess: as for ``DECModel``.
     """
     for name, given, known in (("objective", objective, Objective), ("optimizer", optimizer, InnerName)):
         if given not in get_args(known):
@@ -239,7 +243,7 @@ def with_energy(
     energy.to(weight.device, torch.promote_types(weight.dtype, torch.float32)).train(backbone.training)
     # Hooks come last, so that a refusal leaves the backbone as it was.
     doorways = attach_sites(backbone, sites, found)
-    return OptimizedModel(backbone, doorways, energy, [site.grid_size for site in sites], loop)
+    return OptimizedModel(backbone, doorways, energy, [site.grid_size for site in sites], loop, preprocess)
 
 
 def _per_image(entropy: Tensor) -> Tensor:

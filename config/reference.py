@@ -1,0 +1,297 @@
+"""Reads the published flat format: one mapping of plain keys per entry, the entry base_config under all of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import PurePath
+from typing import Any, NamedTuple
+
+from config.flat_keys import ALWAYS, INNER_LOOP, KNOWN, PHI_LOSSES, WITHOUT_EFFECT, Entry
+from config.schema import Config, ConfigError
+from config.words import shown, suggestion
+
+SWITCHED_OFF = "not used with the entry's other settings"
+MNIST_TRAIN_ITEMS = 60000
+# The published notes give the sizes of the canonicalisation baseline's network, not the spelling of their keys.
+SCORER_KEY = re.compile(r"cann?on\w*_(?P<what>num_layers|layers|channels|filter_sizes?|kernels?|kernel_sizes?|values)")
+
+
+class Backbone(NamedTuple):
+    """What the key ``model`` chooses.
+
+    Args:
+        recipes: how names of its recipes begin.
+        settings: of our model section.
+        restores: whether the published wrapper undid warps behind the block in classification.
+    """
+
+    recipes: str
+    settings: dict[str, Any]
+    restores: bool = False
+
+
+BACKBONES = {
+    "swin": Backbone("swin", {"backbone": "swin_tiny_patch4_window7_224.ms_in1k"}),
+    "resnet": Backbone("res_net", {"backbone": "resnet50.a1_in1k", "resize": 256}),
+    "vit": Backbone("vit", {"backbone": "vit_base_patch16_224.orig_in21k"}, restores=True),
+    "deit": Backbone("deit", {"backbone": "deit_base_distilled_patch16_224.fb_in1k"}, restores=True),
+    "beit": Backbone("beit", {"backbone": "beit_base_patch16_224.in22k_ft_in22k_in1k"}, restores=True),
+    "dino": Backbone("dino", {"backbone": "vit_base_patch14_dinov2.lvd142m", "resize": 256}),
+}
+SPELLINGS = {"swintransformer": "swin", "resnet50": "resnet", "dinov2": "dino"}
+
+SCHEDULES = {"steplr": "step", "reducelronplateau": "plateau", "cycliclr": "cyclic"}
+ScheduleKeys = tuple[dict[str, str], dict[str, Any]]  # theirs to ours, and torch's values for what is left out
+SCHEDULE_KEYS: dict[str, ScheduleKeys] = {
+    "step": ({"step": "step_size", "step_size": "step_size", "gamma": "factor"}, {"factor": 0.1}),
+    "plateau": ({"patience": "patience", "factor": "factor"}, {"patience": 10, "factor": 0.1}),
+    "cyclic": ({"step_size_up": "step_size", "base_lr": "base_lr", "max_lr": "max_lr"}, {"step_size": 2000}),
+}
+
+
+def is_flat(recipes: Mapping[str, Any]) -> bool:
+    """Whether a file's entries hold keys of the published flat format and none of ours."""
+    ours = {entry.name for entry in fields(Config)} | {"extends", "suite"}
+    entries = [content for content in recipes.values() if isinstance(content, dict)]
+    # the key `model` is known to both, and says nothing
+    keys = {key for content in entries for key in content} - {"model"}
+    return bool(keys & KNOWN) and not keys & ours
+
+
+def to_recipe(flat: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Translate an entry of the published flat format, over which base_config has been laid already.
+
+    Args:
+        flat: the published keys and values.
+
+    Returns:
+        The settings as a recipe of ours states them, and the given keys that change nothing, each with the reason.
+
+    Raises:
+        ConfigError: for an unknown key, and for what the project does not do.
+    """
+    for key in flat:
+        if key not in KNOWN and not SCORER_KEY.fullmatch(str(key)):
+            hint = suggestion(key, KNOWN)
+            raise ConfigError(f"{key}: unknown key of the published flat format. {hint}".rstrip())
+    entry = Entry(flat)
+    _refuse_what_is_missing_here(entry)
+    entry.copy(ALWAYS)
+    _data(entry)
+    backbone = _backbone(entry)
+    _training(entry)
+    if entry.is_on("fine_tune"):
+        entry.recipe["warm_start"] = f"{backbone.recipes}_data_augmentation"
+    if entry.is_on("do_adaptation"):
+        _adaptation(entry, backbone)
+    if entry.is_on("do_cannonicalization"):
+        _candidates(entry)
+    _losses(entry)
+    unread = [key for key in flat if key not in entry.read]
+    return entry.recipe, {key: WITHOUT_EFFECT.get(key, SWITCHED_OFF) for key in unread}
+
+
+def _refuse_what_is_missing_here(entry: Entry) -> None:
+    entry.choice("task", "classification", {"classification": ""})
+    entry.choice("criterion", "cross_entropy", {"cross_entropy": ""})
+    entry.choice("optimizer", "adam", {"adam": "", "adamw": ""})
+    resolution = entry.get("deform_resolution")
+    if str(resolution).lower() != "none":
+        raise ConfigError(f"deform_resolution is {shown(resolution)}; expected null: stages warp at their own size")
+    pause = entry.number("adaptation_pause", -1)
+    if pause > 0:
+        raise ConfigError(f"adaptation_pause is {pause}; expected -1: the canonicalizer acts from the first epoch")
+    digits, classes = entry.number("n_digits", 3), entry.get("num_classes")
+    if classes not in (None, 10**digits):
+        raise ConfigError(f"num_classes is {shown(classes)}; expected {10**digits}, all numbers of {digits} digits")
+    if entry.is_on("unique_optima_loss") and not entry.is_on("do_adaptation"):
+        raise ConfigError("unique_optima_loss is true; expected do_adaptation true with it, which makes its warps")
+
+
+def _data(entry: Entry) -> None:
+    if "image_format" in entry.flat:
+        is_standardized = entry.choice("image_format", "PIL", {"pil": "", "tensor": "yes"})
+        entry.set("data.standardize", bool(is_standardized))
+    if "val_ratio" in entry.flat:
+        share = entry.number("val_ratio", 0.9)
+        entry.set("data.train_items", MNIST_TRAIN_ITEMS - int(MNIST_TRAIN_ITEMS * share))
+
+
+def _backbone(entry: Entry) -> Backbone:
+    given = entry.get("model")
+    name = str(given).lower().removeprefix("ada_").replace("_", "").replace("-", "")
+    name = SPELLINGS.get(name, name)
+    if name not in BACKBONES:
+        raise ConfigError(f"model is {shown(given)}; expected one of {', '.join(BACKBONES)}")
+    for key, value in BACKBONES[name].settings.items():
+        entry.set(f"model.{key}", value)
+    return BACKBONES[name]
+
+
+def _training(entry: Entry) -> None:
+    schedule, rate = _schedule(entry)
+    entry.set("train.schedule", schedule)
+    if rate is None:
+        entry.copy(["outer_lr"])
+    else:
+        entry.set("train.backbone_lr", rate)
+    if entry.is_on("clip_gradient", True):
+        entry.copy(["gradient_clip_value"])
+    else:
+        entry.set("train.backbone_clip", None)
+    if kwargs := _only_weight_decay(entry, "outer_optimizer_kwargs"):
+        entry.set("train.weight_decay", kwargs["weight_decay"])
+    device = str(entry.get("device", "auto"))
+    if device not in ("auto", "cpu", "cuda", "cuda:0"):
+        raise ConfigError(f"device is {device!r}; expected cpu or cuda:0. CUDA_VISIBLE_DEVICES chooses a card")
+    entry.set("train.device", "cpu" if device == "cpu" else "auto")
+    entry.set("warp.probability", 0.5 if entry.is_on("do_data_augmentation") else 0.0)
+    if "weight_saving_interval" in entry.flat:
+        entry.set("evaluation.local_scale_every", 2 * entry.number("weight_saving_interval", 20))
+    entry.set("wandb.mode", "online" if entry.is_on("wandb_log") else "disabled")
+    if "save_model_path" in entry.flat:
+        entry.set("output_dir", str(PurePath(str(entry.get("save_model_path")))))
+
+
+def _schedule(entry: Entry) -> tuple[dict[str, Any], float | None]:
+    """Our schedule, and the rate that the published one sets itself, if it does.
+
+    The notes on the published format give its names and values; a name beside its values, a name with values inside,
+    and values under a name are all taken.
+    """
+    given, values = entry.get("scheduler"), entry.get("scheduler_kwargs") or {}
+    if given is None:
+        return {"name": "constant"}, None
+    if isinstance(given, dict):
+        rest = dict(given)
+        name = rest.pop("name", rest.pop("type", None))
+        if name is None and len(rest) == 1:
+            name, inner = next(iter(rest.items()))
+        else:
+            inner = {**rest.pop("kwargs", {}), **rest}
+        values = {**values, **(inner or {})} if isinstance(inner, dict | None) else {str(name): inner}
+    else:
+        name = given
+    word = str(name).lower().replace("_", "")
+    kind = SCHEDULES.get(word, word)
+    if kind not in SCHEDULE_KEYS:
+        raise ConfigError(f"scheduler is {shown(given)}; expected step, ReduceLROnPlateau or CyclicLR")
+    names, defaults = SCHEDULE_KEYS[kind]
+    if kind == "plateau" and values.get("mode") == "min":
+        values = {key: value for key, value in values.items() if key != "mode"}
+    unknown = [key for key in values if key not in names]
+    if unknown:
+        raise ConfigError(f"scheduler has {', '.join(map(str, unknown))}; expected only {', '.join(names)}")
+    schedule = {"name": kind, **defaults, **{names[key]: value for key, value in values.items()}}
+    if kind != "cyclic":
+        return schedule, None
+    lowest, highest = schedule.pop("base_lr", None), schedule.pop("max_lr", None)
+    if not all(isinstance(rate, int | float) and rate > 0 for rate in (lowest, highest)):
+        raise ConfigError("scheduler: CyclicLR needs base_lr and max_lr; expected two numbers above 0")
+    return {**schedule, "floor": lowest / highest}, highest
+
+
+def _only_weight_decay(entry: Entry, key: str) -> dict[str, Any]:
+    kwargs = entry.get(key) or {}
+    if not isinstance(kwargs, dict) or kwargs.keys() - {"weight_decay"}:
+        raise ConfigError(f"{key} is {shown(kwargs)}; expected nothing but weight_decay in it")
+    return kwargs
+
+
+def _adaptation(entry: Entry, backbone: Backbone) -> None:
+    """The canonicalizer: deep equilibrium, or the unrolled inner optimisation."""
+    is_equilibrium = entry.is_on("deep_equlibrium_mode")
+    count, layers = entry.number("num_phi_layers", 1), entry.number("adapter_num_layers", 2)
+    stages = [*range(count)] if entry.is_on("skip_input_augmentation") else ["image", *range(count - 1)]
+    sizes = entry.per_layer("adapter_coarse_resolution", count)
+    section: dict[str, Any] = {
+        "sites": [
+            {"stage": stage, "grid_size": size, "restore": backbone.restores}
+            for stage, size in zip(stages, sizes, strict=True)
+        ],
+        "kernel_sizes": entry.per_layer("adapter_filter_size", layers),
+    }
+    channels = entry.get("adapter_channels")
+    section["channels"] = entry.per_layer("adapter_channels", layers + 1)
+    if not isinstance(channels, list) or channels[-1] != channels[layers]:
+        raise ConfigError(f"adapter_channels is {shown(channels)}; expected a list that ends with block {layers}'s")
+    if is_equilibrium:
+        section["pools"] = entry.per_layer("adapter_pool_rate", layers)
+        section["solver"] = {"max_steps": entry.number("inner_epochs", 5)}
+        if not entry.is_on("dem_image_scale", True):
+            section |= {"input_size": None, "normalize": False}
+    else:
+        is_surrogate = entry.is_on("surrogate_model")
+        entropies = {"shannon": "shannon", "renyi": "renyi"}
+        section["objective"] = "surrogate" if is_surrogate else entry.choice("inner_loss", "shannon", entropies)
+        names = {"adam": "adam", "gd": "descent", "sgd": "descent", "gradient_descent": "descent"}
+        section["optimizer"] = entry.choice("inner_optimizer", "adam", names)
+        section["steps"] = entry.number("inner_epochs", 5)
+        entry.copy(INNER_LOOP)
+    name = "dec" if is_equilibrium else "energy"
+    entry.recipe[name] = {**entry.recipe.get(name, {}), **section}
+    _alternation(entry)
+
+
+def _alternation(entry: Entry) -> None:
+    """The canonicalizer's own epochs and optimizer."""
+    epochs = entry.number("epochs", 60)
+    alone = 0
+    if entry.is_on("train_surrogate_only"):
+        alone = epochs
+    elif entry.is_on("alternate_training"):
+        alone = min(entry.number("alternate_interval", 2) + 1, epochs)  # joint as soon as epoch > interval
+    entry.set("train.canonicalizer_epochs", alone)
+    scheduled = entry.recipe["train"]["schedule"]["name"] == "cyclic"
+    rate = entry.recipe["train"]["backbone_lr"] if scheduled else entry.number("surrogate_lr", 0.001)
+    entry.set("train.canonicalizer_lr", rate)
+    if entry.is_on("clip_gradient", True):
+        entry.copy(["surrogate_gradient_clip_value"])
+    else:
+        entry.set("train.canonicalizer_clip", None)
+    if kwargs := _only_weight_decay(entry, "surrogate_optimizer_kwargs"):
+        entry.set("train.canonicalizer_weight_decay", kwargs["weight_decay"])
+
+
+def _candidates(entry: Entry) -> None:
+    entry.recipe["candidates"] = {}
+    entry.copy(["unique_params_limit"])
+    layers = None
+    for key in entry.flat:
+        if (match := SCORER_KEY.fullmatch(key)) is None:
+            continue
+        value, what = entry.get(key), match["what"]
+        if what.endswith("layers"):
+            layers = value
+        else:
+            name = what if what in ("channels", "values") else "kernel_sizes"
+            entry.set(f"candidates.{name}", value)
+    kernels = entry.recipe["candidates"].get("kernel_sizes")
+    if layers is not None and isinstance(kernels, list) and layers != len(kernels):
+        raise ConfigError(
+            f"the canonicalisation network has {layers} layers; expected {len(kernels)}, as many as kernels"
+        )
+
+
+def _losses(entry: Entry) -> None:
+    adapts = entry.is_on("do_adaptation")
+    if entry.is_on("equivariance_loss"):
+        needed = ["equivariance_loss_weight", *["surrogate_equivariance_loss_weight"] * adapts]
+        missing = [key for key in needed if key not in entry.flat]
+        if missing:
+            raise ConfigError(f"{missing[0]}: missing; expected a number, since equivariance_loss is true")
+        entry.copy(needed)
+        entry.set(
+            "loss.equivariance", entry.choice("eqloss_type", "kl", {"kl": "kl", "mse": "mse", "js": "js", "jd": "js"})
+        )
+    if not adapts:
+        return
+    entry.copy(["surrogate_task_loss_weight"])
+    if entry.is_on("unique_optima_loss"):
+        entry.set("loss.two_views", True)
+        if entry.is_on("deep_equlibrium_mode"):
+            entry.copy(PHI_LOSSES)
+        else:
+            entry.set("loss.uniqueness_weight", entry.number("unique_optima_loss_weight", 0.5))

@@ -1,0 +1,1 @@
+"""Data sets, and the plain arrays that they are made of."""

@@ -1,0 +1,71 @@
+"""The order of training items: the same whatever the number of processes and wherever a run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from layers.seeds import seed_of
+
+
+class Indexed(Dataset):
+    """A data set whose items carry their number: (image, label, index)."""
+
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> tuple:
+        return (*self.dataset[index], index)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the data set, where it draws anew in every epoch."""
+        if hasattr(self.dataset, "set_epoch"):
+            self.dataset.set_epoch(epoch)
+
+
+class BatchOrder(Sampler[list[int]]):
+    """Batches of item numbers, shuffled by (seed, epoch); every process gets its part of each batch.
+
+    Args:
+        items: item numbers of the training set.
+        batch_size: items of a batch, over all processes.
+        seed: of the run.
+        rank: of this process.
+        world: number of processes.
+    """
+
+    def __init__(self, items: list[int], batch_size: int, seed: int, rank: int = 0, world: int = 1):
+        if not items:
+            raise ValueError("there are no items to train on")
+        if batch_size < world:
+            raise ValueError(f"batch_size is {batch_size} for {world} processes; expected at least one item for each")
+        self.items, self.batch_size, self.seed, self.rank, self.world = items, batch_size, seed, rank, world
+        self.epoch = 0
+        self.start = 0
+
+    def seek(self, epoch: int, start: int = 0) -> None:
+        """Let the next iteration yield this epoch's batches, from this one on."""
+        self.epoch, self.start = epoch, start
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch; the last one may be smaller."""
+        return -(-len(self.items) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = torch.Generator().manual_seed(seed_of(self.seed, "order", self.epoch))
+        order = torch.randperm(len(self.items), generator=generator).tolist()
+        for step in range(self.start, len(self)):
+            batch = [self.items[place] for place in order[step * self.batch_size : (step + 1) * self.batch_size]]
+            # A process without a part of the last batch computes on one of its items, which `weight` then cancels.
+            yield batch[self.rank :: self.world] or batch[:1]
+
+    def weight(self, step: int) -> float:
+        """What the mean over this process's part of a batch counts for, so that the mean over processes is right."""
+        size = min(self.batch_size, len(self.items) - step * self.batch_size)
+        part = len(range(self.rank, size, self.world))
+        return part * self.world / size

@@ -1,0 +1,89 @@
+"""What DEC does to images, as a figure; drawn without a display and without pyplot's global state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from layers.grid import WarpParams, warp_grid
+
+INCHES = 2.2  # side of one panel
+
+
+def canonical_figure(
+    path: str | Path,
+    images: Tensor,
+    phis: WarpParams | Sequence[WarpParams],
+    canonical_images: Tensor | Sequence[Tensor],
+    *,
+    titles: Sequence[str] | None = None,
+    row_titles: Sequence[str] | None = None,
+    lines: int = 13,
+) -> None:
+    """Write a figure with one row per image and two columns per site.
+
+    The left column shows where the warp reads: the lines lie on the image and are straight in the canonical image,
+    which stands to the right.
+
+    Args:
+        path: of the file; its ending says the format.
+        images: (B, C, H, W) with one or three channels; each image is shown in its own range.
+        phis: parameters for B images, of one site or of each of several.
+        canonical_images: the images warped by them, (B, C, H', W'), of one site or of each.
+        titles: over the two columns of each site.
+        row_titles: beside each image.
+        lines: in each direction.
+    """
+    sites = [phis] if isinstance(phis, WarpParams) else list(phis)
+    warped = [canonical_images] if isinstance(canonical_images, Tensor) else list(canonical_images)
+    if not sites or len(sites) != len(warped):
+        raise ValueError(f"phis are for {len(sites)} sites and canonical_images for {len(warped)}; they must agree")
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
+        raise ValueError(f"images have shape {tuple(images.shape)}; expected (B, 1 or 3, H, W)")
+    B, _, H, W = images.shape
+    if any(len(phi.x) != B for phi in sites) or any(len(image) != B for image in warped):
+        raise ValueError(f"phis and canonical_images must be for {B} images, as many as there are")
+    for name, words, count in (("titles", titles, len(sites)), ("row_titles", row_titles, B)):
+        if words is not None and len(words) != count:
+            raise ValueError(f"{name} has {len(words)} entries; expected {count}")
+
+    figure = Figure(figsize=(INCHES * 2 * len(sites), INCHES * B), layout="compressed")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(B, 2 * len(sites), squeeze=False)
+    for site, (phi, canonical) in enumerate(zip(sites, warped, strict=True)):
+        grid = warp_grid(phi.detach(), (H, W)).cpu().float()
+        for row in range(B):
+            left, right = panels[row, 2 * site : 2 * site + 2]
+            left.imshow(_shown(images[row]), cmap="gray", vmin=0, vmax=1)
+            left.add_collection(_lines(grid[row], lines))
+            right.imshow(_shown(canonical[row]), cmap="gray", vmin=0, vmax=1)
+            if row_titles is not None and site == 0:
+                left.set_ylabel(row_titles[row])
+        if titles is not None:
+            panels[0, 2 * site].set_title(titles[site])
+            panels[0, 2 * site + 1].set_title("canonical")
+    for panel in panels.flat:
+        panel.set(xticks=[], yticks=[])
+    figure.savefig(path, dpi=150)
+
+
+def _shown(image: Tensor) -> Tensor:
+    """(C, H, W) in any range -> (H, W) or (H, W, 3) from 0 to 1."""
+    image = image.detach().cpu().float()
+    low, high = image.min(), image.max()
+    image = (image - low) / (high - low).clamp_min(1e-12)
+    return image[0] if len(image) == 1 else image.permute(1, 2, 0)
+
+
+def _lines(grid: Tensor, count: int) -> LineCollection:
+    """Evenly spaced rows and columns of the (2, H, W) grid, in pixels of the image that it reads."""
+    _, H, W = grid.shape
+    points = (grid.permute(1, 2, 0) * grid.new_tensor([W - 1, H - 1])).numpy()
+    rows = [points[round(k * (H - 1) / (count - 1))] for k in range(count)]
+    columns = [points[:, round(k * (W - 1) / (count - 1))] for k in range(count)]
+    return LineCollection(rows + columns, colors="tab:orange", linewidths=0.7)

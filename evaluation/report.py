@@ -1,0 +1,56 @@
+"""What a suite of runs ends with: one table, and one figure of what its canonicalizer does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from evaluation.figures import canonical_figure
+from evaluation.runs import collect
+from evaluation.table import render, table
+from layers.grid import WarpParams
+from layers.monotone import monotone_warp
+
+METRICS = (
+    "accuracy",
+    "warp_invariance_error",
+    "warp_invariance_error_tempered",
+    "local_scale_error",
+    "local_scale_error_tempered",
+    "residual",
+    "seconds",
+)
+
+
+def write_report(
+    folder: Path,
+    root: Path,
+    recipes: Sequence[str],
+    seed: int,
+    shown: tuple[Tensor, Sequence[WarpParams]] | None = None,
+) -> list[Path]:
+    """Print the table over one seed of some recipes, and write table.md and figure.png.
+
+    Args:
+        folder: takes the files.
+        root: holds the runs.
+        recipes: one row each, in this order.
+        seed: of the runs.
+        shown: images (B, C, H, W) and the warp that every site found for them; None draws no figure.
+    """
+    runs = [run for run in collect(root) if run.seed == seed and run.recipe in recipes]
+    known = {name for run in runs for name in run.metrics or ()}
+    rows = table(runs, [name for name in METRICS if name in known], list(recipes))
+    print(render(rows))
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / "table.md"]
+    written[0].write_text(render(rows, "markdown"))
+    if shown is not None:
+        images, phis = shown
+        canonical = [monotone_warp(images, phi) for phi in phis]
+        written.append(folder / "figure.png")
+        titles = [f"warp of site {site}" for site in range(len(canonical))]
+        canonical_figure(written[1], images, phis, canonical, titles=titles)
+    return written

@@ -1,0 +1,127 @@
+"""Predictions for items at scale 1 and at random scales of their parts: the local-scale test."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evaluation.predictions import Comparison, Pairs, Predict, joined, logits_of, undisturbed
+from layers.seeds import seed_of
+
+T = TypeVar("T")
+Intervals = Sequence[tuple[float, float]]
+MEAN, STD = 0.1307, 0.3081  # of MNIST's training pixels
+
+
+class ScaledItems(Protocol):
+    """A data set whose items are composed of parts, each at a scale of its own."""
+
+    @property
+    def scales(self) -> Intervals:
+        """The (low, high) that the scale of each part is drawn from."""
+
+    @property
+    def channels(self) -> int:
+        """Of a model's input; all of them are alike."""
+
+    @property
+    def standardize(self) -> bool:
+        """Whether a model's input has MNIST's mean and deviation taken out of it."""
+
+    def __len__(self) -> int: ...
+
+    def item(self, index: int, scales: Sequence[float] | None = None) -> tuple[np.ndarray, int]:
+        """The uint8 image and its label at these scales, one per part."""
+
+    def restored_item(self, index: int, scales: Sequence[float]) -> tuple[np.ndarray, int]:
+        """The same at scale 1, after every part was resized to its scale and back."""
+
+
+def local_scale_pairs(
+    predict: Predict,
+    dataset: ScaledItems,
+    indices: Sequence[int],
+    *,
+    draws: int = 8,
+    seed: int = 0,
+    scales: Intervals | None = None,
+    batch_size: int = 64,
+    device: torch.device | str = "cpu",
+    legacy_same_draws: bool = False,
+) -> Comparison:
+    """Logits of items with all parts at scale 1, at random scales, and resized to these scales and back.
+
+    While the model works on a batch, a thread composes the next one.
+
+    Args:
+        predict: from images (B, C, H, W) to logits (B, classes), see ``predictions``.
+        dataset: composes the images.
+        indices: numbers of the items; the scales of an item are drawn by its number.
+        draws: random scales per item, all of them different.
+        seed: of the scales.
+        scales: (low, high) for each part; left out, those of the data set.
+        batch_size: images per call of ``predict``, of whatever items.
+        device: where the images are moved to.
+        legacy_same_draws: let all draws of an item be its first one, as the original evaluation did unawares.
+
+    Returns:
+        pairs whose changed logits are (N, draws, classes).
+    """
+    if draws < 1:
+        raise ValueError(f"draws is {draws}; expected at least 1")
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; expected at least 1")
+    intervals = dataset.scales if scales is None else scales
+    labels: list[int] = []
+
+    def images() -> Iterator[np.ndarray]:
+        for index in map(int, indices):
+            pixels, label = dataset.item(index, [1.0] * len(intervals))
+            labels.append(label)
+            yield pixels
+            drawn = [draw_scales(seed, index, 0 if legacy_same_draws else draw, intervals) for draw in range(draws)]
+            for compose in (dataset.item, dataset.restored_item):
+                yield from (compose(index, factors)[0] for factors in drawn)
+
+    with undisturbed(predict):
+        composed = ahead(batches(images(), batch_size))
+        found = joined([logits_of(predict, model_input(dataset, part, device), device) for part in composed])
+    by_item = found.view(len(indices), 1 + 2 * draws, -1) if len(indices) else found.view(0, 1 + 2 * draws, 0)
+    clean, changed, restored = by_item.split([1, draws, draws], dim=1)
+    return Comparison(torch.tensor(labels), Pairs(clean.squeeze(1), changed), Pairs(clean.squeeze(1), restored))
+
+
+def draw_scales(seed: int, item: int, draw: int, intervals: Intervals) -> list[float]:
+    """One uniform factor per interval, from a generator of this draw's own."""
+    generator = random.Random(seed_of(seed, "local scale", item, draw))
+    return [generator.uniform(low, high) for low, high in intervals]
+
+
+def model_input(dataset: ScaledItems, pixels: np.ndarray, device: torch.device | str) -> Tensor:
+    """What a loader over the data set yields for such images: (B, side, side) in uint8 -> (B, channels, side, side)."""
+    image = torch.from_numpy(pixels).to(device).float().div_(255).unsqueeze(1)
+    if dataset.standardize:
+        image.sub_(MEAN).div_(STD)
+    return image.expand(-1, dataset.channels, -1, -1).contiguous()
+
+
+def batches(images: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """Stacks of this many images; the last one may be smaller."""
+    while batch := list(islice(images, size)):
+        yield np.stack(batch)
+
+
+def ahead(values: Iterator[T]) -> Iterator[T]:
+    """The same values, each made by a thread while the one before it is in use."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, values, None)
+        while (value := following.result()) is not None:
+            following = pool.submit(next, values, None)
+            yield value

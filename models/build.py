@@ -1,0 +1,167 @@
+"""Models from recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from config.schema import CandidatesConfig, ConfigError, DECConfig, EnergyConfig, ModelConfig, SiteConfig
+from layers.fixed_point import FixedPointSolver
+from models.baselines import CanonicalizedModel, candidate_warps, with_energy
+from models.dec import Site, with_dec
+from models.preprocess import Preprocess
+from models.wrapped import WrappedBackbone
+
+
+def build_model(
+    model: ModelConfig,
+    num_classes: int,
+    *,
+    image_channels: int = 3,
+    dec: DECConfig | None = None,
+    candidates: CandidatesConfig | None = None,
+    energy: EnergyConfig | None = None,
+) -> WrappedBackbone:
+    """A backbone behind its preprocessing, with the canonicalizer that is given, if any.
+
+    Whatever the canonicalizer, the backbone's parameters have the same names (``backbone.`` and timm's), so that runs
+    of different methods can start from each other's weights.
+    """
+    backbone = build_backbone(model, num_classes, image_channels)
+    preprocess = _preprocess(backbone, model, image_channels)
+    size = model.image_size
+    if dec is not None:
+        return with_dec(
+            backbone,
+            _sites(dec.sites),
+            channels=dec.channels,
+            kernel_sizes=dec.kernel_sizes,
+            pools=dec.pools,
+            solver=FixedPointSolver(**vars(dec.solver)),
+            input_size=dec.input_size,
+            normalize=dec.normalize,
+            condition=dec.condition,
+            strength=dec.strength,
+            image_size=size,
+            preprocess=preprocess,
+        )
+    if energy is not None:
+        return with_energy(
+            backbone,
+            _sites(energy.sites),
+            objective=energy.objective,
+            steps=energy.steps,
+            optimizer=energy.optimizer,
+            learning_rate=energy.learning_rate,
+            betas=energy.betas,
+            decay=energy.decay,
+            normalize_gradient=energy.normalize_gradient,
+            unroll=energy.unroll,
+            test_steps=energy.test_steps,
+            channels=energy.channels,
+            kernel_sizes=energy.kernel_sizes,
+            input_size=(energy.input_size, energy.input_size),
+            image_size=None if size is None else (size, size),
+            preprocess=preprocess,
+        )
+    if candidates is not None:
+        return CanonicalizedModel(
+            backbone,
+            candidate_warps(candidates.values, candidates.limit),
+            channels=candidates.channels,
+            kernel_sizes=candidates.kernel_sizes,
+            preprocess=preprocess,
+        )
+    return WrappedBackbone(backbone, preprocess)
+
+
+def build_backbone(model: ModelConfig, num_classes: int, image_channels: int = 3) -> nn.Module:
+    """The timm model with fresh, published or given weights."""
+    if not timm.is_model(model.backbone):
+        close = timm.list_models(f"*{model.backbone.split('.')[0]}*")[:5]
+        hint = f"; close ones are {', '.join(close)}" if close else ""
+        raise ConfigError(f"model.backbone is {model.backbone!r}, which timm does not know{hint}")
+    options = {"num_classes": num_classes, "in_chans": image_channels, "pretrained": model.pretrained, **model.options}
+    try:
+        backbone = _created(model.backbone, options, model.image_size)
+    except (OSError, RuntimeError) as error:  # the hub's errors are OSErrors, or RuntimeErrors of several libraries
+        if not model.pretrained:
+            raise
+        raise ConfigError(
+            f"the published weights of {model.backbone} could not be had ({_first_line(error)}). Give a file with "
+            "model.pretrained=false model.weights=FILE, or start from random weights with model.pretrained=false"
+        ) from error
+    if model.weights is not None:
+        _load_weights(backbone, Path(model.weights))
+    return backbone
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A state dict of a safetensors or pth file, without unpickling code."""
+    if not path.is_file():
+        raise ConfigError(f"there are no weights at {path}; expected a safetensors or pth file")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"{path} is no file of weights, or a broken one ({_first_line(error)})") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ConfigError(f"{path} holds {type(state).__name__} and not a state dict: a mapping of names to tensors")
+    return state
+
+
+def _created(name: str, options: dict[str, Any], image_size: int | None) -> nn.Module:
+    """The timm model, built for this size where its architecture is built for one."""
+    if image_size is not None and "img_size" not in options:
+        try:
+            return timm.create_model(name, img_size=image_size, **options)
+        except TypeError as error:
+            if "img_size" not in str(error):
+                raise
+    return timm.create_model(name, **options)
+
+
+def _load_weights(backbone: nn.Module, path: Path) -> None:
+    state = read_weights(path)
+    own = backbone.state_dict()
+    classifier = backbone.default_cfg.get("classifier") or ()  # type: ignore[union-attr, operator]
+    heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    kept = {
+        name: value
+        for name, value in state.items()
+        if name not in own or own[name].shape == value.shape or not name.startswith(heads)
+    }
+    wrong = [name for name, value in kept.items() if name not in own or own[name].shape != value.shape]
+    wrong += [name for name in own if name not in state]
+    if wrong:
+        raise ConfigError(
+            f"{path} does not fit the backbone: {len(wrong)} of its names or shapes differ, {', '.join(wrong[:3])} for "
+            "instance"
+        )
+    backbone.load_state_dict(kept, strict=False)
+
+
+def _preprocess(backbone: nn.Module, model: ModelConfig, image_channels: int) -> Preprocess:
+    published: Any = backbone.pretrained_cfg
+    mean, std, interpolation = published["mean"], published["std"], published.get("interpolation")
+    if image_channels == 1:
+        mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
+    if interpolation not in ("bicubic", "bilinear"):
+        interpolation = "bicubic"
+    return Preprocess(model.image_size, mean, std, resize=model.resize, interpolation=interpolation)
+
+
+def _sites(sites: Sequence[SiteConfig]) -> list[Site]:
+    return [Site(site.stage, site.grid_size, site.restore) for site in sites]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,55 @@
+"""What an image processor does in front of a backbone, on tensors and with gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Preprocess(nn.Module):
+    """Resize images in [0, 1], cut their centre, and apply a backbone's statistics.
+
+    The original's processors went through eight-bit pictures, which cut the gradient to the pixels.
+
+    Args:
+        size: side of the result; None leaves images as large as they are.
+        mean: per channel.
+        std: per channel.
+        resize: side before ``size`` is cut from the centre; None cuts nothing.
+        interpolation: "bicubic" or "bilinear", with antialiasing.
+    """
+
+    def __init__(
+        self,
+        size: int | None,
+        mean: Sequence[float],
+        std: Sequence[float],
+        *,
+        resize: int | None = None,
+        interpolation: str = "bicubic",
+    ):
+        super().__init__()
+        if resize is not None and (size is None or resize < size):
+            raise ValueError(f"resize is {resize}; expected at least the size that is cut out of it, {size}")
+        self.size, self.resize, self.interpolation = size, resize, interpolation
+        self.mean: Tensor
+        self.std: Tensor
+        # Not in the state dict: they are settings of the weights that they belong to.
+        self.register_buffer("mean", torch.tensor(tuple(mean))[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(tuple(std))[:, None, None], persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) in [0, 1] -> (B, C, size, size)."""
+        side = self.resize or self.size
+        if side is not None and image.shape[-2:] != (side, side):
+            image = F.interpolate(
+                image, size=(side, side), mode=self.interpolation, align_corners=False, antialias=True
+            )
+            image = image.clamp(0, 1)  # bicubic overshoots, and pictures do not
+        if self.resize is not None and self.size is not None:
+            top = (self.resize - self.size) // 2
+            image = image[..., top : top + self.size, top : top + self.size]
+        return (image - self.mean) / self.std

@@ -1,0 +1,108 @@
+"""Losses against the reference's numbers and against their formulas, written out item by item."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from layers.grid import WarpParams, knot_grid
+from train.losses import (
+    DIFFERENCE_CAP,
+    halves,
+    js_loss,
+    kl_loss,
+    mse_loss,
+    phi_difference_loss,
+    phi_prior_loss,
+    uniqueness_loss,
+)
+
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "losses.npz")
+
+
+def golden(name: str) -> torch.Tensor:
+    return torch.from_numpy(GOLDEN[name])
+
+
+@pytest.fixture
+def phis() -> list[WarpParams]:
+    return [WarpParams(golden(f"phi_x.{site}"), golden(f"phi_y.{site}")) for site in range(2)]
+
+
+@pytest.mark.parametrize(("loss", "name"), [(kl_loss, "kl"), (mse_loss, "mse")])
+def test_equivariance_losses_meet_the_reference(loss, name) -> None:
+    found = loss(golden("logits_clean"), golden("logits_warped"))
+    torch.testing.assert_close(found, golden(name), rtol=1e-5, atol=1e-5)
+
+
+def test_phi_losses_meet_the_reference(phis) -> None:
+    difference, prior = phi_difference_loss(*halves(phis)), phi_prior_loss(phis)
+    torch.testing.assert_close(difference, golden("phi_difference"), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(prior, golden("phi_prior"), rtol=1e-5, atol=1e-5)
+    weights = json.loads(str(GOLDEN["phi_weights"]))
+    epoch = int(GOLDEN["epoch"])
+    weight = weights["phi_diff_loss_weight"] + epoch * weights["phi_diff_increment_per_epoch"]
+    weight = min(weight, weights["phi_diff_loss_weight_max"])
+    total = weights["phi_loss_weight"] * (weight * difference + weights["phi_prior_loss_weight"] * prior)
+    torch.testing.assert_close(total, golden("phi_total_mnist"), rtol=1e-5, atol=1e-6)
+
+
+def test_js_is_bounded_symmetric_and_the_mean_of_two_divergences() -> None:
+    one, other = 4 * torch.randn(5, 7, dtype=torch.float64), 4 * torch.randn(5, 7, dtype=torch.float64)
+    expected = 0.0
+    for a, b in zip(one.softmax(1), other.softmax(1), strict=True):
+        middle = (a + b) / 2
+        expected += 0.5 * float((a * (a / middle).log()).sum() + (b * (b / middle).log()).sum()) / 5
+    assert js_loss(one, other).item() == pytest.approx(expected)
+    assert js_loss(one, other).item() == pytest.approx(js_loss(other, one).item())
+    assert 0 < js_loss(one, other) < math.log(2)
+    extreme = js_loss(torch.tensor([[200.0, -200.0]]), torch.tensor([[-200.0, 200.0]]))
+    assert extreme.item() == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize("loss", [kl_loss, mse_loss, js_loss])
+def test_equal_predictions_cost_nothing_and_both_sides_learn(loss) -> None:
+    logits = torch.randn(4, 3, requires_grad=True)
+    assert loss(logits, logits).abs() < 1e-6
+    other = torch.randn(4, 3, requires_grad=True)
+    loss(logits, other).backward()
+    assert logits.grad.abs().sum() > 0 and other.grad.abs().sum() > 0
+
+
+def test_the_difference_is_capped_per_image(phis) -> None:
+    first, second = halves(phis)
+    expected = 0.0
+    for one, other in zip(first, second, strict=True):
+        for image in range(3):
+            distance = (knot_grid(one)[image] - knot_grid(other)[image]).square().sum().item()
+            expected -= min(distance, DIFFERENCE_CAP) / 3
+    assert phi_difference_loss(first, second).item() == pytest.approx(expected)
+    assert phi_difference_loss(first, first) == 0
+    near = [WarpParams(phi.x * 0 + 1, phi.y * 0 + 1) for phi in first]
+    nearer = [WarpParams(phi.x + 0.01 * torch.rand_like(phi.x), phi.y) for phi in near]
+    assert -2 * DIFFERENCE_CAP < phi_difference_loss(near, nearer) < 0
+
+
+def test_the_prior_is_nothing_at_identity() -> None:
+    assert phi_prior_loss([WarpParams.identity(3, 5), WarpParams.identity(3, 4)]) < 1e-12
+
+
+def test_parts_of_a_batch_add_up_to_the_whole(phis) -> None:
+    logits, warped = golden("logits_clean"), golden("logits_warped")
+    for loss in (kl_loss, mse_loss, js_loss):
+        parts = loss(logits[:2], warped[:2]) * 2 / 6 + loss(logits[2:], warped[2:]) * 4 / 6
+        torch.testing.assert_close(parts, loss(logits, warped))
+    cut = [[WarpParams(phi.x[part], phi.y[part]) for phi in phis] for part in (slice(0, 2), slice(2, 6))]
+    torch.testing.assert_close(phi_prior_loss(cut[0]) * 2 / 6 + phi_prior_loss(cut[1]) * 4 / 6, phi_prior_loss(phis))
+
+
+def test_uniqueness_wants_energies_apart_before_and_equal_after() -> None:
+    before, after = torch.tensor([1.0, 2.0]), torch.tensor([0.5, 0.5])
+    far = uniqueness_loss(before, after, before + 3, after)
+    assert far.item() == pytest.approx(-2 * 9)
+    assert uniqueness_loss(before, after, before, after + 2).item() == pytest.approx(4)

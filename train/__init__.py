@@ -1,0 +1,1 @@
+"""Training: one loop under every method and both scripts."""

@@ -1,0 +1,41 @@
+"""A trainer from a recipe."""
+
+from __future__ import annotations
+
+from timm.utils import ModelEmaV3
+from torch import nn
+from torch.utils.data import DataLoader
+
+from config.schema import Config, ConfigError
+from train.distributed import Process
+from train.loop import Trainer
+from train.optim import build_learners
+from train.step import build_objective
+
+
+def build_trainer(config: Config, model: nn.Module, loader: DataLoader, seed: int, process: Process) -> Trainer:
+    """The trainer of a model that has its first weights already: it is moved, compiled and, for EMA, copied here."""
+    train = config.train
+    if train.batch_size < process.world:
+        raise ConfigError(
+            f"train.batch_size is {train.batch_size} for {process.world} processes; expected one item each"
+        )
+    model = process.place(model)
+    ema = None if train.ema is None else ModelEmaV3(model, decay=train.ema)
+    if train.compile:
+        # In place, and behind the copy: parameters keep their names. The solver's loop stays eager.
+        for part in (model.backbone, *getattr(getattr(model, "canonicalizer", None), "module_list", ())):
+            part.compile()  # type: ignore[operator, union-attr]
+    return Trainer(
+        model=model,
+        objective=build_objective(config, seed),
+        learners=build_learners(model, train),
+        loader=loader,
+        process=process,
+        epochs=train.epochs,
+        canonicalizer_epochs=train.canonicalizer_epochs,
+        accumulate=train.accumulate,
+        amp=train.amp,
+        checkpoint_steps=train.checkpoint_steps,
+        ema=ema,
+    )

@@ -1,0 +1,85 @@
+"""What a run keeps on disk: written whole or not at all, read without unpickling code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor, nn
+
+from train.errors import RunError
+
+STATE = "state.pt"
+WEIGHTS = "model.safetensors"
+ITEMS = "items.npz"
+VERSION = 1  # of the state's format
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Write a file beside its place and move it there, so that a reader finds the old one or the new one.
+
+    Raises:
+        RunError: on a full disk or a folder that cannot be written to; the old file is still there.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+        part.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise RunError(f"{path} could not be written ({reason}); what was saved before is still there") from error
+
+
+def save_state(folder: Path, state: dict[str, Any]) -> None:
+    """Save all that is needed to go on."""
+    write_whole(folder / STATE, lambda file: torch.save({"version": VERSION, **state}, file))
+
+
+def load_state(folder: Path) -> dict[str, Any] | None:
+    """The last saved state of a run, if there is one."""
+    path = folder / STATE
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a broken archive raises whatever its first wrong byte leads to
+        raise RunError(f"{path} is broken or no state of a run; remove it to start this run anew") from error
+    if not isinstance(state, dict) or state.get("version") != VERSION:
+        raise RunError(f"{path} was not written by this version of the training; remove it to start this run anew")
+    return state
+
+
+def save_weights(folder: Path, model: nn.Module) -> None:
+    """Save a model's weights."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    write_whole(folder / WEIGHTS, lambda file: file.write(safetensors_bytes(tensors)))
+
+
+def start_from(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    """Take over another run's backbone, and its canonicalizer too where the model has an equal one."""
+    own = model.state_dict()
+    backbone = {name for name in own if name.startswith("backbone.")}
+    wrong = [name for name in backbone if name not in weights or weights[name].shape != own[name].shape]
+    if wrong:
+        raise RunError(
+            f"{source} does not fit the backbone: of {len(backbone)} tensors {len(wrong)} are missing or of another "
+            f"shape, {sorted(wrong)[0]} for instance"
+        )
+    rest = {name: value for name, value in weights.items() if name not in backbone}
+    is_equal = rest.keys() == own.keys() - backbone and all(own[name].shape == rest[name].shape for name in rest)
+    taken = weights if is_equal else {name: weights[name] for name in backbone}
+    model.load_state_dict(taken, strict=False)
+
+
+def save_items(folder: Path, items: Mapping[str, np.ndarray]) -> None:
+    """Save measured values per item, which a paired comparison of two runs needs."""
+    write_whole(folder / ITEMS, lambda file: np.savez_compressed(file, **items))

@@ -1,0 +1,95 @@
+"""Several processes under torchrun, or one."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from train.errors import RunError
+
+
+@dataclass(frozen=True)
+class Process:
+    """This process among ``world``, and the device that it computes on."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this one writes files and talks."""
+        return self.rank == 0
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """(rank, world), as evaluation takes it."""
+        return self.rank, self.world
+
+    def say(self, text: str) -> None:
+        """Print, once for all processes."""
+        if self.is_first:
+            print(text, flush=True)
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.world > 1:
+            dist.barrier()
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Over all processes."""
+        if self.world > 1:
+            values = values.to(self.device)
+            dist.all_reduce(values)
+        return values
+
+    def gather(self, columns: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Values per item of all processes, one process after the other."""
+        if self.world == 1:
+            return columns
+        parts: list = [None] * self.world
+        dist.all_gather_object(parts, columns)
+        return {name: torch.cat([part[name] for part in parts]) for name in columns}
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """The model on this process's device, with batch statistics over all processes where torch has them (CUDA)."""
+        if self.world > 1 and self.device.type == "cuda":
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return model.to(self.device)
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model with gradients averaged over processes; to be called anew when the set of what trains changes."""
+        if self.world == 1:
+            return model
+        devices = [self.device.index] if self.device.type == "cuda" else None
+        return DistributedDataParallel(model, device_ids=devices)
+
+
+def start(device: str = "auto") -> Process:
+    """Join the processes that torchrun has started, if any, and choose the device."""
+    has_cuda = torch.cuda.is_available()
+    if device == "cuda" and not has_cuda:
+        raise RunError("train.device is cuda, but torch sees no CUDA device; take auto or cpu")
+    kind = "cuda" if device == "cuda" or (device == "auto" and has_cuda) else "cpu"
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if kind == "cuda":
+        if local >= torch.cuda.device_count():
+            raise RunError(f"process {local} of this machine has no GPU of its own; it has {torch.cuda.device_count()}")
+        torch.cuda.set_device(local)
+    if world > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+    return Process(
+        int(os.environ.get("RANK", "0")), world, torch.device(kind, local) if kind == "cuda" else torch.device(kind)
+    )
+
+
+def stop() -> None:
+    """Leave the other processes."""
+    if dist.is_initialized():
+        dist.destroy_process_group()

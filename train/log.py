@@ -1,0 +1,113 @@
+"""What a run tells: JSON lines in its folder, a progress bar, and W&B where it is asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from config.schema import WandbConfig
+from train.checkpoint import write_whole
+from train.errors import RunError
+from train.origin import origin
+
+METRICS = "metrics.jsonl"
+SUMMARY = "summary.json"
+
+
+class Log:
+    """The metrics of a run, one JSON line per call, and the same in W&B.
+
+    Args:
+        folder: of the run; None keeps nothing (processes but the first, and dry runs).
+        size: bytes of ``metrics.jsonl`` that belong to the state which the run goes on from; the rest is cut off.
+        wandb_run: W&B's run, where it is used; it ends with the ``with`` block.
+    """
+
+    def __init__(self, folder: Path | None, size: int = 0, wandb_run: Any = None):
+        self.wandb_run = wandb_run
+        self.summary: Mapping[str, Any] = {}  # of W&B's run
+        self.path = None if folder is None else folder / METRICS
+        if self.path is not None:
+            with self._opened("ab") as file:
+                if file.tell() < size:
+                    raise RunError(
+                        f"{self.path} is shorter than when the state was saved; remove the run to start anew"
+                    )
+                file.truncate(size)
+
+    def __call__(self, epoch: int, values: Mapping[str, float | int]) -> None:
+        """Log values of an epoch."""
+        line = {"epoch": epoch, **values}
+        if self.path is not None:
+            with self._opened("ab") as file:
+                file.write((json.dumps(line) + "\n").encode())
+        if self.wandb_run is not None:
+            self.wandb_run.log(line)
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return 0 if self.path is None else self.path.stat().st_size
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if self.wandb_run is not None:
+            self.wandb_run.summary.update(dict(self.summary))
+            self.wandb_run.finish(exit_code=0 if kind is None else 1)
+
+    def _opened(self, mode: str) -> Any:
+        assert self.path is not None
+        try:
+            return self.path.open(mode)
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be written to ({error.strerror})") from error
+
+
+def build_wandb(config: WandbConfig, folder: Path, name: str, settings: Mapping[str, Any]) -> Any:
+    """W&B's run, or None; a run that goes on after a kill keeps its identity."""
+    if config.mode == "disabled":
+        return None
+    import wandb  # takes a second, which runs without it need not pay
+
+    if config.mode == "online" and wandb.api.api_key is None:
+        raise RunError(
+            "wandb.mode is online, but W&B has no key: run `wandb login`, or set WANDB_API_KEY; wandb.mode=offline and "
+            "wandb.mode=disabled need none"
+        )
+    run = wandb.init(
+        project=config.project,
+        entity=config.entity,
+        mode=config.mode,
+        name=name,
+        dir=folder,
+        config=dict(settings),
+        resume="allow",
+        id=_wandb_id(folder),
+    )
+    run.define_metric("*", step_metric="epoch")
+    return run
+
+
+def _wandb_id(folder: Path) -> str:
+    path = folder / "wandb_id"
+    if not path.exists():
+        write_whole(path, lambda file: file.write(os.urandom(4).hex().encode()))
+    return path.read_text()
+
+
+def write_summary(folder: Path, values: Mapping[str, Any]) -> None:
+    """Close a run: its last metrics, and all that tells where they come from."""
+    summary = {**values, **origin()}
+    text = json.dumps(summary, indent=1) + "\n"
+    write_whole(folder / SUMMARY, lambda file: file.write(text.encode()))
+
+
+def read_summary(folder: Path) -> dict[str, Any] | None:
+    """The summary of a finished run, or None."""
+    path = folder / SUMMARY
+    return json.loads(path.read_text()) if path.exists() else None

@@ -1,0 +1,236 @@
+"""The training loop, the same for every method."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from layers.seeds import seed_of
+from train.distributed import Process
+from train.errors import RunError
+from train.optim import Learner
+from train.step import Batch, Objective, Outcome
+
+Amp = Literal["off", "bf16", "fp16"]
+SHOWN_EVERY = 10  # steps between two looks at the loss, each of which waits for the device
+
+
+@dataclass
+class Place:
+    """How far a run has come; what it needs to go on from there."""
+
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    tally: Tensor = field(default_factory=lambda: torch.zeros(5, dtype=torch.float64))
+    """Sums over the epoch so far: loss x items, correct, residual x images, images that have a residual, items."""
+
+
+@dataclass(kw_only=True)
+class Trainer:
+    """A run in memory.
+
+    Args:
+        model: what is trained, without wrappers.
+        objective: of a batch.
+        learners: by name, "backbone" and perhaps "canonicalizer".
+        loader: of (image, label, index) batches, whose batch sampler is a ``BatchOrder``.
+        process: this one.
+        epochs: of the run.
+        canonicalizer_epochs: the first ones, in which the backbone rests in evaluation mode.
+        accumulate: parts that a batch is cut into.
+        amp: precision of the forward pass.
+        checkpoint_steps: steps between two checkpoints within an epoch; None saves behind epochs alone.
+        ema: averaged copy of the model, if one is kept.
+    """
+
+    model: Any
+    objective: Objective
+    learners: dict[str, Learner]
+    loader: DataLoader
+    process: Process
+    epochs: int
+    canonicalizer_epochs: int = 0
+    accumulate: int = 1
+    amp: Amp = "off"
+    checkpoint_steps: int | None = None
+    ema: ModelEmaV3 | None = None
+    place: Place = field(default_factory=Place)
+
+    def __post_init__(self) -> None:
+        is_scaled = self.amp == "fp16" and self.process.device.type == "cuda"
+        self.scaler = torch.amp.GradScaler(self.process.device.type, enabled=is_scaled)
+        self.order: Any = self.loader.batch_sampler
+        self.place.tally = self.place.tally.to(self.process.device)
+        self._trainable = [value for value in self.model.backbone.parameters() if value.requires_grad]
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model whose metrics count."""
+        return self.model if self.ema is None else self.ema.module
+
+    def fit(
+        self, save: Callable[[], None], end_epoch: Callable[[dict[str, float]], None], *, max_steps: int = 0
+    ) -> None:
+        """Train from the present place to the end.
+
+        Args:
+            save: keeps the present state; called behind every epoch, and within where ``checkpoint_steps`` says so.
+            end_epoch: is given an epoch's number and training metrics, before its state is saved.
+            max_steps: stop after so many steps, in the middle of the first epoch; 0 goes to the end.
+        """
+        wrapped, phase = self.model, None
+        while self.place.epoch < self.epochs:
+            canonicalizer_only = self.place.epoch < self.canonicalizer_epochs
+            if canonicalizer_only != phase:
+                for parameter in self._trainable:
+                    parameter.requires_grad_(not canonicalizer_only)
+                wrapped, phase = self.process.wrap(self.model), canonicalizer_only
+            self.model.train()
+            self.model.backbone.train(not canonicalizer_only)
+            self._run_epoch(wrapped, canonicalizer_only, save, max_steps)
+            if max_steps:
+                return
+            metrics = self._close_epoch(canonicalizer_only)
+            end_epoch(metrics)
+            save()
+
+    def _run_epoch(
+        self, wrapped: nn.Module, canonicalizer_only: bool, save: Callable[[], None], max_steps: int
+    ) -> None:
+        place, began, before = self.place, time.perf_counter(), self.place.seconds
+        self.order.seek(place.epoch, place.step)
+        set_epoch = getattr(self.loader.dataset, "set_epoch", None)
+        if set_epoch is not None:
+            set_epoch(place.epoch)
+        with self._bar(canonicalizer_only) as bar:
+            for image, label, index in self.loader:
+                self._step(wrapped, Batch(image, label, index.tolist()), canonicalizer_only)
+                place.step += 1
+                place.seconds = before + time.perf_counter() - began
+                if place.step % SHOWN_EVERY == 0 or place.step == len(self.order):
+                    self._check(place.tally)
+                    bar.set_postfix(self._shown(place.tally), refresh=False)
+                bar.update(len(image) * self.process.world)
+                if max_steps and place.step >= max_steps:
+                    return
+                if self.checkpoint_steps and place.step % self.checkpoint_steps == 0 and place.step < len(self.order):
+                    save()
+
+    def _step(self, wrapped: nn.Module, batch: Batch, canonicalizer_only: bool) -> None:
+        """One optimizer step, over the batch's parts."""
+        place, device = self.place, self.process.device
+        weight = self.order.weight(place.step)
+        for part_number, part in enumerate(parts_of(batch, self.accumulate)):
+            # dropout and stochastic depth draw from torch's generator: every draw belongs to a place of its own
+            key = (self.objective.seed, "step", place.epoch, place.step, part_number, self.process.rank)
+            torch.manual_seed(seed_of(*key))
+            part = Batch(part.image.to(device, non_blocking=True), part.label.to(device, non_blocking=True), part.items)
+            with self._autocast():
+                outcome = self.objective(wrapped, part, place.epoch, place.step, canonicalizer_only=canonicalizer_only)
+            share = weight * len(part.items) / len(batch.items)
+            self.scaler.scale(outcome.loss * share).backward()
+            if weight > 0:
+                place.tally += _tallied(outcome, len(part.items))
+        active = [self.learners["canonicalizer"]] if canonicalizer_only else list(self.learners.values())
+        for learner in active:
+            learner.step(self.scaler)
+        self.scaler.update()
+        if self.ema is not None:
+            self.ema.update(self.model)
+
+    def _close_epoch(self, canonicalizer_only: bool) -> dict[str, float]:
+        place = self.place
+        tally = self.process.sum(place.tally)
+        self._check(tally)
+        shown = self._shown(tally)
+        for name, learner in self.learners.items():
+            if not canonicalizer_only or name == "canonicalizer":
+                learner.end_epoch(shown["loss"])
+        metrics = {f"train_{name}": value for name, value in shown.items()}
+        metrics |= {f"{name}_lr": learner.rate for name, learner in self.learners.items()}
+        place.epoch, place.step, place.tally = place.epoch + 1, 0, torch.zeros_like(place.tally)
+        return metrics
+
+    def _shown(self, tally: Tensor) -> dict[str, float]:
+        loss, correct, residual, with_residual, items = tally.tolist()
+        shown = {"loss": loss / items, "accuracy": correct / items} if items else {}
+        return shown | ({"residual": residual / with_residual} if with_residual else {})
+
+    def _check(self, tally: Tensor) -> None:
+        if not math.isfinite(tally[0]):
+            place = self.place
+            raise RunError(
+                f"the loss became {tally[0].item()} in epoch {place.epoch}, by step {place.step}. Try smaller rates "
+                "(train.backbone_lr, train.canonicalizer_lr), stricter clipping, or train.amp=off; the state saved "
+                "before is still there"
+            )
+
+    def _bar(self, canonicalizer_only: bool) -> tqdm:
+        size = len(self.order.items)
+        name = f"epoch {self.place.epoch + 1}/{self.epochs}" + (" (canonicalizer)" if canonicalizer_only else "")
+        done = min(size, self.place.step * self.order.batch_size)
+        is_shown = self.process.is_first
+        return tqdm(total=size, initial=done, desc=name, unit="img", disable=None if is_shown else True, leave=False)
+
+    def _autocast(self) -> AbstractContextManager:
+        dtype = torch.float16 if self.amp == "fp16" else torch.bfloat16
+        return torch.autocast(self.process.device.type, dtype=dtype, enabled=self.amp != "off")
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that changes in training; random draws follow from the place alone."""
+        place = self.place
+        tally = self.process.sum(place.tally.clone()).cpu()
+        return {
+            "model": self.model.state_dict(),
+            "ema": None if self.ema is None else self.ema.module.state_dict(),
+            "learners": {name: learner.state_dict() for name, learner in self.learners.items()},
+            "scaler": self.scaler.state_dict(),
+            "place": {"epoch": place.epoch, "step": place.step, "seconds": place.seconds, "tally": tally},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to where a state was saved, with any number of processes."""
+        try:
+            self.model.load_state_dict(state["model"])
+            if self.ema is not None:
+                self.ema.module.load_state_dict(state["ema"])
+            for name, learner in self.learners.items():
+                learner.load_state_dict(state["learners"][name])
+        except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise RunError(f"the saved state belongs to another model or recipe ({reason})") from error
+        self.scaler.load_state_dict(state["scaler"])
+        self.place = Place(**state["place"])
+        # the first process goes on counting for all
+        self.place.tally = self.place.tally.to(self.process.device) * self.process.is_first
+
+
+def _tallied(outcome: Outcome, items: int) -> Tensor:
+    """What a part of a batch adds to ``Place.tally``."""
+    device = outcome.loss.device
+    sums = [outcome.loss.detach() * items, outcome.correct.sum()]
+    if outcome.residual is None:
+        sums += [torch.zeros((), device=device)] * 2
+    else:
+        sums += [outcome.residual.detach() * items, torch.tensor(items, device=device)]
+    return torch.stack([value.double() for value in [*sums, torch.tensor(items, device=device)]])
+
+
+def parts_of(batch: Batch, count: int) -> Iterator[Batch]:
+    """A batch in ``count`` parts of nearly equal size; fewer where it has fewer items."""
+    count = min(count, len(batch.items))
+    size = -(-len(batch.items) // count)
+    for start in range(0, len(batch.items), size):
+        stop = start + size
+        yield Batch(batch.image[start:stop], batch.label[start:stop], batch.items[start:stop])

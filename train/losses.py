@@ -1,0 +1,68 @@
+"""The losses of one batch, as pure functions. Means run over images, so parts of a batch add up to the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from layers.grid import WarpParams, knot_grid
+
+EPSILON = 1e-8
+DIFFERENCE_CAP = 0.01  # beyond this squared distance, the warps of two views are different enough
+
+Phis = Sequence[WarpParams]
+
+
+def kl_loss(logits: Tensor, warped: Tensor) -> Tensor:
+    """KL divergence of the prediction on the warped image from that on the image; the gradient passes through both."""
+    share, other = logits.softmax(dim=1), warped.softmax(dim=1)
+    return (share * ((share + EPSILON).log() - (other + EPSILON).log())).sum(dim=1).mean()
+
+
+def mse_loss(logits: Tensor, warped: Tensor) -> Tensor:
+    """Mean squared difference of the logits."""
+    return F.mse_loss(warped, logits)
+
+
+def js_loss(logits: Tensor, warped: Tensor) -> Tensor:
+    """Jensen-Shannon divergence of the two predictions (the original gave logits to it, which made NaN)."""
+    log_share, log_other = logits.log_softmax(dim=1), warped.log_softmax(dim=1)
+    log_middle = torch.logaddexp(log_share, log_other) - torch.log(torch.tensor(2.0, device=logits.device))
+    divergences = [F.kl_div(log_middle, one, reduction="batchmean", log_target=True) for one in (log_share, log_other)]
+    return (divergences[0] + divergences[1]) / 2
+
+
+EQUIVARIANCE_LOSSES = {"kl": kl_loss, "mse": mse_loss, "js": js_loss}
+
+
+def phi_difference_loss(phis: Phis, warped_phis: Phis) -> Tensor:
+    """Pushes the warps of an image and of its warped version apart: minus the capped distance, summed over sites."""
+    distances = [
+        (knot_grid(phi) - knot_grid(other)).square().sum((1, 2, 3)).clamp(max=DIFFERENCE_CAP)
+        for phi, other in zip(phis, warped_phis, strict=True)
+    ]
+    return -torch.stack(distances).mean(dim=1).sum()
+
+
+def phi_prior_loss(phis: Phis) -> Tensor:
+    """Keeps warps near the identity: mean squared distance of their knots from it, summed over sites."""
+    distances = []
+    for phi in phis:
+        knots = knot_grid(phi)
+        identity = WarpParams.identity(1, knots.shape[-1], device=knots.device, dtype=knots.dtype)
+        distances.append((knots - knot_grid(identity)).square().mean())
+    return torch.stack(distances).sum()
+
+
+def uniqueness_loss(before: Tensor, after: Tensor, warped_before: Tensor, warped_after: Tensor) -> Tensor:
+    """Energies, (B,), of two views: far apart before the inner loop, equal after it."""
+    return (warped_after - after).square().mean() - 2 * (warped_before - before).square().mean()
+
+
+def halves(phis: Phis) -> tuple[list[WarpParams], list[WarpParams]]:
+    """The warps of the first and of the second half of a batch."""
+    pairs = [(phi.x.chunk(2), phi.y.chunk(2)) for phi in phis]
+    return [WarpParams(x[0], y[0]) for x, y in pairs], [WarpParams(x[1], y[1]) for x, y in pairs]
