@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.report import write
 from hubconf import PUBLISHED_NETWORK
-from layers.canonicalizer import Canonicalizer, evaluate_by_image
+from layers.canonicalizer import Canonicalizer, evaluate_in_parts
 from layers.fixed_point import FixedPointSolver, spectral_radius
 from layers.grid import WarpParams
 
@@ -61,7 +61,7 @@ def convergence(canonicalizer: Canonicalizer, image: Tensor, damping: float) -> 
     """Residuals and spectral radius of the damped map."""
     update = canonicalizer.module_list[0]
     source = canonicalizer.prepared(image)
-    evaluate = partial(evaluate_by_image, update, source)
+    evaluate = partial(evaluate_in_parts, update, source)
 
     def damped(phi: WarpParams) -> WarpParams:
         return WarpParams(*(torch.lerp(old, new, damping) for old, new in zip(phi, evaluate(phi), strict=True)))

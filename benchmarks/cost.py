@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks.report import medians, write
 from hubconf import PUBLISHED_NETWORK, PUBLISHED_SITES
-from layers.canonicalizer import Canonicalizer, evaluate_by_image
+from layers.canonicalizer import Canonicalizer, evaluate_in_parts
 from layers.grid import WarpParams, random_warp_params
 from layers.monotone import monotone_warp
 from models.dec import DECModel, with_dec
@@ -68,8 +68,8 @@ def map_rows(image: Tensor, repeats: int) -> list[dict[str, Any]]:
     compiled.load_state_dict(update.state_dict())
     compiled.compile()
     calls = {
-        "eager": partial(evaluate_by_image, update, source, phi),
-        "compiled": partial(evaluate_by_image, compiled, source, phi),
+        "eager": partial(evaluate_in_parts, update, source, phi),
+        "compiled": partial(evaluate_in_parts, compiled, source, phi),
     }
     for layout in (torch.contiguous_format, torch.channels_last):
         calls[f"bare {layout}"] = bare_convolutions(image, layout)
@@ -136,7 +136,7 @@ def split(model: DECModel, image: Tensor, repeats: int) -> dict[str, float]:
         phi = random_warp_params(len(image), update.grid_size, 0.5, device=image.device)
         # Around a map that costs nothing, the solver's own time is left.
         calls[f"solver {site}"] = partial(canonicalizer.solver, moved, phi)
-        calls[f"map {site}"] = partial(evaluate_by_image, update, source, phi)
+        calls[f"map {site}"] = partial(evaluate_in_parts, update, source, phi)
         calls[f"warp {site}"] = partial(monotone_warp, torch.rand(len(image), *sizes[site], device=image.device), phi)
     with autocast(image):
         seconds = medians(calls, repeats, image.device.type)

@@ -84,7 +84,8 @@ def to_dict(config: Config) -> Settings:
 
 def dump(name: str, config: Config) -> str:
     """The text of a recipe file that holds this one recipe with all its settings."""
-    return yaml.dump({name: to_dict(config)}, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
+    content = {name: to_dict(config)}
+    return yaml.dump(content, Dumper=Dumper, default_flow_style=None, sort_keys=False, allow_unicode=True, width=120)
 
 
 def _read(file: str | Path) -> File:

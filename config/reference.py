@@ -15,7 +15,9 @@ from config.words import shown, suggestion
 SWITCHED_OFF = "not used with the entry's other settings"
 MNIST_TRAIN_ITEMS = 60000
 # The published notes give the sizes of the canonicalisation baseline's network, not the spelling of their keys.
-SCORER_KEY = re.compile(r"cann?on\w*_(?P<what>num_layers|layers|channels|filter_sizes?|kernels?|kernel_sizes?|values)")
+SCORER_KEY = re.compile(
+    r"can{1,2}on\w*_(?P<what>num_layers|layers|channels|filter_sizes?|kernels?|kernel_sizes?|values)"
+)
 
 
 class Backbone(NamedTuple):
@@ -104,18 +106,18 @@ def _refuse_what_is_missing_here(entry: Entry) -> None:
     if pause > 0:
         raise ConfigError(f"adaptation_pause is {pause}; expected -1: the canonicalizer acts from the first epoch")
     digits, classes = entry.number("n_digits", 3), entry.get("num_classes")
-    if classes not in (None, 10**digits):
-        raise ConfigError(f"num_classes is {shown(classes)}; expected {10**digits}, all numbers of {digits} digits")
+    if classes is not None and str(classes) != f"1{'0' * digits}":
+        raise ConfigError(f"num_classes is {shown(classes)}; expected 10 to the power of n_digits, {digits}")
     if entry.is_on("unique_optima_loss") and not entry.is_on("do_adaptation"):
         raise ConfigError("unique_optima_loss is true; expected do_adaptation true with it, which makes its warps")
 
 
 def _data(entry: Entry) -> None:
-    if "image_format" in entry.flat:
-        is_standardized = entry.choice("image_format", "PIL", {"pil": "", "tensor": "yes"})
-        entry.set("data.standardize", bool(is_standardized))
+    entry.set("data.standardize", entry.choice("image_format", "PIL", {"pil": "pil", "tensor": "tensor"}) == "tensor")
     if "val_ratio" in entry.flat:
         share = entry.number("val_ratio", 0.9)
+        if not 0 <= share < 1:
+            raise ConfigError(f"val_ratio is {share}; expected at least 0 and below 1")
         entry.set("data.train_items", MNIST_TRAIN_ITEMS - int(MNIST_TRAIN_ITEMS * share))
 
 
@@ -148,8 +150,7 @@ def _training(entry: Entry) -> None:
         raise ConfigError(f"device is {device!r}; expected cpu or cuda:0. CUDA_VISIBLE_DEVICES chooses a card")
     entry.set("train.device", "cpu" if device == "cpu" else "auto")
     entry.set("warp.probability", 0.5 if entry.is_on("do_data_augmentation") else 0.0)
-    if "weight_saving_interval" in entry.flat:
-        entry.set("evaluation.local_scale_every", 2 * entry.number("weight_saving_interval", 20))
+    entry.set("evaluation.local_scale_every", 2 * entry.number("weight_saving_interval", 20))
     entry.set("wandb.mode", "online" if entry.is_on("wandb_log") else "disabled")
     if "save_model_path" in entry.flat:
         entry.set("output_dir", str(PurePath(str(entry.get("save_model_path")))))
@@ -161,19 +162,21 @@ def _schedule(entry: Entry) -> tuple[dict[str, Any], float | None]:
     The notes on the published format give its names and values; a name beside its values, a name with values inside,
     and values under a name are all taken.
     """
-    given, values = entry.get("scheduler"), entry.get("scheduler_kwargs") or {}
+    given, beside = entry.get("scheduler"), entry.get("scheduler_kwargs") or {}
     if given is None:
         return {"name": "constant"}, None
+    name, parts = given, [beside]
     if isinstance(given, dict):
         rest = dict(given)
         name = rest.pop("name", rest.pop("type", None))
         if name is None and len(rest) == 1:
-            name, inner = next(iter(rest.items()))
+            ((name, under),) = rest.items()
+            parts.append(under or {})
         else:
-            inner = {**rest.pop("kwargs", {}), **rest}
-        values = {**values, **(inner or {})} if isinstance(inner, dict | None) else {str(name): inner}
-    else:
-        name = given
+            parts += [rest.pop("kwargs", None) or {}, rest]
+    if not all(isinstance(part, dict) for part in parts):
+        raise ConfigError(f"scheduler is {shown(given)}; expected its values as a mapping")
+    values = {key: value for part in parts for key, value in part.items()}
     word = str(name).lower().replace("_", "")
     kind = SCHEDULES.get(word, word)
     if kind not in SCHEDULE_KEYS:
@@ -204,6 +207,8 @@ def _adaptation(entry: Entry, backbone: Backbone) -> None:
     """The canonicalizer: deep equilibrium, or the unrolled inner optimisation."""
     is_equilibrium = entry.is_on("deep_equlibrium_mode")
     count, layers = entry.number("num_phi_layers", 1), entry.number("adapter_num_layers", 2)
+    if min(count, layers) < 1:
+        raise ConfigError(f"num_phi_layers is {count}, adapter_num_layers {layers}; expected both at least 1")
     stages = [*range(count)] if entry.is_on("skip_input_augmentation") else ["image", *range(count - 1)]
     sizes = entry.per_layer("adapter_coarse_resolution", count)
     section: dict[str, Any] = {
@@ -230,15 +235,13 @@ def _adaptation(entry: Entry, backbone: Backbone) -> None:
         section["optimizer"] = entry.choice("inner_optimizer", "adam", names)
         section["steps"] = entry.number("inner_epochs", 5)
         entry.copy(INNER_LOOP)
-    name = "dec" if is_equilibrium else "energy"
-    entry.recipe[name] = {**entry.recipe.get(name, {}), **section}
+    entry.recipe.setdefault("dec" if is_equilibrium else "energy", {}).update(section)
     _alternation(entry)
 
 
 def _alternation(entry: Entry) -> None:
     """The canonicalizer's own epochs and optimizer."""
-    epochs = entry.number("epochs", 60)
-    alone = 0
+    epochs, alone = entry.number("epochs", 60), 0
     if entry.is_on("train_surrogate_only"):
         alone = epochs
     elif entry.is_on("alternate_training"):

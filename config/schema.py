@@ -156,12 +156,15 @@ class DECConfig:
     condition: Literal["image", "feature"] = "image"
     strength: float = 1.0
     """Width of the interval that phi stays in; below 1 the map contracts more."""
+    images_at_once: int = 1
+    """That a CPU evaluates a map for: more are faster for inputs of up to 64 pixels."""
 
     def __post_init__(self) -> None:
         _require_sites(self.sites)
         _require_blocks(self.channels, self.kernel_sizes, self.pools)
         _require(self.input_size is None or self.input_size >= 1, f"input_size is {self.input_size}; expected >= 1")
         _require(0 < self.strength <= 1, f"strength is {self.strength}; expected above 0 and at most 1")
+        _require(self.images_at_once >= 1, f"images_at_once is {self.images_at_once}; expected at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)

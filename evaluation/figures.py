@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -72,12 +73,12 @@ def canonical_figure(
     figure.savefig(path, dpi=150)
 
 
-def _shown(image: Tensor) -> Tensor:
+def _shown(image: Tensor) -> np.ndarray:
     """(C, H, W) in any range -> (H, W) or (H, W, 3) from 0 to 1."""
     image = image.detach().cpu().float()
     low, high = image.min(), image.max()
     image = (image - low) / (high - low).clamp_min(1e-12)
-    return image[0] if len(image) == 1 else image.permute(1, 2, 0)
+    return (image[0] if len(image) == 1 else image.permute(1, 2, 0)).numpy()
 
 
 def _lines(grid: Tensor, count: int) -> LineCollection:

@@ -36,7 +36,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 
     low, high = (math.log(bound) for bound in BOUNDS)
     at_low, at_high = nll(low), nll(high)
-    if at_low == at_high == nll(0.0):
+    if at_low == at_high == nll(0.0) > 0:
         return 1.0
     inside = minimize_scalar(nll, bounds=(low, high), method="bounded", options={"xatol": 1e-8})
     if min(at_low, at_high) <= inside.fun:

@@ -49,6 +49,7 @@ def build_model(
             normalize=dec.normalize,
             condition=dec.condition,
             strength=dec.strength,
+            images_at_once=dec.images_at_once,
             image_size=size,
             preprocess=preprocess,
         )

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from layers.canonicalizer import Canonicalizer, ResidualBlock, UpdateMap, evaluate_by_image, load_reference_state
+from layers.canonicalizer import Canonicalizer, ResidualBlock, UpdateMap, evaluate_in_parts, load_reference_state
 from layers.fixed_point import FixedPointSolver
 from layers.grid import WarpParams, knot_grid
 from tests.layers.test_monotone import smooth
@@ -168,10 +168,10 @@ def test_the_one_step_gradient_is_that_of_the_last_evaluation():
     def watched(phi):
         nonlocal estimate
         estimate = phi.detach()
-        return evaluate_by_image(update, source, phi)
+        return evaluate_in_parts(update, source, phi)
 
     FixedPointSolver()(watched, WarpParams.identity(2, 4))
-    once = evaluate_by_image(update, source, estimate)
+    once = evaluate_in_parts(update, source, estimate)
     parameters = list(canonicalizer.parameters())
     for left, right in zip(
         torch.autograd.grad(form.phis[0].x.square().sum(), parameters),

@@ -1,0 +1,154 @@
+"""What the dataclasses refuse, whoever makes them."""
+
+from typing import Any
+
+import pytest
+
+from config.schema import (
+    CandidatesConfig,
+    Config,
+    ConfigError,
+    DataConfig,
+    DECConfig,
+    EnergyConfig,
+    EvaluationConfig,
+    LossConfig,
+    ModelConfig,
+    ScheduleConfig,
+    SiteConfig,
+    SolverConfig,
+    TrainConfig,
+    WarpConfig,
+)
+
+MODEL = ModelConfig(backbone="resnet18")
+SITES = (SiteConfig(stage=0), SiteConfig(stage=1))
+DEC, ENERGY = DECConfig(sites=SITES), EnergyConfig(sites=SITES)
+
+
+@pytest.mark.parametrize(
+    ("cls", "settings", "words"),
+    [
+        (DataConfig, {"n_digits": 1}, "n_digits is 1; expected at least 2"),
+        (DataConfig, {"n_digits": 2}, "scales has 3 intervals; expected one per digit, 2"),
+        (DataConfig, {"scales": ((2.0, 1.0),) * 3}, r"scales has \[2.0, 1.0\]; expected 0 < low <= high"),
+        (DataConfig, {"test_scales": ((0.4, 2.6),) * 3}, "at most the cell_size, 70"),
+        (DataConfig, {"test_scales": ((0.01, 1.0),) * 3}, "expected at least 1 and at most"),
+        (DataConfig, {"channels": 2}, "channels is 2; expected 1 or 3"),
+        (DataConfig, {"train_items": 0}, "train_items is 0; expected at least 1"),
+        (DataConfig, {"workers": -1}, "workers is -1; expected at least 0"),
+        (ModelConfig, {"backbone": "x", "image_size": 0}, "image_size is 0; expected >= 1"),
+        (ModelConfig, {"backbone": "x", "resize": 223}, "resize is 223; expected null or at least image_size, 224"),
+        (ModelConfig, {"backbone": "x", "resize": 256, "image_size": None}, "resize is 256; expected null"),
+        (ModelConfig, {"backbone": "x", "weights": "w"}, "weights is 'w' and pretrained true; expected one"),
+        (SiteConfig, {"stage": -1}, "stage is -1; expected 0, 1, ... or image"),
+        (SiteConfig, {"stage": 0, "grid_size": 1}, "grid_size is 1; expected at least 2"),
+        (SolverConfig, {"max_steps": 0}, "max_steps is 0; expected at least 1"),
+        (SolverConfig, {"tol": -1.0}, "tol is -1.0; expected at least 0"),
+        (DECConfig, {"sites": ()}, "sites is empty; expected at least one"),
+        (DECConfig, {"sites": (SITES[0],) * 2}, r"sites has the stages \[0, 0\]; expected each once"),
+        (
+            DECConfig,
+            {"sites": SITES, "channels": (3, 8)},
+            "channels has 2 numbers; expected 3, the image's and one per",
+        ),
+        (DECConfig, {"sites": SITES, "pools": (2,)}, "pools has 1 numbers; expected 2, one per kernel size"),
+        (DECConfig, {"sites": SITES, "pools": (2, 0)}, r"pools is \[2, 0\]; expected numbers of at least 1"),
+        (
+            DECConfig,
+            {"sites": SITES, "channels": (3, 0, 8)},
+            r"channels is \[3, 0, 8\]; expected numbers of at least 1",
+        ),
+        (DECConfig, {"sites": SITES, "kernel_sizes": (3, 4)}, r"kernel_sizes is \[3, 4\]; expected odd numbers"),
+        (DECConfig, {"sites": SITES, "kernel_sizes": ()}, "kernel_sizes is empty; expected one per block"),
+        (DECConfig, {"sites": SITES, "strength": 0.0}, "strength is 0.0; expected above 0 and at most 1"),
+        (DECConfig, {"sites": SITES, "strength": 1.1}, "strength is 1.1; expected above 0 and at most 1"),
+        (DECConfig, {"sites": SITES, "input_size": 0}, "input_size is 0; expected >= 1"),
+        (CandidatesConfig, {"values": (1.0, 1.0)}, r"values is \[1.0, 1.0\]; expected at least two numbers, all diff"),
+        (CandidatesConfig, {"values": (1.0,)}, r"values is \[1.0\]; expected at least two numbers"),
+        (CandidatesConfig, {"limit": 0}, "limit is 0; expected 1 to 256, the number of profiles"),
+        (CandidatesConfig, {"limit": 257}, "limit is 257; expected 1 to 256"),
+        (CandidatesConfig, {"channels": (3, 4, 2)}, r"channels is \[3, 4, 2\]; expected 1 at the end, the score"),
+        (CandidatesConfig, {"channels": (3, 1)}, "channels has 2 numbers; expected 3"),
+        (EnergyConfig, {"sites": ()}, "sites is empty"),
+        (EnergyConfig, {"sites": SITES, "learning_rate": (0.1,)}, "expected a number above 0, or one per site"),
+        (EnergyConfig, {"sites": SITES, "learning_rate": (0.1, 0.0)}, "expected a number above 0, or one per site"),
+        (EnergyConfig, {"sites": SITES, "learning_rate": 0.0}, "learning_rate is 0.0; expected a number above 0"),
+        (EnergyConfig, {"sites": SITES, "decay": -1.0}, "decay is -1.0; expected at least 0"),
+        (EnergyConfig, {"sites": SITES, "betas": (0.5, 1.0)}, r"betas is \[0.5, 1.0\]; expected 0 to below 1"),
+        (EnergyConfig, {"sites": SITES, "steps": 0}, "steps is 0; expected at least 1"),
+        (EnergyConfig, {"sites": SITES, "test_steps": 0}, "test_steps is 0; expected at least 1"),
+        (EnergyConfig, {"sites": SITES, "unroll": 6}, "unroll is 6; expected 1 to steps, 5"),
+        (EnergyConfig, {"sites": SITES, "input_size": 0}, "input_size is 0; expected at least 1"),
+        (EnergyConfig, {"sites": SITES, "channels": (3,)}, "channels has 1 numbers; expected 3"),
+        (WarpConfig, {"grid_size": 1}, "grid_size is 1; expected at least 2"),
+        (WarpConfig, {"strength": -0.1}, "strength is -0.1; expected at least 0"),
+        (WarpConfig, {"probability": 1.1}, "probability is 1.1; expected 0 to 1"),
+        (LossConfig, {"equivariance_weight": -1.0}, "equivariance_weight is -1.0; expected at least 0"),
+        (LossConfig, {"phi_difference": 0.1}, "the phi losses compare two views; set two_views: true"),
+        (LossConfig, {"phi_difference_increment": 0.1}, "the phi losses compare two views"),
+        (LossConfig, {"phi_prior": 0.1}, "the phi losses compare two views"),
+        (ScheduleConfig, {"patience": -1}, "patience is -1; expected at least 0"),
+        (ScheduleConfig, {"factor": 1.0}, "factor is 1.0; expected between 0 and 1"),
+        (ScheduleConfig, {"step_size": 0}, "step_size is 0; expected at least 1"),
+        (ScheduleConfig, {"floor": 1.1}, "floor is 1.1; expected 0 to 1"),
+        (ScheduleConfig, {"warmup_epochs": -1}, "warmup_epochs is -1; expected at least 0"),
+        (ScheduleConfig, {"warmup_lr": -1.0}, "warmup_lr is -1.0; expected at least 0"),
+        (TrainConfig, {"epochs": 0}, "epochs is 0; expected at least 1"),
+        (TrainConfig, {"epochs": 3, "canonicalizer_epochs": 4}, "canonicalizer_epochs is 4; expected 0 to epochs, 3"),
+        (TrainConfig, {"batch_size": 0}, "batch_size is 0; expected at least 1"),
+        (TrainConfig, {"accumulate": 65}, "accumulate is 65; expected 1 to batch_size, 64"),
+        (TrainConfig, {"backbone_lr": 0.0}, "backbone_lr is 0.0; expected above 0"),
+        (TrainConfig, {"canonicalizer_lr": 0.0}, "canonicalizer_lr is 0.0; expected above 0"),
+        (TrainConfig, {"backbone_clip": 0.0}, "backbone_clip is 0.0; expected above 0"),
+        (TrainConfig, {"canonicalizer_clip": -1.0}, "canonicalizer_clip is -1.0; expected above 0"),
+        (TrainConfig, {"weight_decay": -1.0}, "weight_decay is -1.0; expected at least 0"),
+        (TrainConfig, {"canonicalizer_weight_decay": -1.0}, "canonicalizer_weight_decay is -1.0; expected at least 0"),
+        (TrainConfig, {"ema": 1.0}, "ema is 1.0; expected between 0 and 1"),
+        (TrainConfig, {"checkpoint_steps": 0}, "checkpoint_steps is 0; expected at least 1"),
+        (EvaluationConfig, {"every": 0}, "every is 0; expected at least 1"),
+        (EvaluationConfig, {"local_scale_draws": 0}, "local_scale_draws is 0; expected at least 1"),
+        (EvaluationConfig, {"batch_size": 0}, "batch_size is 0; expected at least 1"),
+        (EvaluationConfig, {"items": 0}, "items is 0; expected null or at least 1"),
+        (
+            Config,
+            {"model": MODEL, "dec": DEC, "candidates": CandidatesConfig()},
+            "dec and candidates are given; expected at most one of dec, candidates, energy",
+        ),
+        (Config, {"model": MODEL, "dec": DEC, "energy": ENERGY}, "dec and energy are given"),
+        (
+            Config,
+            {"model": MODEL, "train": TrainConfig(canonicalizer_epochs=1)},
+            "train.canonicalizer_epochs is above 0; it needs a dec or energy section",
+        ),
+        (
+            Config,
+            {"model": MODEL, "dec": DEC, "train": TrainConfig(canonicalizer_epochs=1)},
+            "train.canonicalizer_lr is null; a phase of its own needs a rate of its own",
+        ),
+        (
+            Config,
+            {"model": MODEL, "loss": LossConfig(two_views=True, phi_prior=0.1)},
+            "loss has phi losses above 0; they need a dec section",
+        ),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(cls: type, settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        cls(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"dec": DECConfig(sites=(SiteConfig(stage="image"), *SITES), input_size=None, strength=1.0)},
+        {"energy": EnergyConfig(sites=SITES, learning_rate=(0.1, 0.2), unroll=2, test_steps=9)},
+        {"candidates": CandidatesConfig(values=(0.8, 1.0), limit=256)},
+        {"data": DataConfig(n_digits=2, scales=((1.0, 1.0),) * 2, test_scales=((0.4, 2.0),) * 2, cell_size=56)},
+        {"dec": DEC, "loss": LossConfig(two_views=True, phi_prior=0.1, phi_difference=0.1)},
+        {"energy": ENERGY, "train": TrainConfig(canonicalizer_epochs=60, canonicalizer_lr=0.1)},
+        {"model": ModelConfig(backbone="x", pretrained=False, weights="w.pth", image_size=224, resize=224)},
+    ],
+)
+def test_what_can_be_meant_is_taken(settings: dict[str, Any]) -> None:
+    Config(**{"model": MODEL, **settings})

@@ -1,0 +1,53 @@
+"""The figure is written, its lines lie where the warp reads, and no global state of matplotlib is touched."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+
+from evaluation.figures import _lines, canonical_figure
+from layers.monotone import WarpParams, monotone_warp, random_warp_params, warp_grid
+from tests.evaluation.stand_ins import smooth_images
+
+
+def test_a_row_per_image_and_two_columns_per_site(tmp_path):
+    images = 40 * smooth_images(3, channels=3) - 20
+    phis = [random_warp_params(3, size, 0.5, generator=torch.Generator().manual_seed(size)) for size in (4, 6)]
+    phis[0].x.requires_grad_()
+    canonical = [monotone_warp(images, phi) for phi in phis]
+    canonical_figure(tmp_path / "two.png", images, phis, canonical, titles=["image", "stage 0"], row_titles="abc")
+    canonical_figure(tmp_path / "one.png", images[:, :1], phis[1], canonical[1][:, :1])
+    two, one = imread(tmp_path / "two.png"), imread(tmp_path / "one.png")
+    assert two.shape[1] > 1.7 * one.shape[1] and two.std() > 0.05
+    assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+
+
+def test_lines_are_the_grid_in_pixels():
+    (grid,) = warp_grid(random_warp_params(1, 5, 0.5, generator=torch.Generator().manual_seed(0)), (9, 13))
+    rows_and_columns = _lines(grid, 5).get_segments()
+    assert len(rows_and_columns) == 10
+    np.testing.assert_allclose(rows_and_columns[1][:, 0], grid[0, 2] * 12, rtol=1e-6)  # the second of rows 0, 2, ..., 8
+    np.testing.assert_allclose(rows_and_columns[6][:, 1], grid[1, :, 3] * 8, rtol=1e-6)
+    (straight,) = warp_grid(WarpParams.identity(1, 5), (9, 13))
+    np.testing.assert_allclose(_lines(straight, 5).get_segments()[2], [(x, 4) for x in range(13)], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"phis": []}, "phis are for 0 sites and canonical_images for 1"),
+        ({"images": torch.rand(2, 2, 8, 8)}, r"\(2, 2, 8, 8\); expected \(B, 1 or 3, H, W\)"),
+        ({"images": torch.rand(3, 1, 8, 8)}, "must be for 3 images"),
+        ({"titles": ["a", "b"]}, "titles has 2 entries; expected 1"),
+    ],
+)
+def test_what_cannot_be_drawn(tmp_path, change, message):
+    options = {
+        "images": torch.rand(2, 1, 8, 8),
+        "phis": WarpParams.identity(2, 4),
+        "canonical_images": torch.rand(2, 1, 8, 8),
+    }
+    with pytest.raises(ValueError, match=message):
+        canonical_figure(tmp_path / "figure.png", **(options | change))
