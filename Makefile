@@ -38,10 +38,13 @@ test: setup  ## the plain tests: CPU, no network, no slow ones
 test-all: setup  ## the slow tests too
 	$(PYTEST) -m "not gpu and not network"
 
-bench: setup  ## measure cost, contraction and inverse
+bench: setup  ## measure cost, contraction, inverse, data and evaluation; draw the README's picture
 	$(RUN) -m benchmarks.cost
 	$(RUN) -m benchmarks.contraction
 	$(RUN) -m benchmarks.inverse
-
-demo: setup  ## draw the picture of the README
+	$(RUN) -m benchmarks.data
+	$(RUN) -m benchmarks.evaluation
 	$(RUN) -m benchmarks.picture
+
+demo: setup  ## train base, augmentation and DEC on embedded digits: one table, one figure, some minutes on a CPU
+	$(RUN) train_mnist.py --resume

@@ -8,4 +8,10 @@ fi
 file=$1 recipe=$2 seed=$3
 shift 3
 cd "$(dirname "${BASH_SOURCE[0]}")"
-exec "${PYTHON:-python}" train_mnist.py --config_file "$file" --config "$recipe" --random_seed "$seed" "$@"
+if [[ -z "${PYTHON:-}" ]]; then  # an active environment, else the one that make has made
+  PYTHON=python
+  if [[ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" && -x "${VENV:-.venv}/bin/python" ]]; then
+    PYTHON="${VENV:-.venv}/bin/python"
+  fi
+fi
+exec "$PYTHON" train_mnist.py --config_file "$file" --config "$recipe" --random_seed "$seed" "$@"

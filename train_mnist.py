@@ -76,14 +76,14 @@ def run(name: str, config: Config, folder: Path, root: Path, arguments: Namespac
         model = build_network(config, data)
     except (ValueError, FileNotFoundError) as error:  # what a user can have got wrong shows here, before training
         raise RunError(f"{name}: {error}") from error
-    if config.warm_start is not None:
+    state = load_state(folder) if arguments.resume and not arguments.dry_run else None
+    if config.warm_start is not None and state is None:
         warm_start(model, parent_of(config, root, seed), arguments.dry_run, process)
     trainer = build_trainer(config, model, loader, seed, process)
     if arguments.dry_run:
         trainer.fit(save=lambda: None, end_epoch=lambda metrics: None, max_steps=2)
         return process.say(f"{name}: two steps ran, nothing was written")
 
-    state = load_state(folder) if arguments.resume else None
     tracker = (
         build_wandb(config.wandb, folder, f"{name}-{seed}", yaml.safe_load(settings)) if process.is_first else None
     )
@@ -108,6 +108,7 @@ def build_network(config: Config, data: Data) -> WrappedBackbone:
         config.model,
         data.train.num_classes,
         image_channels=config.data.channels,
+        image_limits=None if config.data.standardize else (0.0, 1.0),
         dec=config.dec,
         candidates=config.candidates,
         energy=config.energy,
@@ -170,7 +171,11 @@ def write_suite(recipes: list[tuple[str, Config]], root: Path, folder: Path, see
             images = torch.stack([data.evaluated[item][0] for item in data.evaluated_items[:4]])
             with torch.no_grad():
                 shown = images, model(images, return_output=True).phis
-    for path in write_report(folder, root, [name for name, _ in recipes], seed, shown):
+    try:
+        written = write_report(folder, root, [name for name, _ in recipes], seed, shown)
+    except OSError as error:
+        raise RunError(f"the table and the figure could not be written to {folder} ({error.strerror})") from error
+    for path in written:
         print(path)
 
 

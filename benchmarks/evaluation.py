@@ -38,7 +38,7 @@ class Resizing(nn.Module):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, epilog="python -m benchmarks.evaluation --root data")
     parser.add_argument("--root", help="folder of MNIST's files; scikit-learn's digits if left out")
-    parser.add_argument("--items", type=int, default=64)
+    parser.add_argument("--items", type=int, default=16)
     parser.add_argument("--draws", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)

@@ -74,10 +74,10 @@ def to_recipe(flat: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     Raises:
         ConfigError: for an unknown key, and for what the project does not do.
     """
-    for key in flat:
-        if key not in KNOWN and not SCORER_KEY.fullmatch(str(key)):
-            hint = suggestion(key, KNOWN)
-            raise ConfigError(f"{key}: unknown key of the published flat format. {hint}".rstrip())
+    strange = [str(key) for key in flat if key not in KNOWN and not SCORER_KEY.fullmatch(str(key))]
+    for key in strange:
+        if hint := suggestion(key, KNOWN):  # a slip of the pen, where others may come from another version
+            raise ConfigError(f"{key}: unknown key of the published flat format. {hint}")
     entry = Entry(flat)
     _refuse_what_is_missing_here(entry)
     entry.copy(ALWAYS)
@@ -92,7 +92,8 @@ def to_recipe(flat: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         _candidates(entry)
     _losses(entry)
     unread = [key for key in flat if key not in entry.read]
-    return entry.recipe, {key: WITHOUT_EFFECT.get(key, SWITCHED_OFF) for key in unread}
+    reasons = dict.fromkeys(strange, "unknown here") | WITHOUT_EFFECT
+    return entry.recipe, {key: reasons.get(key, SWITCHED_OFF) for key in unread}
 
 
 def _refuse_what_is_missing_here(entry: Entry) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 from torch.utils.data import DataLoader, Subset
 
 from config.schema import ConfigError, DataConfig, EvaluationConfig
@@ -36,8 +37,9 @@ class Data(NamedTuple):
 
 def build_data(config: DataConfig, evaluation: EvaluationConfig, seed: int) -> Data:
     """All splits of a recipe; which items they hold depends on the seed alone."""
-    train = _digits(config, seed, is_training=True)
-    held_out = _digits(config, seed, is_training=True, at_test_scales=True)
+    source = _source(config, is_training=True)
+    train = _digits(config, seed, source)
+    held_out = _digits(config, seed, source, at_test_scales=True)
     has_validation = evaluation.split == "validation"
     wanted = (evaluation.items or config.train_items) if has_validation else 0
     sizes = (config.train_items, evaluation.calibration_items, wanted)
@@ -52,7 +54,7 @@ def build_data(config: DataConfig, evaluation: EvaluationConfig, seed: int) -> D
     if has_validation:
         evaluated, evaluated_items = held_out, validation_items
     else:
-        evaluated = _digits(config, seed, is_training=False, at_test_scales=True)
+        evaluated = _digits(config, seed, _source(config, is_training=False), at_test_scales=True)
         if (evaluation.items or 0) > len(evaluated):
             raise ConfigError(f"evaluation.items is {evaluation.items}; the test split has {len(evaluated)}")
         evaluated_items = list(range(evaluation.items or len(evaluated)))
@@ -73,14 +75,17 @@ def loader_of(dataset: ScaledDigits, items: Sequence[int], batch_size: int, work
     return DataLoader(Subset(dataset, list(items)), batch_size=batch_size, num_workers=workers)
 
 
-def _digits(config: DataConfig, seed: int, *, is_training: bool, at_test_scales: bool = False) -> ScaledDigits:
+def _source(config: DataConfig, *, is_training: bool) -> tuple[np.ndarray, np.ndarray]:
     if config.name == "digits":
-        images, labels = embedded_digits(is_training)
-    else:
-        images, labels = read_mnist(config.root, is_training, download=config.download)
+        return embedded_digits(is_training)
+    return read_mnist(config.root, is_training, download=config.download)
+
+
+def _digits(
+    config: DataConfig, seed: int, source: tuple[np.ndarray, np.ndarray], *, at_test_scales: bool = False
+) -> ScaledDigits:
     return ScaledDigits(
-        images,
-        labels,
+        *source,
         n_digits=config.n_digits,
         scales=config.test_scales if at_test_scales else config.scales,
         cell_size=config.cell_size,

@@ -64,8 +64,15 @@ class BatchOrder(Sampler[list[int]]):
             # A process without a part of the last batch computes on one of its items, which `weight` then cancels.
             yield batch[self.rank :: self.world] or batch[:1]
 
+    def least(self, step: int) -> int:
+        """Items of a batch that every process has at least."""
+        return max(1, self._size(step) // self.world)
+
     def weight(self, step: int) -> float:
         """What the mean over this process's part of a batch counts for, so that the mean over processes is right."""
-        size = min(self.batch_size, len(self.items) - step * self.batch_size)
+        size = self._size(step)
         part = len(range(self.rank, size, self.world))
         return part * self.world / size
+
+    def _size(self, step: int) -> int:
+        return min(self.batch_size, len(self.items) - step * self.batch_size)

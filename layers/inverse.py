@@ -113,10 +113,12 @@ def _preimage(knots: Tensor, target: Tensor) -> tuple[Tensor, tuple[Tensor, Tens
     best = torch.full_like(target[:, 0], torch.inf)
     position = torch.zeros_like(target)
     right, down = torch.zeros_like(target), torch.zeros_like(target)
+    windows = _windows(knots, (target.shape[-2], target.shape[-1]))
     for row in range(intervals):
         for column in range(intervals):
+            at = (..., *windows[row][column])
             corner, b, c, d = (part[..., None, None] for part in _cells(knots, row, column))
-            e = target - corner
+            e = target[at] - corner
             for t in _roots(-_cross(c, d), _cross(e, d) - _cross(c, b), _cross(e, b)):
                 t = t.clamp(0, 1).unsqueeze(1)
                 along = b + t * d  # its x is positive: every row increases
@@ -125,12 +127,30 @@ def _preimage(knots: Tensor, target: Tensor) -> tuple[Tensor, tuple[Tensor, Tens
                 across = c + s * d
                 error = (e - s * along - t * c).square().sum(1)
                 error = error + 1e-14 * (_cross(along, across) <= 0)  # of two solutions, the one that does not fold
-                better = (error < best).unsqueeze(1)
-                best = torch.minimum(error, best)
-                position = torch.where(better, torch.cat([column + s, row + t], dim=1) / intervals, position)
-                right = torch.where(better, along * intervals, right)
-                down = torch.where(better, across * intervals, down)
+                better = (error < best[at]).unsqueeze(1)
+                best[at] = torch.minimum(error, best[at])
+                point = torch.cat([column + s, row + t], dim=1) / intervals
+                for whole, part in ((position, point), (right, along * intervals), (down, across * intervals)):
+                    whole[at] = torch.where(better, part, whole[at])
     return position, (right, down)
+
+
+def _windows(knots: Tensor, size: tuple[int, int]) -> list[list[tuple[slice, slice]]]:
+    """Rows and columns of the target that each cell can reach: a bilinear cell lies between its four knots."""
+    intervals = knots.shape[-1] - 1
+    if is_traced():  # a graph cannot depend on where the knots lie
+        return [[(slice(None), slice(None))] * intervals] * intervals
+    corners = torch.stack([knots[:, :, i : i + intervals, j : j + intervals] for i in (0, 1) for j in (0, 1)])
+    last = knots.new_tensor([size[1] - 1, size[0] - 1])[:, None, None]
+    first = (corners.amin((0, 1)) * last).floor().long().sub(1).clamp_min(0).tolist()
+    end = (corners.amax((0, 1)) * last).ceil().long().add(2).tolist()
+    return [
+        [
+            (slice(first[1][row][column], end[1][row][column]), slice(first[0][row][column], end[0][row][column]))
+            for column in range(intervals)
+        ]
+        for row in range(intervals)
+    ]
 
 
 def _cells(knots: Tensor, row: Tensor | int, column: Tensor | int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

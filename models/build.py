@@ -8,7 +8,6 @@ from typing import Any
 
 import timm
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -25,6 +24,7 @@ def build_model(
     num_classes: int,
     *,
     image_channels: int = 3,
+    image_limits: tuple[float, float] | None = (0.0, 1.0),
     dec: DECConfig | None = None,
     candidates: CandidatesConfig | None = None,
     energy: EnergyConfig | None = None,
@@ -35,7 +35,7 @@ def build_model(
     of different methods can start from each other's weights.
     """
     backbone = build_backbone(model, num_classes, image_channels)
-    preprocess = _preprocess(backbone, model, image_channels)
+    preprocess = _preprocess(backbone, model, image_channels, image_limits)
     size = model.image_size
     if dec is not None:
         return with_dec(
@@ -92,6 +92,8 @@ def build_backbone(model: ModelConfig, num_classes: int, image_channels: int = 3
     options = {"num_classes": num_classes, "in_chans": image_channels, "pretrained": model.pretrained, **model.options}
     try:
         backbone = _created(model.backbone, options, model.image_size)
+    except TypeError as error:
+        raise ConfigError(f"{model.backbone} does not take model.options {model.options} ({_first_line(error)})") from error
     except (OSError, RuntimeError) as error:  # the hub's errors are OSErrors, or RuntimeErrors of several libraries
         if not model.pretrained:
             raise
@@ -112,7 +114,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a broken archive raises whatever its first wrong byte leads to
         raise ConfigError(f"{path} is no file of weights, or a broken one ({_first_line(error)})") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ConfigError(f"{path} holds {type(state).__name__} and not a state dict: a mapping of names to tensors")
@@ -150,14 +152,18 @@ def _load_weights(backbone: nn.Module, path: Path) -> None:
     backbone.load_state_dict(kept, strict=False)
 
 
-def _preprocess(backbone: nn.Module, model: ModelConfig, image_channels: int) -> Preprocess:
+def _preprocess(
+    backbone: nn.Module, model: ModelConfig, image_channels: int, limits: tuple[float, float] | None
+) -> Preprocess:
     published: Any = backbone.pretrained_cfg
     mean, std, interpolation = published["mean"], published["std"], published.get("interpolation")
     if image_channels == 1:
         mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
     if interpolation not in ("bicubic", "bilinear"):
         interpolation = "bicubic"
-    return Preprocess(model.image_size, mean, std, resize=model.resize, interpolation=interpolation)
+    return Preprocess(
+        model.image_size, mean, std, resize=model.resize, interpolation=interpolation, limits=limits
+    )
 
 
 def _sites(sites: Sequence[SiteConfig]) -> list[Site]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class Preprocess(nn.Module):
-    """Resize images in [0, 1], cut their centre, and apply a backbone's statistics.
+    """Resize images, cut their centre, and apply a backbone's statistics.
 
     The original's processors went through eight-bit pictures, which cut the gradient to the pixels.
 
@@ -20,6 +20,7 @@ class Preprocess(nn.Module):
         std: per channel.
         resize: side before ``size`` is cut from the centre; None cuts nothing.
         interpolation: "bicubic" or "bilinear", with antialiasing.
+        limits: of the images; None where they are not pictures but standardized already.
     """
 
     def __init__(
@@ -30,11 +31,12 @@ class Preprocess(nn.Module):
         *,
         resize: int | None = None,
         interpolation: str = "bicubic",
+        limits: tuple[float, float] | None = (0.0, 1.0),
     ):
         super().__init__()
         if resize is not None and (size is None or resize < size):
             raise ValueError(f"resize is {resize}; expected at least the size that is cut out of it, {size}")
-        self.size, self.resize, self.interpolation = size, resize, interpolation
+        self.size, self.resize, self.interpolation, self.limits = size, resize, interpolation, limits
         self.mean: Tensor
         self.std: Tensor
         # Not in the state dict: they are settings of the weights that they belong to.
@@ -42,13 +44,14 @@ class Preprocess(nn.Module):
         self.register_buffer("std", torch.tensor(tuple(std))[:, None, None], persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) in [0, 1] -> (B, C, size, size)."""
+        """(B, C, H, W) within the limits -> (B, C, size, size)."""
         side = self.resize or self.size
         if side is not None and image.shape[-2:] != (side, side):
             image = F.interpolate(
                 image, size=(side, side), mode=self.interpolation, align_corners=False, antialias=True
             )
-            image = image.clamp(0, 1)  # bicubic overshoots, and pictures do not
+            if self.limits is not None:
+                image = image.clamp(*self.limits)  # bicubic overshoots, and pictures do not
         if self.resize is not None and self.size is not None:
             top = (self.resize - self.size) // 2
             image = image[..., top : top + self.size, top : top + self.size]

@@ -30,7 +30,8 @@ def locked(folder: Path) -> Iterator[None]:
         raise RunError(f"the run folder {folder} cannot be written to ({error.strerror})") from error
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # lockf, not flock: workers that outlive a killed run for some seconds do not inherit it
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise RunError(f"another run is writing to {folder}; wait for it, or name another --run_dir") from error
         for part in folder.glob(".*.part"):  # of a run that was killed while it wrote

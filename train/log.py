@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from config.schema import WandbConfig
 from train.checkpoint import write_whole
@@ -31,7 +33,7 @@ class Log:
         self.summary: Mapping[str, Any] = {}  # of W&B's run
         self.path = None if folder is None else folder / METRICS
         if self.path is not None:
-            with self._opened("ab") as file:
+            with self._opened() as file:
                 if file.tell() < size:
                     raise RunError(
                         f"{self.path} is shorter than when the state was saved; remove the run to start anew"
@@ -42,7 +44,7 @@ class Log:
         """Log values of an epoch."""
         line = {"epoch": epoch, **values}
         if self.path is not None:
-            with self._opened("ab") as file:
+            with self._opened() as file:
                 file.write((json.dumps(line) + "\n").encode())
         if self.wandb_run is not None:
             self.wandb_run.log(line)
@@ -60,12 +62,16 @@ class Log:
             self.wandb_run.summary.update(dict(self.summary))
             self.wandb_run.finish(exit_code=0 if kind is None else 1)
 
-    def _opened(self, mode: str) -> Any:
+    @contextmanager
+    def _opened(self) -> Iterator[BinaryIO]:
         assert self.path is not None
         try:
-            return self.path.open(mode)
-        except OSError as error:
-            raise RunError(f"{self.path} cannot be written to ({error.strerror})") from error
+            with self.path.open("ab") as file:
+                yield file
+        except OSError as error:  # a full disk shows when the file is closed
+            raise RunError(
+                f"{self.path} cannot be written to ({error.strerror}); what was saved before is still there"
+            ) from error
 
 
 def build_wandb(config: WandbConfig, folder: Path, name: str, settings: Mapping[str, Any]) -> Any:
@@ -74,23 +80,34 @@ def build_wandb(config: WandbConfig, folder: Path, name: str, settings: Mapping[
         return None
     import wandb  # takes a second, which runs without it need not pay
 
-    if config.mode == "online" and wandb.api.api_key is None:
+    if config.mode == "online" and not _has_key(wandb):
         raise RunError(
             "wandb.mode is online, but W&B has no key: run `wandb login`, or set WANDB_API_KEY; wandb.mode=offline and "
             "wandb.mode=disabled need none"
         )
-    run = wandb.init(
-        project=config.project,
-        entity=config.entity,
-        mode=config.mode,
-        name=name,
-        dir=folder,
-        config=dict(settings),
-        resume="allow",
-        id=_wandb_id(folder),
-    )
+    try:
+        run = wandb.init(
+            project=config.project,
+            entity=config.entity,
+            mode=config.mode,
+            name=name,
+            dir=folder,
+            config=dict(settings),
+            resume="allow",
+            id=_wandb_id(folder),
+        )
+    except wandb.Error as error:  # a wrong key, or no connection
+        reason = str(error).strip().splitlines()[0]
+        raise RunError(f"W&B does not start ({reason}); wandb.mode=offline needs neither key nor network") from error
     run.define_metric("*", step_metric="epoch")
     return run
+
+
+def _has_key(wandb: Any) -> bool:
+    """Whether W&B has a key, without asking anybody for one."""
+    if "prompt" in inspect.signature(wandb.login).parameters:  # in newer versions, which give up wandb.api
+        return wandb.login(prompt=False, verify=False)
+    return wandb.api.api_key is not None
 
 
 def _wandb_id(folder: Path) -> str:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -118,20 +119,24 @@ class Trainer:
                 self._step(wrapped, Batch(image, label, index.tolist()), canonicalizer_only)
                 place.step += 1
                 place.seconds = before + time.perf_counter() - began
-                if place.step % SHOWN_EVERY == 0 or place.step == len(self.order):
+                is_last = place.step == len(self.order)
+                saves = self.checkpoint_steps and place.step % self.checkpoint_steps == 0 and not is_last
+                if place.step % SHOWN_EVERY == 0 or saves or is_last:
                     self._check(place.tally)
                     bar.set_postfix(self._shown(place.tally), refresh=False)
                 bar.update(len(image) * self.process.world)
                 if max_steps and place.step >= max_steps:
                     return
-                if self.checkpoint_steps and place.step % self.checkpoint_steps == 0 and place.step < len(self.order):
+                if saves:
+                    self._check_weights()
                     save()
 
     def _step(self, wrapped: nn.Module, batch: Batch, canonicalizer_only: bool) -> None:
         """One optimizer step, over the batch's parts."""
         place, device = self.place, self.process.device
         weight = self.order.weight(place.step)
-        for part_number, part in enumerate(parts_of(batch, self.accumulate)):
+        count = min(self.accumulate, self.order.least(place.step))  # the same in every process, which wait for another
+        for part_number, part in enumerate(parts_of(batch, count)):
             # dropout and stochastic depth draw from torch's generator: every draw belongs to a place of its own
             key = (self.objective.seed, "step", place.epoch, place.step, part_number, self.process.rank)
             torch.manual_seed(seed_of(*key))
@@ -153,6 +158,7 @@ class Trainer:
         place = self.place
         tally = self.process.sum(place.tally)
         self._check(tally)
+        self._check_weights()
         shown = self._shown(tally)
         for name, learner in self.learners.items():
             if not canonicalizer_only or name == "canonicalizer":
@@ -169,12 +175,19 @@ class Trainer:
 
     def _check(self, tally: Tensor) -> None:
         if not math.isfinite(tally[0]):
-            place = self.place
-            raise RunError(
-                f"the loss became {tally[0].item()} in epoch {place.epoch}, by step {place.step}. Try smaller rates "
-                "(train.backbone_lr, train.canonicalizer_lr), stricter clipping, or train.amp=off; the state saved "
-                "before is still there"
-            )
+            self._fail(f"the loss became {tally[0].item()}")
+
+    def _check_weights(self) -> None:
+        """Before anything is saved: a gradient can spoil the weights one step before the loss shows it."""
+        if not torch.stack([value.detach().isfinite().all() for value in self.model.parameters()]).all():
+            self._fail("weights became infinite or NaN")
+
+    def _fail(self, what: str) -> None:
+        raise RunError(
+            f"{what} in epoch {self.place.epoch + 1}, by step {self.place.step}. Try smaller rates "
+            "(train.backbone_lr, train.canonicalizer_lr), stricter clipping, or train.amp=off; the state saved before "
+            "is still there"
+        )
 
     def _bar(self, canonicalizer_only: bool) -> tqdm:
         size = len(self.order.items)
@@ -210,7 +223,8 @@ class Trainer:
         except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
             reason = str(error).strip().splitlines()[0]
             raise RunError(f"the saved state belongs to another model or recipe ({reason})") from error
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # empty where it was saved on a CPU, which scales nothing
+            self.scaler.load_state_dict(state["scaler"])
         self.place = Place(**state["place"])
         # the first process goes on counting for all
         self.place.tally = self.place.tally.to(self.process.device) * self.process.is_first
@@ -228,9 +242,7 @@ def _tallied(outcome: Outcome, items: int) -> Tensor:
 
 
 def parts_of(batch: Batch, count: int) -> Iterator[Batch]:
-    """A batch in ``count`` parts of nearly equal size; fewer where it has fewer items."""
-    count = min(count, len(batch.items))
-    size = -(-len(batch.items) // count)
-    for start in range(0, len(batch.items), size):
-        stop = start + size
+    """A batch in ``count`` parts of nearly equal size, of which it needs at least one item each."""
+    ends = [len(batch.items) * part // count for part in range(count + 1)]
+    for start, stop in pairwise(ends):
         yield Batch(batch.image[start:stop], batch.label[start:stop], batch.items[start:stop])

@@ -1,0 +1,15 @@
+"""Digits are enlarged once for all the runs of these tests."""
+
+import functools
+
+import pytest
+
+import dataloader.build
+from dataloader.sources import embedded_digits
+
+digits = functools.cache(embedded_digits)
+
+
+@pytest.fixture(autouse=True)
+def digits_are_enlarged_once(monkeypatch):
+    monkeypatch.setattr(dataloader.build, "embedded_digits", digits)

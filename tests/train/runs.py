@@ -1,0 +1,137 @@
+"""A recipe that trains in a second, and runs of it."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import train_mnist
+from config.load import load_recipes
+from config.schema import Config
+from dataloader.build import Data, build_data, build_train_loader
+from layers.seeds import seed_of
+from train.build import build_trainer
+from train.distributed import Process
+from train.loop import Trainer
+
+SEED = 42
+SINGLE = Process(0, 1, torch.device("cpu"))
+INTERVALS = [[0.5, 1.5], [0.5, 1.5]]
+TINY: dict[str, Any] = {
+    "data": {
+        "name": "digits",
+        "n_digits": 2,
+        "cell_size": 56,
+        "channels": 1,
+        "workers": 0,
+        "scales": INTERVALS,
+        "test_scales": INTERVALS,
+        "train_items": 96,
+    },
+    "model": {"backbone": "test_vit", "pretrained": False, "image_size": 32},
+    "warp": {"grid_size": 3},
+    "train": {"epochs": 2, "batch_size": 32, "device": "cpu"},
+    "evaluation": {"items": 24, "calibration_items": 24, "local_scale_items": 2, "local_scale_draws": 2},
+}
+DEC = {
+    "sites": [{"stage": "image", "grid_size": 4}],
+    "channels": [1, 4, 8],
+    "normalize": False,
+    "input_size": 16,
+    "strength": 0.5,
+    "images_at_once": 8,
+}
+ENERGY = {
+    "sites": [{"stage": "image", "grid_size": 4}],
+    "channels": [1, 4],
+    "kernel_sizes": [3],
+    "input_size": 16,
+    "steps": 2,
+    "unroll": 2,
+}
+OWN_RATE = {"canonicalizer_lr": 0.01}
+WITH_DEC: dict[str, Any] = {"dec": DEC, "train": OWN_RATE}
+
+
+def joined(*settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings over settings, section by section."""
+    total: dict[str, Any] = {}
+    for part in settings:
+        for name, value in part.items():
+            both = isinstance(value, Mapping) and isinstance(total.get(name), dict)
+            total[name] = joined(total[name], value) if both else copy.deepcopy(value)
+    return total
+
+
+def recipe(folder: Path, *settings: Mapping[str, Any], name: str = "tiny") -> Path:
+    """A file with the tiny recipe under these settings."""
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump({name: joined(TINY, *settings)}))
+    return path
+
+
+def train(file: Path, folder: Path, *words: str) -> dict[str, Any]:
+    """Run the script in this process, and return the summary that it wrote."""
+    train_mnist.main(["--config_file", str(file), "--run_dir", str(folder), *words])
+    return json.loads((folder / "summary.json").read_text())
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The one line that the script ends with where it cannot go on."""
+    with pytest.raises(SystemExit) as end:
+        train_mnist.main(list(words))
+    code = end.value.code
+    assert isinstance(code, str) and code.startswith("error: ") and "\n" not in code  # python prints it and exits by 1
+    assert "error:" not in capsys.readouterr().err
+    return code
+
+
+def config_of(folder: Path, *settings: Mapping[str, Any]) -> Config:
+    return load_recipes(recipe(folder, *settings))[0][1]
+
+
+def trainer_of(config: Config, seed: int = SEED, process: Process = SINGLE) -> tuple[Trainer, Data]:
+    """What the script trains."""
+    data = build_data(config.data, config.evaluation, seed)
+    loader = build_train_loader(data, config.data, config.train.batch_size, seed, process.share)
+    torch.manual_seed(seed_of(seed, "model"))
+    return build_trainer(config, train_mnist.build_network(config, data), loader, seed, process), data
+
+
+def assert_same_run(folder: Path, other: Path) -> None:
+    """Two runs ended with the same numbers and files, and left nothing half-written."""
+    for name in ("metrics.jsonl", "model.safetensors"):
+        assert (folder / name).read_bytes() == (other / name).read_bytes(), name
+    metrics, others = (json.loads((run / "summary.json").read_text())["metrics"] for run in (folder, other))
+    assert metrics == others
+    with np.load(folder / "items.npz") as items, np.load(other / "items.npz") as other_items:
+        assert items.files == other_items.files
+        assert all(np.array_equal(items[key], other_items[key]) for key in items.files)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in other.iterdir())
+    assert not list(folder.glob("*.part")) and not list(folder.glob(".*.part"))
+
+
+class Stopped(BaseException):
+    """Ends a run like a kill that leaves Python time to clean up."""
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """Let the next run end in front of its step after so many."""
+    original, count = Trainer._step, 0
+
+    def step(self: Trainer, *args: Any, **options: Any) -> None:
+        nonlocal count
+        if count == steps:
+            raise Stopped
+        count += 1
+        original(self, *args, **options)
+
+    monkeypatch.setattr(Trainer, "_step", step)

@@ -1,0 +1,264 @@
+"""The loop: what adds up to a step, what belongs to a phase, and what stops a run."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.train.runs import (
+    DEC,
+    ENERGY,
+    OWN_RATE,
+    SEED,
+    WITH_DEC,
+    assert_same_run,
+    config_of,
+    recipe,
+    refusal,
+    train,
+    trainer_of,
+)
+from train.checkpoint import load_state
+from train.loop import Trainer, parts_of
+from train.step import Batch, Objective
+
+FEW: dict[str, Any] = {"data": {"train_items": 16}, "train": {"batch_size": 8, "epochs": 1}}
+
+
+def fitted(config: Any, seed: int = SEED, steps: int = 0) -> tuple[Trainer, list[dict[str, float]]]:
+    trainer, _ = trainer_of(config, seed)
+    metrics: list[dict[str, float]] = []
+    trainer.fit(lambda: None, metrics.append, max_steps=steps)
+    return trainer, metrics
+
+
+def assert_close_weights(model: nn.Module, other: nn.Module, tolerance: float) -> None:
+    others = other.state_dict()
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, others[name], rtol=0, atol=tolerance, msg=name)
+
+
+@pytest.mark.parametrize("settings", [{}, WITH_DEC], ids=["base", "dec"])
+def test_it_overfits_a_batch(tmp_path, settings: dict[str, Any]) -> None:
+    small = {"data": {"train_items": 8}, "train": {"batch_size": 8, "epochs": 30, "schedule": {"name": "constant"}}}
+    _, metrics = fitted(config_of(tmp_path, settings, small))
+    assert metrics[0]["train_loss"] > 4 and metrics[0]["train_accuracy"] < 0.5
+    assert metrics[-1]["train_loss"] < 0.1 and metrics[-1]["train_accuracy"] == 1
+    assert ("train_residual" in metrics[0]) == ("dec" in settings)
+
+
+def gradients_of_a_step(monkeypatch: pytest.MonkeyPatch, config: Any) -> dict[str, Tensor]:
+    """Before the optimizers take them."""
+    trainer, _ = trainer_of(config)
+    found: dict[str, Tensor] = {}
+
+    def take(self: Any, scaler: Any) -> None:
+        for name, value in trainer.model.named_parameters():
+            if value.grad is not None:
+                found[name] = value.grad.clone()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("train.optim.Learner.step", take)
+        trainer.fit(lambda: None, lambda metrics: None, max_steps=1)
+    return found
+
+
+METHODS: dict[str, dict[str, Any]] = {
+    "views": {"dec": DEC, "train": OWN_RATE, "loss": {"two_views": True, "phi_difference": 1.0, "phi_prior": 1.0}},
+    "equivariance": {"loss": {"equivariance_weight": 0.5, "equivariance": "js"}, "warp": {"probability": 0.5}},
+    "energy": {"energy": ENERGY, "train": OWN_RATE, "loss": {"two_views": True}},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(tmp_path, monkeypatch, method: str) -> None:
+    small = {"data": {"train_items": 11}, "train": {"batch_size": 11}}
+    configs = [config_of(tmp_path, METHODS[method], small, {"train": {"accumulate": count}}) for count in (1, 3)]
+    whole, parts = (gradients_of_a_step(monkeypatch, config) for config in configs)
+    assert whole.keys() == parts.keys() and any(not name.startswith("backbone.") for name in whole) == (
+        method != "equivariance"
+    )
+    scale = max(float(grad.abs().max()) for grad in whole.values())
+    for name, grad in whole.items():
+        assert (grad - parts[name]).abs().max() <= 1e-4 * grad.abs().max() + 1e-6 * scale, name
+
+
+def test_training_in_parts_ends_where_training_as_a_whole_ends(tmp_path) -> None:
+    settings = {"data": {"train_items": 20}, "train": {"batch_size": 8, "schedule": {"name": "constant"}}}
+    (whole, metrics), (parts, in_parts) = (
+        fitted(config_of(tmp_path, WITH_DEC, settings, {"train": {"accumulate": count}})) for count in (1, 3)
+    )
+    for one, other in zip(metrics, in_parts, strict=True):
+        assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-4)
+        assert one["train_residual"] == pytest.approx(other["train_residual"], rel=1e-2)
+    assert_close_weights(whole.model.canonicalizer, parts.model.canonicalizer, 2e-3)
+
+
+@pytest.mark.parametrize(("size", "count"), [(11, 3), (5, 4), (4, 4), (1, 1)])
+def test_parts_are_nearly_equal_and_as_many_as_asked_for(size: int, count: int) -> None:
+    batch = Batch(torch.arange(size), torch.arange(size) + 100, list(range(size)))
+    parts = list(parts_of(batch, count))
+    assert len(parts) == count
+    assert torch.equal(torch.cat([part.image for part in parts]), batch.image)
+    assert torch.equal(torch.cat([part.label for part in parts]), batch.label)
+    assert [item for part in parts for item in part.items] == batch.items
+    sizes = [len(part.items) for part in parts]
+    assert 0 < min(sizes) and max(sizes) - min(sizes) <= 1
+
+
+def test_a_seed_gives_its_numbers_and_another_seed_others(tmp_path) -> None:
+    drop = {"model": {"options": {"drop_rate": 0.3}}, "data": {"fresh_scales": True}, "warp": {"probability": 0.5}}
+    file = recipe(tmp_path, WITH_DEC, drop, {"data": {"train_items": 32}, "train": {"batch_size": 16}})
+    train(file, tmp_path / "first")
+    torch.rand(5)  # the global generator is somewhere else
+    train(file, tmp_path / "second")
+    assert_same_run(tmp_path / "first", tmp_path / "second")
+    other = train(file, tmp_path / "third", "--random_seed", "7")
+    assert other["seed"] == 7
+    assert (tmp_path / "third" / "metrics.jsonl").read_text() != (tmp_path / "first" / "metrics.jsonl").read_text()
+
+
+def test_workers_change_no_number(tmp_path) -> None:
+    settings = {"data": {"train_items": 32, "fresh_scales": True}, "train": {"batch_size": 16}}
+    results = [fitted(config_of(tmp_path, settings, {"data": {"workers": workers}})) for workers in (0, 2)]
+    assert results[0][1] == results[1][1]
+    assert_close_weights(results[0][0].model, results[1][0].model, 0)
+
+
+def test_the_average_of_the_weights_is_kept_and_is_what_counts(tmp_path) -> None:
+    config = config_of(tmp_path, WITH_DEC, FEW, {"train": {"ema": 0.75}})
+    trainer, _ = trainer_of(config)
+    names = [name for name, _ in trainer.model.named_parameters()]
+    expected = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    original = Trainer._step
+
+    def step(self: Trainer, *args: Any) -> None:
+        original(self, *args)
+        for name in names:
+            expected[name] = 0.75 * expected[name] + 0.25 * self.model.state_dict()[name]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_step", step)
+        trainer.fit(lambda: None, lambda metrics: None)
+    averaged = trainer.evaluated.state_dict()
+    assert trainer.evaluated is not trainer.model
+    for name in names:
+        torch.testing.assert_close(averaged[name], expected[name])
+    assert any(not torch.equal(averaged[name], trainer.model.state_dict()[name]) for name in names)
+
+
+def test_the_saved_weights_are_the_averaged_ones(tmp_path) -> None:
+    from models.build import read_weights
+
+    train(recipe(tmp_path, WITH_DEC, FEW, {"train": {"ema": 0.75}}), tmp_path / "run")
+    state = load_state(tmp_path / "run")
+    assert state is not None
+    saved = read_weights(tmp_path / "run" / "model.safetensors")
+    assert saved.keys() == state["trainer"]["ema"].keys()
+    assert all(torch.equal(saved[name], value) for name, value in state["trainer"]["ema"].items())
+    assert any(not torch.equal(saved[name], value) for name, value in state["trainer"]["model"].items())
+
+
+@pytest.mark.parametrize("amp", ["bf16", "fp16"])
+def test_mixed_precision_runs_and_stays_near(tmp_path, amp: str) -> None:
+    loss = {"loss": {"two_views": True, "phi_difference": 1.0, "phi_prior": 1.0, "equivariance_weight": 0.1}}
+    (_, exact), (_, mixed) = (
+        fitted(config_of(tmp_path, WITH_DEC, FEW, loss, {"train": {"amp": kind}})) for kind in ("off", amp)
+    )
+    assert mixed[0]["train_loss"] != exact[0]["train_loss"]
+    assert mixed[0]["train_loss"] == pytest.approx(exact[0]["train_loss"], rel=0.02)
+
+
+@pytest.mark.slow
+def test_a_compiled_step_is_the_eager_one(tmp_path) -> None:
+    small = {"model": {"options": {"depth": 1}}, "dec": {"channels": [1, 4], "kernel_sizes": [3], "pools": [2]}}
+    configs = [config_of(tmp_path, WITH_DEC, FEW, small, {"train": {"compile": value}}) for value in (False, True)]
+    (eager, _), (compiled, _) = (fitted(config, steps=1) for config in configs)
+    assert eager.model.state_dict().keys() == compiled.model.state_dict().keys()
+    assert float(compiled.place.tally[0]) == pytest.approx(float(eager.place.tally[0]), rel=1e-5)
+    assert_close_weights(compiled.model.canonicalizer, eager.model.canonicalizer, 1e-3)
+
+
+def test_phases_switch_at_their_epoch(tmp_path) -> None:
+    settings = {
+        "model": {"backbone": "test_resnet"},
+        "data": {"train_items": 8},
+        "train": {"batch_size": 8, "epochs": 4, "canonicalizer_epochs": 2, "schedule": {"name": "step", "step_size": 1}},
+    }
+    trainer, _ = trainer_of(config_of(tmp_path, WITH_DEC, settings))
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    seen, rates = [], []
+
+    def look(metrics: dict[str, float]) -> None:
+        state = trainer.model.state_dict()
+        differing = {name for name, value in state.items() if not torch.equal(value, before[name])}
+        before.update({name: value.clone() for name, value in state.items()})
+        seen.append({name.partition(".")[0] for name in differing})
+        rates.append((metrics["backbone_lr"], metrics["canonicalizer_lr"]))
+
+    trainer.fit(lambda: None, look)
+    assert seen == [{"canonicalizer"}] * 2 + [{"canonicalizer", "backbone"}] * 2
+    backbone_rates, own_rates = zip(*rates, strict=True)
+    assert backbone_rates == pytest.approx([1e-3, 1e-3, 5e-4, 2.5e-4])  # its schedule waits with it
+    assert own_rates == pytest.approx([5e-3, 2.5e-3, 1.25e-3, 6.25e-4])
+
+
+def spoil_from(monkeypatch: pytest.MonkeyPatch, epoch: int, step: int, where: str) -> None:
+    """Make the loss, or its gradient alone, NaN from a place on."""
+    original = Objective.__call__
+
+    def spoilt(self: Any, model: Any, batch: Any, at_epoch: int, at_step: int, **options: Any) -> Any:
+        outcome = original(self, model, batch, at_epoch, at_step, **options)
+        if (at_epoch, at_step) < (epoch, step):
+            return outcome
+        if where == "loss":
+            return outcome._replace(loss=outcome.loss * float("nan"))
+        zero = (outcome.loss - outcome.loss.detach()).sqrt()  # 0, with an infinite derivative
+        return outcome._replace(loss=outcome.loss + 0 * zero)
+
+    monkeypatch.setattr(Objective, "__call__", spoilt)
+
+
+@pytest.mark.parametrize(
+    ("where", "place", "saved"),
+    [
+        ("loss", (1, 0), (1, 0)),
+        ("loss", (1, 1), (1, 1)),  # a checkpoint within the epoch is due in the step of the NaN
+        ("gradient", (0, 2), (0, 2)),  # and in the last step of an epoch, where no loss shows it
+    ],
+)
+def test_a_loss_that_is_no_number_ends_the_run_and_spares_the_state(
+    tmp_path, monkeypatch, capsys, where: str, place: tuple[int, int], saved: tuple[int, int]
+) -> None:
+    file = recipe(tmp_path, {"train": {"checkpoint_steps": 1}})
+    words = ["--config_file", str(file), "--run_dir", str(tmp_path / "run")]
+    with monkeypatch.context() as patch:
+        spoil_from(patch, *place, where)
+        message = refusal(capsys, *words)
+    assert f"in epoch {place[0] + 1}" in message and "train.backbone_lr" in message
+    state = load_state(tmp_path / "run")
+    assert state is not None and (state["trainer"]["place"]["epoch"], state["trainer"]["place"]["step"]) == saved
+    assert all(value.isfinite().all() for value in state["trainer"]["model"].values())
+    train(file, tmp_path / "run", "--resume")
+    train(file, tmp_path / "whole")
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def test_the_rhythm_of_evaluations(tmp_path) -> None:
+    settings = {"train": {"epochs": 4}, "data": {"train_items": 32}}
+    rhythm = {"evaluation": {"every": 1, "local_scale_every": 2, "before_training": True}}
+    train(recipe(tmp_path, settings, rhythm), tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    kinds = [(line["epoch"], "train_loss" in line, "accuracy" in line, "local_scale_error" in line) for line in lines]
+    assert kinds == [
+        (0, False, True, True),
+        (1, True, True, False),
+        (2, True, True, True),
+        (3, True, True, False),
+        (4, True, False, False),
+        (4, False, True, True),
+    ]
