@@ -156,6 +156,8 @@ class DECConfig:
     condition: Literal["image", "feature"] = "image"
     strength: float = 1.0
     """Width of the interval that phi stays in; below 1 the map contracts more."""
+    gain: float = 1.0
+    """Of the maps' last norm before training: 0 starts from identity warps, 1 (published) from random ones."""
     images_at_once: int = 1
     """That a CPU evaluates a map for: more are faster for inputs of up to 64 pixels."""
 
@@ -164,6 +166,7 @@ class DECConfig:
         _require_blocks(self.channels, self.kernel_sizes, self.pools)
         _require(self.input_size is None or self.input_size >= 1, f"input_size is {self.input_size}; expected >= 1")
         _require(0 < self.strength <= 1, f"strength is {self.strength}; expected above 0 and at most 1")
+        _require(self.gain >= 0, f"gain is {self.gain}; expected at least 0")
         _require(self.images_at_once >= 1, f"images_at_once is {self.images_at_once}; expected at least 1")
 
 

@@ -45,8 +45,8 @@ def build_data(config: DataConfig, evaluation: EvaluationConfig, seed: int) -> D
     sizes = (config.train_items, evaluation.calibration_items, wanted)
     if sum(sizes) > len(train):
         raise ConfigError(
-            f"data.train_items, evaluation.calibration_items and the validation items are {sizes}, {sum(sizes)} in all; "
-            f"the training split of {config.name} has {len(train)}"
+            f"data.train_items, evaluation.calibration_items and the validation items are {sizes}, {sum(sizes)} in "
+            f"all; the training split of {config.name} has {len(train)}"
         )
     train_items, calibration_items, validation_items = (
         part.tolist() for part in split_indices(len(train), seed, *sizes)

@@ -159,6 +159,8 @@ class Canonicalizer(nn.Module):
         strength: phi stays in an interval of this width, as ``strength * U(0, 1)`` does in random warps: a DEC needs no
             stronger warps than it is to undo. The maps' Jacobians shrink with it, so that most become contractions
             (``benchmarks/contraction.py`` measures which), without a guarantee; 1 is published.
+        gain: of the last norm before training. At 1, published, untrained maps already warp, at random, which a trained
+            backbone has to bear first; at 0 they start from the identity and learn what helps.
         images_at_once: that a CPU evaluates a map for in eager mode. One is fastest for large inputs, and an image's
             warp is then the same in every batch; more are several times faster for inputs of 64 pixels and less.
     """
@@ -176,6 +178,7 @@ class Canonicalizer(nn.Module):
         condition: Condition = "image",
         feature_channels: Sequence[int] | None = None,
         strength: float = 1.0,
+        gain: float = 1.0,
         images_at_once: int = 1,
     ):
         super().__init__()
@@ -197,6 +200,8 @@ class Canonicalizer(nn.Module):
             UpdateMap(R, (C, *channels[1:]), kernel_sizes, pools, strength=strength)
             for R, C in zip(grid_sizes, of_source, strict=True)
         )
+        for update in self.module_list:
+            nn.init.constant_(update[-1].weight, gain)
         self.is_normalized = normalize and condition == "image"
         if self.is_normalized and channels[0] != len(IMAGENET_MEAN):
             raise ValueError(f"normalize=True needs 3 image channels, got {channels[0]}; pass normalize=False")

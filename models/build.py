@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ def build_model(
             normalize=dec.normalize,
             condition=dec.condition,
             strength=dec.strength,
+            gain=dec.gain,
             images_at_once=dec.images_at_once,
             image_size=size,
             preprocess=preprocess,
@@ -86,14 +88,17 @@ def build_model(
 def build_backbone(model: ModelConfig, num_classes: int, image_channels: int = 3) -> nn.Module:
     """The timm model with fresh, published or given weights."""
     if not timm.is_model(model.backbone):
-        close = timm.list_models(f"*{model.backbone.split('.')[0]}*")[:5]
+        name, known = model.backbone.split(".")[0], timm.list_models()
+        close = [one for one in known if name and one.startswith(name)][:5] or get_close_matches(name, known, 5)
         hint = f"; close ones are {', '.join(close)}" if close else ""
         raise ConfigError(f"model.backbone is {model.backbone!r}, which timm does not know{hint}")
     options = {"num_classes": num_classes, "in_chans": image_channels, "pretrained": model.pretrained, **model.options}
     try:
         backbone = _created(model.backbone, options, model.image_size)
     except TypeError as error:
-        raise ConfigError(f"{model.backbone} does not take model.options {model.options} ({_first_line(error)})") from error
+        raise ConfigError(
+            f"{model.backbone} does not take model.options {model.options} ({_first_line(error)})"
+        ) from error
     except (OSError, RuntimeError) as error:  # the hub's errors are OSErrors, or RuntimeErrors of several libraries
         if not model.pretrained:
             raise
@@ -161,9 +166,7 @@ def _preprocess(
         mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
     if interpolation not in ("bicubic", "bilinear"):
         interpolation = "bicubic"
-    return Preprocess(
-        model.image_size, mean, std, resize=model.resize, interpolation=interpolation, limits=limits
-    )
+    return Preprocess(model.image_size, mean, std, resize=model.resize, interpolation=interpolation, limits=limits)
 
 
 def _sites(sites: Sequence[SiteConfig]) -> list[Site]:

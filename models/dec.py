@@ -257,6 +257,7 @@ def with_dec(
     normalize: bool = True,
     condition: Condition = "image",
     strength: float = 1.0,
+    gain: float = 1.0,
     images_at_once: int = 1,
     image_size: Size | int | None = None,
     preprocess: nn.Module | None = None,
@@ -276,6 +277,7 @@ def with_dec(
         normalize: apply the ImageNet statistics to what the canonicalizer sees of the image.
         condition: "image" or "feature".
         strength: width of the interval that phi stays in; smaller ones shrink the Jacobian of the maps.
+        gain: of the maps' last norm before training; 0 starts from identity warps, 1 (published) from random ones.
         images_at_once: that a CPU evaluates a map for; more than one is faster for small inputs.
         image_size: (H, W) that the backbone takes, where it does not tell.
         preprocess: what images go through behind the canonicalizer, before the sites and the backbone.
@@ -298,6 +300,7 @@ def with_dec(
         normalize=normalize,
         condition=condition,
         strength=strength,
+        gain=gain,
         images_at_once=images_at_once,
         feature_channels=[count for count, _ in arriving] if is_latent else None,
     )

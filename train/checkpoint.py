@@ -80,6 +80,6 @@ def start_from(model: nn.Module, weights: dict[str, Tensor], source: str) -> Non
     model.load_state_dict(taken, strict=False)
 
 
-def save_items(folder: Path, items: Mapping[str, np.ndarray]) -> None:
+def save_items(folder: Path, items: Mapping[str, Any]) -> None:
     """Save measured values per item, which a paired comparison of two runs needs."""
     write_whole(folder / ITEMS, lambda file: np.savez_compressed(file, **items))

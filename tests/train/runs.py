@@ -39,15 +39,17 @@ TINY: dict[str, Any] = {
     "model": {"backbone": "test_vit", "pretrained": False, "image_size": 32},
     "warp": {"grid_size": 3},
     "train": {"epochs": 2, "batch_size": 32, "device": "cpu"},
-    "evaluation": {"items": 24, "calibration_items": 24, "local_scale_items": 2, "local_scale_draws": 2},
+    "evaluation": {"items": 16, "calibration_items": 16, "local_scale_items": 2, "local_scale_draws": 2},
 }
 DEC = {
     "sites": [{"stage": "image", "grid_size": 4}],
-    "channels": [1, 4, 8],
+    "channels": [1, 4],
+    "kernel_sizes": [3],
+    "pools": [2],
     "normalize": False,
     "input_size": 16,
     "strength": 0.5,
-    "images_at_once": 8,
+    "images_at_once": 64,
 }
 ENERGY = {
     "sites": [{"stage": "image", "grid_size": 4}],

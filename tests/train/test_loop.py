@@ -37,15 +37,18 @@ def fitted(config: Any, seed: int = SEED, steps: int = 0) -> tuple[Trainer, list
 
 
 def assert_close_weights(model: nn.Module, other: nn.Module, tolerance: float) -> None:
+    """But for biases, whose gradient can be mere rounding, which Adam makes a step of."""
     others = other.state_dict()
-    for name, value in model.state_dict().items():
+    weights = {name: value for name, value in model.state_dict().items() if name.endswith("weight")}
+    assert weights
+    for name, value in weights.items():
         torch.testing.assert_close(value, others[name], rtol=0, atol=tolerance, msg=name)
 
 
 @pytest.mark.parametrize("settings", [{}, WITH_DEC], ids=["base", "dec"])
 def test_it_overfits_a_batch(tmp_path, settings: dict[str, Any]) -> None:
-    small = {"data": {"train_items": 8}, "train": {"batch_size": 8, "epochs": 30, "schedule": {"name": "constant"}}}
-    _, metrics = fitted(config_of(tmp_path, settings, small))
+    small = {"data": {"train_items": 8}, "train": {"batch_size": 8, "epochs": 20, "backbone_lr": 0.01}}
+    _, metrics = fitted(config_of(tmp_path, settings, small, {"model": {"backbone": "test_resnet"}}))
     assert metrics[0]["train_loss"] > 4 and metrics[0]["train_accuracy"] < 0.5
     assert metrics[-1]["train_loss"] < 0.1 and metrics[-1]["train_accuracy"] == 1
     assert ("train_residual" in metrics[0]) == ("dec" in settings)
@@ -107,7 +110,7 @@ def test_parts_are_nearly_equal_and_as_many_as_asked_for(size: int, count: int) 
     assert torch.equal(torch.cat([part.label for part in parts]), batch.label)
     assert [item for part in parts for item in part.items] == batch.items
     sizes = [len(part.items) for part in parts]
-    assert 0 < min(sizes) and max(sizes) - min(sizes) <= 1
+    assert min(sizes) > 0 and max(sizes) - min(sizes) <= 1
 
 
 def test_a_seed_gives_its_numbers_and_another_seed_others(tmp_path) -> None:
@@ -175,7 +178,7 @@ def test_mixed_precision_runs_and_stays_near(tmp_path, amp: str) -> None:
 
 @pytest.mark.slow
 def test_a_compiled_step_is_the_eager_one(tmp_path) -> None:
-    small = {"model": {"options": {"depth": 1}}, "dec": {"channels": [1, 4], "kernel_sizes": [3], "pools": [2]}}
+    small = {"model": {"options": {"depth": 1}}}
     configs = [config_of(tmp_path, WITH_DEC, FEW, small, {"train": {"compile": value}}) for value in (False, True)]
     (eager, _), (compiled, _) = (fitted(config, steps=1) for config in configs)
     assert eager.model.state_dict().keys() == compiled.model.state_dict().keys()
@@ -187,7 +190,12 @@ def test_phases_switch_at_their_epoch(tmp_path) -> None:
     settings = {
         "model": {"backbone": "test_resnet"},
         "data": {"train_items": 8},
-        "train": {"batch_size": 8, "epochs": 4, "canonicalizer_epochs": 2, "schedule": {"name": "step", "step_size": 1}},
+        "train": {
+            "batch_size": 8,
+            "epochs": 4,
+            "canonicalizer_epochs": 2,
+            "schedule": {"name": "step", "step_size": 1},
+        },
     }
     trainer, _ = trainer_of(config_of(tmp_path, WITH_DEC, settings))
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}

@@ -218,7 +218,7 @@ def test_the_uniqueness_loss_alone_reaches_the_energy(tmp_path) -> None:
         "loss": {"canonicalizer_task_weight": 0.0, "uniqueness_weight": 2.0},
         "train": {"canonicalizer_epochs": 1},
     }
-    trainer, data = trainer_of(config_of(tmp_path, METHODS["energy"], settings))
+    trainer, _ = trainer_of(config_of(tmp_path, METHODS["energy"], settings))
     image, label, index = next(iter(trainer.loader))
     outcome = trainer.objective(trainer.model, Batch(image, label, index.tolist()), 0, 0, canonicalizer_only=True)
     assert outcome.loss.item() != 0
@@ -228,4 +228,3 @@ def test_the_uniqueness_loss_alone_reaches_the_energy(tmp_path) -> None:
     half = replace(trainer.objective, uniqueness_weight=1.0)
     other = half(trainer.model, Batch(image, label, index.tolist()), 0, 0, canonicalizer_only=True)
     torch.testing.assert_close(other.loss, outcome.loss / 2)
-

@@ -1,0 +1,181 @@
+"""Models from recipes: names, first weights, and what is refused."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from config.schema import CandidatesConfig, ConfigError, DECConfig, EnergyConfig, ModelConfig, SiteConfig
+from models.build import build_backbone, build_model, read_weights
+
+SITES = (SiteConfig(stage="image"),)
+SMALL: dict[str, Any] = {"kernel_sizes": (3,), "channels": (3, 4)}
+METHODS: dict[str, dict[str, Any]] = {
+    "base": {},
+    "dec": {"dec": DECConfig(sites=SITES, pools=(2,), input_size=16, **SMALL)},
+    "energy": {"energy": EnergyConfig(sites=SITES, input_size=16, **SMALL)},
+    "candidates": {"candidates": CandidatesConfig(limit=2, channels=(3, 4, 1))},
+}
+
+
+def config_of(backbone: str = "test_vit", **options: Any) -> ModelConfig:
+    return ModelConfig(backbone=backbone, **{"pretrained": False, "image_size": 32, **options})
+
+
+def built(method: str, model: ModelConfig, num_classes: int = 7, **options: Any) -> Any:
+    torch.manual_seed(3)
+    return build_model(model, num_classes, **METHODS[method], **options)
+
+
+@pytest.mark.parametrize("backbone", ["test_vit", "test_resnet"])
+def test_methods_share_the_backbones_names_and_first_weights(backbone: str) -> None:
+    plain = timm.create_model(backbone, num_classes=7)
+    states = {}
+    for method in METHODS:
+        state = built(method, config_of(backbone)).state_dict()
+        states[method] = {name: value for name, value in state.items() if name.startswith("backbone.")}
+        assert states[method].keys() == {f"backbone.{name}" for name in plain.state_dict()}
+        assert all(torch.equal(value, states["base"][name]) for name, value in states[method].items())
+        assert (state.keys() > states[method].keys()) == (method != "base")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_canonicalizer_sees_the_image_and_the_backbone_what_is_processed(method: str) -> None:
+    model = built(method, config_of("test_resnet", resize=40)).eval()
+    seen: dict[str, torch.Tensor] = {}
+    if method == "dec":
+        model.canonicalizer.register_forward_pre_hook(lambda module, args: seen.update(own=args[0]))
+    model.backbone.register_forward_pre_hook(lambda module, args: seen.update(backbone=args[0]))
+    image = torch.rand(2, 3, 56, 56)
+    with torch.no_grad():
+        assert model(image).shape == (2, 7)
+        assert seen["backbone"].shape[-2:] == (32, 32)
+        if method == "base":
+            assert torch.equal(seen["backbone"], model.preprocess(image))
+            assert model.preprocess.mean.flatten().tolist() == pytest.approx(model.backbone.pretrained_cfg["mean"])
+        if method == "dec":
+            assert torch.equal(seen["own"], image)
+    assert seen["backbone"].min() < 0  # normalized
+
+
+def test_grey_images_have_one_mean_and_a_first_layer_of_one_channel() -> None:
+    model = build_model(config_of("test_resnet"), 7, image_channels=1)
+    mean, std = (model.backbone.pretrained_cfg[name] for name in ("mean", "std"))
+    assert model.preprocess.mean.flatten().tolist() == pytest.approx([sum(mean) / 3])
+    assert model.preprocess.std.flatten().tolist() == pytest.approx([sum(std) / 3])
+    assert model(torch.rand(2, 1, 56, 56)).shape == (2, 7)
+
+
+def test_the_limits_of_the_images_reach_the_preprocessing() -> None:
+    assert build_model(config_of(), 7).preprocess.limits == (0, 1)
+    assert build_model(config_of(), 7, image_limits=None).preprocess.limits is None
+
+
+def test_the_published_interpolation_is_taken_where_it_is_known() -> None:
+    for name in ("test_vit", "test_resnet"):
+        model = build_model(config_of(name), 7)
+        assert model.preprocess.interpolation == model.backbone.pretrained_cfg["interpolation"]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("vit_tiny", "vit_tiny_patch16_224"), ("resnet5O.a1", "resnet50"), ("?", None)]
+)
+def test_an_unknown_backbone_is_refused_with_close_ones(name: str, hint: str | None) -> None:
+    with pytest.raises(ConfigError, match=r"^model.backbone is '.*', which timm does not know") as error:
+        build_backbone(config_of(name), 7)
+    message = str(error.value)
+    assert f"'{name}'" in message
+    assert (hint or "close ones are ") in message if hint else "close ones" not in message
+
+
+@pytest.mark.parametrize("backbone", ["test_vit", "test_resnet"])
+def test_an_unknown_option_is_refused(backbone: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{backbone} does not take model.options {{'dept': 3}} \(.*dept"):
+        build_backbone(config_of(backbone, options={"dept": 3}), 7)
+
+
+def test_weights_that_cannot_be_had_are_told_with_two_ways_out(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # else it tries for 20 seconds
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    began = time.perf_counter()
+    with pytest.raises(
+        ConfigError, match=r"^the published weights of test_vit\.r160_in1k could not be had \("
+    ) as error:
+        build_backbone(ModelConfig(backbone="test_vit.r160_in1k", image_size=None), 7)
+    assert time.perf_counter() - began < 5
+    message = str(error.value)
+    assert "model.pretrained=false model.weights=FILE" in message and "\n" not in message
+
+
+def saved(model: nn.Module, path: Path) -> Path:
+    state = model.state_dict()
+    save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_file_of_weights_is_taken_but_for_a_head_of_another_size(tmp_path, suffix: str) -> None:
+    source = timm.create_model("test_vit", num_classes=11, img_size=32)
+    path = saved(source, tmp_path / f"weights{suffix}")
+    for num_classes, has_head in ((7, False), (11, True)):
+        backbone = build_backbone(config_of(weights=str(path)), num_classes)
+        state = backbone.state_dict()
+        expected = {name: value for name, value in source.state_dict().items() if has_head or name[:4] != "head"}
+        assert len(expected) == len(state) - (0 if has_head else 2)
+        assert all(torch.equal(value, state[name]) for name, value in expected.items())
+        assert backbone.num_classes == num_classes
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize("kind", ["another", "lacks", "shape"])
+def test_weights_of_another_backbone_are_refused(tmp_path, suffix: str, kind: str) -> None:
+    if kind == "another":
+        source = timm.create_model("test_resnet", num_classes=7)
+    else:
+        source = timm.create_model("test_vit", num_classes=7, img_size=32)
+    if kind == "lacks":
+        del source.norm
+    elif kind == "shape":
+        source.blocks[0].attn.proj = nn.Linear(3, 3)
+    path = saved(source, tmp_path / f"weights{suffix}")
+    with pytest.raises(ConfigError, match=r"does not fit the backbone: \d+ of its names or shapes differ"):
+        build_backbone(config_of(weights=str(path)), 7)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("name", ["a.safetensors", "a.pth", "absent.pth", "list.pth", "folder.pth"])
+def test_what_is_no_file_of_weights_is_refused(tmp_path, name: str) -> None:
+    path = tmp_path / name
+    if name.startswith("a."):
+        path.write_bytes(b"\x80\x04nothing that could be read")
+    elif name == "list.pth":
+        torch.save([torch.zeros(2)], path)
+    elif name == "folder.pth":
+        path.mkdir()
+    with pytest.raises(ConfigError, match=name):
+        read_weights(path)
+
+
+def test_no_truncation_of_a_pth_file_escapes(tmp_path) -> None:
+    for is_zipped in (True, False):
+        path = tmp_path / "weights.pth"
+        torch.save({"weight": torch.rand(4, 4), "bias": torch.rand(4)}, path, _use_new_zipfile_serialization=is_zipped)
+        content = path.read_bytes()
+        for length in range(0, len(content) - 40, 37):
+            path.write_bytes(content[:length])
+            with pytest.raises(ConfigError, match=r"weights.pth (is no file of weights, or a broken one|holds)"):
+                read_weights(path)
+
+
+def test_an_image_size_reaches_an_architecture_that_is_built_for_one() -> None:
+    assert build_backbone(config_of(image_size=48), 7).patch_embed.img_size == (48, 48)
+    assert build_backbone(config_of(image_size=48, options={"img_size": 64}), 7).patch_embed.img_size == (64, 64)
+    default = timm.create_model("test_vit").patch_embed.img_size
+    assert build_backbone(config_of(image_size=None), 7).patch_embed.img_size == default

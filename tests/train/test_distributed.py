@@ -1,0 +1,134 @@
+"""Two processes find the numbers of one, up to rounding."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from config.schema import ConfigError
+from models.build import read_weights
+from tests.train.runs import DEC, ENERGY, OWN_RATE, Stopped, config_of, recipe, stop_after, train, trainer_of
+from train.distributed import Process
+
+pytestmark = pytest.mark.dist
+ROOT = Path(__file__).parents[2]
+CALM = {"schedule": {"name": "constant"}, "backbone_lr": 1e-4}
+RECIPES: dict[str, dict[str, Any]] = {
+    # the last batch has one item: the second process has none
+    "base": {"data": {"train_items": 33}, "warp": {"probability": 0.5}, "train": {**CALM, "batch_size": 16}},
+    # two and one: the processes cannot cut their shares into as many parts as are asked for
+    "dec": {
+        "data": {"train_items": 19},
+        "dec": DEC,
+        "loss": {"two_views": True, "phi_difference": 0.1, "phi_prior": 0.1, "equivariance_weight": 0.1},
+        "train": {**CALM, **OWN_RATE, "batch_size": 8, "canonicalizer_epochs": 1, "accumulate": 3, "ema": 0.5},
+        "evaluation": {"every": 1, "before_training": True},
+    },
+    "energy": {
+        "data": {"train_items": 10},
+        "energy": ENERGY,
+        "loss": {"two_views": True},
+        "train": {**CALM, **OWN_RATE, "batch_size": 4, "canonicalizer_epochs": 1},
+    },
+    "resumed": {"data": {"train_items": 24}, "train": {**CALM, "batch_size": 8, "checkpoint_steps": 1}},
+}
+
+
+def torchrun(folder: Path, jobs: list[dict[str, Any]]) -> None:
+    (folder / "jobs.json").write_text(json.dumps(jobs))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = ["--nproc_per_node", "2", "--master_addr", "127.0.0.1", "--master_port", str(port)]
+    command = [sys.executable, "-m", "torch.distributed.run", *words, "-m", "tests.train.distribute"]
+    ended = subprocess.run(
+        [*command, str(folder / "jobs.json")],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ended.returncode == 0, ended.stderr[-4000:]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """Every recipe in one process, and in two."""
+    folder = tmp_path_factory.mktemp("distributed")
+    jobs: list[dict[str, Any]] = []
+
+    def job(file: Path, run: str, *words: str, stop: int | None = None) -> None:
+        given = ["--config_file", str(file), "--run_dir", str(folder / run), *words]
+        jobs.append({"words": given, "stop": stop})
+
+    for name, settings in RECIPES.items():
+        file = recipe(folder, settings, name=name)
+        train(file, folder / f"{name}-1")
+        if name != "resumed":
+            job(file, f"{name}-2")
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 4)
+        with pytest.raises(Stopped):
+            train(file, folder / "from-1-to-2")
+    job(file, "from-1-to-2", "--resume")
+    job(file, "from-2-to-1", stop=4)
+    torchrun(folder, jobs)
+    train(file, folder / "from-2-to-1", "--resume")
+    return folder
+
+
+def assert_alike(folder: Path, other: Path) -> None:
+    """The same lines and metrics within rounding, and no other items."""
+    lines, others = (
+        [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in (folder, other)
+    )
+    assert [line["epoch"] for line in lines] == [line["epoch"] for line in others]
+    for line, expected in zip(lines, others, strict=True):
+        # the solver's residual is a small difference of large numbers
+        loose = {name for name in line if "residual" in name or "error" in name or "floor" in name}
+        assert line.keys() == expected.keys()
+        for name, value in line.items():
+            assert value == pytest.approx(expected[name], rel=0.02 if name in loose else 1e-3, abs=1e-6), name
+    with np.load(folder / "items.npz") as items, np.load(other / "items.npz") as other_items:
+        assert np.array_equal(items["index"], other_items["index"])
+    weights, expected_weights = (read_weights(run / "model.safetensors") for run in (folder, other))
+    for name, value in weights.items():
+        if name.endswith("weight") and name.startswith("backbone."):
+            torch.testing.assert_close(value, expected_weights[name], rtol=0, atol=1e-3, msg=name)
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != "resumed"])
+def test_two_processes_find_the_numbers_of_one(runs, name: str) -> None:
+    assert_alike(runs / f"{name}-2", runs / f"{name}-1")
+    summary = json.loads((runs / f"{name}-2" / "summary.json").read_text())
+    assert summary["processes"] == 2
+
+
+@pytest.mark.parametrize("name", ["from-1-to-2", "from-2-to-1"])
+def test_a_run_goes_on_with_another_number_of_processes(runs, name: str) -> None:
+    assert_alike(runs / name, runs / "resumed-1")
+
+
+def test_evaluation_before_training_is_the_same(runs) -> None:
+    first, expected = (
+        json.loads((runs / name / "metrics.jsonl").read_text().splitlines()[0]) for name in ("dec-2", "dec-1")
+    )
+    assert first.keys() == expected.keys() and first["epoch"] == 0
+    for name, value in first.items():
+        assert value == pytest.approx(expected[name], rel=1e-3, abs=1e-7), name
+
+
+def test_more_processes_than_items_of_a_batch_are_refused(tmp_path) -> None:
+    config = config_of(tmp_path, {"train": {"batch_size": 2}})
+    with pytest.raises((ConfigError, ValueError), match=r"batch_size is 2 for 3 processes"):
+        trainer_of(config, process=Process(0, 3, torch.device("cpu")))

@@ -1,0 +1,130 @@
+"""A run's folder: who may write there, and with which settings a run goes on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.train.runs import WITH_DEC, Stopped, assert_same_run, recipe, refusal, stop_after, train
+from train.errors import RunError
+from train.folder import claim, locked
+
+ROOT = Path(__file__).parents[2]
+HOLDER = """
+import sys, time
+from pathlib import Path
+from train.folder import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_run_is_kept_out_while_the_first_lives(tmp_path, capsys) -> None:
+    file, folder = recipe(tmp_path), tmp_path / "run"
+    command = [sys.executable, "-c", HOLDER, str(folder)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+            message = refusal(capsys, "--config_file", str(file), "--run_dir", str(folder))
+            assert f"another run is writing to {folder}" in message
+        finally:
+            holder.kill()
+    assert [path.name for path in folder.iterdir()] == [".lock"]
+    with locked(folder):
+        pass
+
+
+def test_half_written_files_of_a_killed_run_go(tmp_path) -> None:
+    (tmp_path / ".state.pt.part").write_bytes(b"half")
+    (tmp_path / "mine.part").write_bytes(b"kept")
+    with locked(tmp_path):
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "mine.part"]
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch, capsys) -> None:
+    file = recipe(tmp_path)
+    (tmp_path / "file").write_text("in the way")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        message = refusal(capsys, "--config_file", str(file), "--run_dir", str(folder))
+        assert f"the run folder {folder} cannot be written to" in message
+
+    def forbid(self: Path, *args: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", forbid)
+        message = refusal(capsys, "--config_file", str(file), "--run_dir", str(tmp_path / "run"))
+    assert "cannot be written to (Permission denied)" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_with_a_run_is_not_written_over(tmp_path, capsys) -> None:
+    file, folder = recipe(tmp_path), tmp_path / "run"
+    words = ["--config_file", str(file), "--run_dir", str(folder)]
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 4)
+        with pytest.raises(Stopped):
+            train(file, folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert "holds a run that was broken off; go on with it by --resume" in refusal(capsys, *words)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    train(file, folder, "--resume")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert "holds a finished run" in refusal(capsys, *words)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_run_that_saved_nothing_is_no_run_yet(tmp_path) -> None:
+    file, folder = recipe(tmp_path), tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 1)
+        with pytest.raises(Stopped):
+            train(file, folder)
+    train(file, folder)
+    train(file, tmp_path / "whole")
+    assert_same_run(folder, tmp_path / "whole")
+
+
+@pytest.fixture(scope="module")
+def broken_off(tmp_path_factory) -> tuple[Path, Path]:
+    """A file, and a run of it with DEC that was stopped in its second epoch."""
+    folder = tmp_path_factory.mktemp("broken_off")
+    file = recipe(folder, WITH_DEC)
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 4)
+        with pytest.raises(Stopped):
+            train(file, folder / "run")
+    return file, folder / "run"
+
+
+def test_changed_settings_are_named(broken_off, capsys) -> None:
+    file, folder = broken_off
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    changes = ["train.epochs=5", "dec.strength=0.25", "data.scales=[[0.5, 1.0], [0.5, 1.0]]"]
+    words = ["--config_file", str(file), "--run_dir", str(folder), "--resume", *changes]
+    message = refusal(capsys, *words)
+    assert "was begun with other settings" in message
+    assert "tiny.train.epochs was 2, now 5" in message and "tiny.dec.strength was 0.5, now 0.25" in message
+    assert "tiny.data.scales was [[0.5, 1.5], [0.5, 1.5]], now [[0.5, 1.0], [0.5, 1.0]]" in message
+    assert "train.batch_size" not in message
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_free_settings_may_change(broken_off) -> None:
+    file, folder = broken_off
+    changes = ["data.workers=1", "wandb.project=other", "train.device=auto", "evaluation.batch_size=16"]
+    train(file, folder, "--resume", *changes, "data.root=elsewhere", "output_dir=elsewhere")
+    assert "project: other" in (folder / "config.yaml").read_text()
+
+
+def test_a_section_that_came_or_went_is_named(tmp_path) -> None:
+    (tmp_path / "state.pt").touch()
+    claim(tmp_path, "a: {dec: {strength: 1}, seed: 1}\n", resume=True)
+    with pytest.raises(RunError, match=r"other settings: a\.dec\.strength was 1, now None;"):
+        claim(tmp_path, "a: {dec: null, seed: 1}\n", resume=True)
+    with pytest.raises(RunError, match=r"b\.seed was None, now 1"):
+        claim(tmp_path, "b: {dec: {strength: 1}, seed: 1}\n", resume=True)
