@@ -18,7 +18,6 @@ from dataloader.build import Data, build_data, build_train_loader, loader_of
 from evaluation.equilibrium import equilibrium
 from evaluation.evaluator import Evaluation, evaluate
 from evaluation.report import write_report
-from layers.seeds import seed_of
 from models.build import build_model, read_weights
 from models.wrapped import WrappedBackbone
 from train import distributed
@@ -72,8 +71,7 @@ def run(name: str, config: Config, folder: Path, root: Path, arguments: Namespac
     try:
         data = build_data(config.data, config.evaluation, seed)
         loader = build_train_loader(data, config.data, config.train.batch_size, seed, process.share)
-        torch.manual_seed(seed_of(seed, "model"))
-        model = build_network(config, data)
+        model = build_model(config, data.train.num_classes, seed)
     except (ValueError, FileNotFoundError) as error:  # what a user can have got wrong shows here, before training
         raise RunError(f"{name}: {error}") from error
     state = load_state(folder) if arguments.resume and not arguments.dry_run else None
@@ -81,7 +79,7 @@ def run(name: str, config: Config, folder: Path, root: Path, arguments: Namespac
         warm_start(model, parent_of(config, root, seed), arguments.dry_run, process)
     trainer = build_trainer(config, model, loader, seed, process)
     if arguments.dry_run:
-        trainer.fit(save=lambda: None, end_epoch=lambda metrics: None, max_steps=2)
+        trainer.fit(max_steps=2)
         return process.say(f"{name}: two steps ran, nothing was written")
 
     tracker = (
@@ -100,19 +98,6 @@ def run(name: str, config: Config, folder: Path, root: Path, arguments: Namespac
         write_summary(folder, {"recipe": name, "seed": seed, **summary})
         process.say(f"{name}: " + ", ".join(f"{key} {value:.4g}" for key, value in summary["metrics"].items()))
     process.wait()
-
-
-def build_network(config: Config, data: Data) -> WrappedBackbone:
-    """The recipe's model, with its first weights."""
-    return build_model(
-        config.model,
-        data.train.num_classes,
-        image_channels=config.data.channels,
-        image_limits=None if config.data.standardize else (0.0, 1.0),
-        dec=config.dec,
-        candidates=config.candidates,
-        energy=config.energy,
-    )
 
 
 def parent_of(config: Config, root: Path, seed: int) -> Path:
@@ -166,7 +151,7 @@ def write_suite(recipes: list[tuple[str, Config]], root: Path, folder: Path, see
     for name, config in recipes:
         if config.dec is not None:
             data = build_data(config.data, config.evaluation, seed)
-            model = build_network(config, data).eval()
+            model = build_model(config, data.train.num_classes, seed).eval()
             start_from(model, read_weights(root / name / str(seed) / "model.safetensors"), name)
             images = torch.stack([data.evaluated[item][0] for item in data.evaluated_items[:4]])
             with torch.no_grad():

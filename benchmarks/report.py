@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from train.origin import origin
+
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("torch", "torchvision", "timm", "torchdeq")
 
 
 def medians(functions: dict[str, Callable[[], Any]], repeats: int, device: str = "cpu") -> dict[str, float]:
@@ -34,18 +32,16 @@ def medians(functions: dict[str, Callable[[], Any]], repeats: int, device: str =
 
 def write(name: str, command: str, rows: list[dict[str, Any]], notes: str) -> None:
     """Print a table, and store it with command, commit, versions and hardware as JSON and Markdown."""
-    origin = {
+    known = origin()
+    facts = {
         "command": command,
-        "commit": _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "--porcelain", ":/*.py") else ""),
-        "hardware": _hardware(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES},
+        **known.pop("versions"),
+        **{key: known[key] for key in ("commit", "hardware", "threads")},
     }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps({"origin": origin, "rows": rows}, indent=1) + "\n")
-    facts = "; ".join(f"{key} {value}" for key, value in origin.items() if key != "command")
-    text = f"# {name}\n\n{notes}\n\n{_table(rows)}\n\n`{command}`; {facts}.\n"
+    (RESULTS / f"{name}.json").write_text(json.dumps({"origin": facts, "rows": rows}, indent=1) + "\n")
+    line = "; ".join(f"{key} {value}" for key, value in facts.items() if key != "command")
+    text = f"# {name}\n\n{notes}\n\n{_table(rows)}\n\n`{command}`; {line}.\n"
     (RESULTS / f"{name}.md").write_text(text)
     print(text)
 
@@ -59,17 +55,3 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 def _shown(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _git(*words: str) -> str:
-    found = subprocess.run(["git", *words], capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
-    return found.stdout.strip() if found.returncode == 0 else "unknown"
-
-
-def _hardware() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    cpu = Path("/proc/cpuinfo")
-    lines = cpu.read_text().splitlines() if cpu.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
-    return f"{names[0] if names else platform.processor()}, {len(names) or '?'} cores"

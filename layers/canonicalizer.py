@@ -200,7 +200,8 @@ class Canonicalizer(nn.Module):
             UpdateMap(R, (C, *channels[1:]), kernel_sizes, pools, strength=strength)
             for R, C in zip(grid_sizes, of_source, strict=True)
         )
-        for update in self.module_list:
+        maps: Any = self.module_list
+        for update in maps:
             nn.init.constant_(update[-1].weight, gain)
         self.is_normalized = normalize and condition == "image"
         if self.is_normalized and channels[0] != len(IMAGENET_MEAN):

@@ -12,77 +12,52 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from config.schema import CandidatesConfig, ConfigError, DECConfig, EnergyConfig, ModelConfig, SiteConfig
+from config.schema import CandidatesConfig, Config, ConfigError, DECConfig, EnergyConfig, ModelConfig, SiteConfig
 from layers.fixed_point import FixedPointSolver
+from layers.seeds import seed_of
 from models.baselines import CanonicalizedModel, candidate_warps, with_energy
 from models.dec import Site, with_dec
 from models.preprocess import Preprocess
 from models.wrapped import WrappedBackbone
 
 
-def build_model(
-    model: ModelConfig,
-    num_classes: int,
-    *,
-    image_channels: int = 3,
-    image_limits: tuple[float, float] | None = (0.0, 1.0),
-    dec: DECConfig | None = None,
-    candidates: CandidatesConfig | None = None,
-    energy: EnergyConfig | None = None,
-) -> WrappedBackbone:
-    """A backbone behind its preprocessing, with the canonicalizer that is given, if any.
+def build_model(config: Config, num_classes: int, seed: int = 0) -> WrappedBackbone:
+    """A recipe's model: a backbone behind its preprocessing, with the canonicalizer that the recipe has, if any.
 
-    Whatever the canonicalizer, the backbone's parameters have the same names (``backbone.`` and timm's), so that runs
-    of different methods can start from each other's weights.
+    Whatever the canonicalizer, the backbone's parameters have the same names (``backbone.`` and timm's) and the same
+    first values, so that runs of different methods start alike, or from each other's weights.
+
+    Args:
+        config: the recipe.
+        num_classes: of the head.
+        seed: of the first weights; torch's global generator is left as it was.
     """
-    backbone = build_backbone(model, num_classes, image_channels)
-    preprocess = _preprocess(backbone, model, image_channels, image_limits)
-    size = model.image_size
-    if dec is not None:
-        return with_dec(
-            backbone,
-            _sites(dec.sites),
-            channels=dec.channels,
-            kernel_sizes=dec.kernel_sizes,
-            pools=dec.pools,
-            solver=FixedPointSolver(**vars(dec.solver)),
-            input_size=dec.input_size,
-            normalize=dec.normalize,
-            condition=dec.condition,
-            strength=dec.strength,
-            gain=dec.gain,
-            images_at_once=dec.images_at_once,
-            image_size=size,
-            preprocess=preprocess,
-        )
-    if energy is not None:
-        return with_energy(
-            backbone,
-            _sites(energy.sites),
-            objective=energy.objective,
-            steps=energy.steps,
-            optimizer=energy.optimizer,
-            learning_rate=energy.learning_rate,
-            betas=energy.betas,
-            decay=energy.decay,
-            normalize_gradient=energy.normalize_gradient,
-            unroll=energy.unroll,
-            test_steps=energy.test_steps,
-            channels=energy.channels,
-            kernel_sizes=energy.kernel_sizes,
-            input_size=(energy.input_size, energy.input_size),
-            image_size=None if size is None else (size, size),
-            preprocess=preprocess,
-        )
-    if candidates is not None:
-        return CanonicalizedModel(
-            backbone,
-            candidate_warps(candidates.values, candidates.limit),
-            channels=candidates.channels,
-            kernel_sizes=candidates.kernel_sizes,
-            preprocess=preprocess,
-        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(seed, "model"))
+        return _model(config, num_classes)
+
+
+def _model(config: Config, num_classes: int) -> WrappedBackbone:
+    size, channels = config.model.image_size, config.data.channels
+    backbone = build_backbone(config.model, num_classes, channels)
+    preprocess = _preprocess(backbone, config.model, channels, None if config.data.standardize else (0.0, 1.0))
+    if (dec := config.dec) is not None:
+        solver = FixedPointSolver(**vars(dec.solver))
+        options = _without(dec, "sites", "solver")
+        return with_dec(backbone, _sites(dec.sites), solver=solver, image_size=size, preprocess=preprocess, **options)
+    if (energy := config.energy) is not None:
+        options = _without(energy, "sites") | {"input_size": (energy.input_size, energy.input_size)}
+        at = None if size is None else (size, size)
+        return with_energy(backbone, _sites(energy.sites), image_size=at, preprocess=preprocess, **options)
+    if (candidates := config.candidates) is not None:
+        warps = candidate_warps(candidates.values, candidates.limit)
+        return CanonicalizedModel(backbone, warps, preprocess=preprocess, **_without(candidates, "values", "limit"))
     return WrappedBackbone(backbone, preprocess)
+
+
+def _without(section: DECConfig | EnergyConfig | CandidatesConfig, *names: str) -> dict[str, Any]:
+    """The settings that go by the same names in our functions."""
+    return {name: value for name, value in vars(section).items() if name not in names}
 
 
 def build_backbone(model: ModelConfig, num_classes: int, image_channels: int = 3) -> nn.Module:

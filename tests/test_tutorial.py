@@ -6,7 +6,6 @@ import ast
 import json
 import re
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell
 
 ROOT = Path(__file__).parents[1]
-SECONDS = 180
+SECONDS = 180  # of one thread that works alone; on a busy machine the clock says more
 DRAWS = re.compile(r"\bpyplot\.show\(|\bImage\(")
 TELLS = re.compile(r"\*\*Look at\*\*")
 OFFLINE = """
@@ -26,9 +25,10 @@ def refused(*_, **__): raise OSError("the tutorial reached for a network")
 socket.getaddrinfo = socket.socket.connect = refused
 """
 FACTS = """
-import json, sys
+import json, sys, time
 print(json.dumps({
     "interpreter": sys.executable,
+    "seconds": time.process_time(),
     "identical": identical,
     "residuals": {f"{solver} {strength}": values for (strength, solver), values in residuals.items()},
     "radii": [radii[1.0], radii[0.25]],
@@ -98,18 +98,13 @@ def test_it_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     write_kernel_spec(str(tmp_path / "kernels" / "python3"))  # of this interpreter, whatever else is installed
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.delenv("MPLBACKEND", raising=False)
     notebook = tutorial()
     own = len(notebook.cells)
     notebook.cells = [new_code_cell(OFFLINE), *notebook.cells, new_code_cell(FACTS)]
-    client = NotebookClient(
-        notebook, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}
-    )
-    began = time.perf_counter()
-    client.execute()
-    seconds = time.perf_counter() - began
-    print(f"the tutorial took {seconds:.0f} s")
-    assert seconds < SECONDS
+    where = {"metadata": {"path": str(ROOT)}}
+    NotebookClient(notebook, timeout=600, kernel_name="python3", resources=where).execute()
 
     cells = notebook.cells[1 : 1 + own]
     drawn = [index for index, cell in enumerate(cells) if "image/png" in shown(cell)]
@@ -119,6 +114,8 @@ def test_it_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     facts = json.loads(notebook.cells[-1].outputs[0].text)
     assert facts["interpreter"] == sys.executable
+    assert facts["seconds"] < SECONDS
+    print(f"the tutorial took {facts['seconds']:.0f} s of one core")
     assert facts["identical"] is True
     residuals = facts["residuals"]
     assert residuals["anderson 0.25"][-1] < 0.01 * residuals["anderson 0.25"][0]

@@ -81,13 +81,17 @@ class Trainer:
         return self.model if self.ema is None else self.ema.module
 
     def fit(
-        self, save: Callable[[], None], end_epoch: Callable[[dict[str, float]], None], *, max_steps: int = 0
+        self,
+        save: Callable[[], None] = lambda: None,
+        end_epoch: Callable[[dict[str, float]], None] = lambda metrics: None,
+        *,
+        max_steps: int = 0,
     ) -> None:
         """Train from the present place to the end.
 
         Args:
             save: keeps the present state; called behind every epoch, and within where ``checkpoint_steps`` says so.
-            end_epoch: is given an epoch's number and training metrics, before its state is saved.
+            end_epoch: is given an epoch's training metrics, before its state is saved.
             max_steps: stop after so many steps, in the middle of the first epoch; 0 goes to the end.
         """
         wrapped, phase = self.model, None

@@ -12,7 +12,16 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from config.schema import CandidatesConfig, ConfigError, DECConfig, EnergyConfig, ModelConfig, SiteConfig
+from config.schema import (
+    CandidatesConfig,
+    Config,
+    ConfigError,
+    DataConfig,
+    DECConfig,
+    EnergyConfig,
+    ModelConfig,
+    SiteConfig,
+)
 from models.build import build_backbone, build_model, read_weights
 
 SITES = (SiteConfig(stage="image"),)
@@ -29,9 +38,8 @@ def config_of(backbone: str = "test_vit", **options: Any) -> ModelConfig:
     return ModelConfig(backbone=backbone, **{"pretrained": False, "image_size": 32, **options})
 
 
-def built(method: str, model: ModelConfig, num_classes: int = 7, **options: Any) -> Any:
-    torch.manual_seed(3)
-    return build_model(model, num_classes, **METHODS[method], **options)
+def built(method: str, model: ModelConfig, num_classes: int = 7, **data: Any) -> Any:
+    return build_model(Config(model=model, data=DataConfig(**data), **METHODS[method]), num_classes, seed=3)
 
 
 @pytest.mark.parametrize("backbone", ["test_vit", "test_resnet"])
@@ -66,7 +74,7 @@ def test_the_canonicalizer_sees_the_image_and_the_backbone_what_is_processed(met
 
 
 def test_grey_images_have_one_mean_and_a_first_layer_of_one_channel() -> None:
-    model = build_model(config_of("test_resnet"), 7, image_channels=1)
+    model = built("base", config_of("test_resnet"), channels=1)
     mean, std = (model.backbone.pretrained_cfg[name] for name in ("mean", "std"))
     assert model.preprocess.mean.flatten().tolist() == pytest.approx([sum(mean) / 3])
     assert model.preprocess.std.flatten().tolist() == pytest.approx([sum(std) / 3])
@@ -74,13 +82,26 @@ def test_grey_images_have_one_mean_and_a_first_layer_of_one_channel() -> None:
 
 
 def test_the_limits_of_the_images_reach_the_preprocessing() -> None:
-    assert build_model(config_of(), 7).preprocess.limits == (0, 1)
-    assert build_model(config_of(), 7, image_limits=None).preprocess.limits is None
+    assert built("base", config_of()).preprocess.limits == (0, 1)
+    assert built("base", config_of(), standardize=True).preprocess.limits is None
+
+
+def test_first_weights_depend_on_the_seed_alone() -> None:
+    torch.manual_seed(1)
+    one = built("base", config_of()).state_dict()
+    state = torch.get_rng_state()
+    torch.rand(1)
+    other = built("base", config_of()).state_dict()
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    torch.manual_seed(1)
+    assert torch.equal(torch.get_rng_state(), state)
+    third = build_model(Config(model=config_of()), 7, seed=4).state_dict()
+    assert any(not torch.equal(value, third[name]) for name, value in one.items())
 
 
 def test_the_published_interpolation_is_taken_where_it_is_known() -> None:
     for name in ("test_vit", "test_resnet"):
-        model = build_model(config_of(name), 7)
+        model = built("base", config_of(name))
         assert model.preprocess.interpolation == model.backbone.pretrained_cfg["interpolation"]
 
 

@@ -17,7 +17,7 @@ import train_mnist
 from config.load import load_recipes
 from config.schema import Config
 from dataloader.build import Data, build_data, build_train_loader
-from layers.seeds import seed_of
+from models.build import build_model
 from train.build import build_trainer
 from train.distributed import Process
 from train.loop import Trainer
@@ -39,7 +39,7 @@ TINY: dict[str, Any] = {
     "model": {"backbone": "test_vit", "pretrained": False, "image_size": 32},
     "warp": {"grid_size": 3},
     "train": {"epochs": 2, "batch_size": 32, "device": "cpu"},
-    "evaluation": {"items": 16, "calibration_items": 16, "local_scale_items": 2, "local_scale_draws": 2},
+    "evaluation": {"items": 9, "calibration_items": 8, "local_scale_items": 2, "local_scale_draws": 1},
 }
 DEC = {
     "sites": [{"stage": "image", "grid_size": 4}],
@@ -104,8 +104,8 @@ def trainer_of(config: Config, seed: int = SEED, process: Process = SINGLE) -> t
     """What the script trains."""
     data = build_data(config.data, config.evaluation, seed)
     loader = build_train_loader(data, config.data, config.train.batch_size, seed, process.share)
-    torch.manual_seed(seed_of(seed, "model"))
-    return build_trainer(config, train_mnist.build_network(config, data), loader, seed, process), data
+    model = build_model(config, data.train.num_classes, seed)
+    return build_trainer(config, model, loader, seed, process), data
 
 
 def assert_same_run(folder: Path, other: Path) -> None:

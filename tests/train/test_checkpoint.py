@@ -140,8 +140,16 @@ def interrupted(tmp_path: Path, settings: dict[str, Any]) -> tuple[Path, Path, l
     return file, folder, ["--config_file", str(file), "--run_dir", str(folder), "--resume"]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """An undisturbed run."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(recipe(folder), folder / "whole")
+    return folder / "whole"
+
+
 @pytest.mark.parametrize("what", ["state.pt", "model.safetensors", "items.npz", "summary.json"])
-def test_a_disk_that_fills_up_ends_a_run_that_can_go_on(tmp_path, monkeypatch, capsys, what: str) -> None:
+def test_a_disk_that_fills_up_ends_a_run_that_can_go_on(tmp_path, monkeypatch, capsys, whole, what: str) -> None:
     file, folder, words = interrupted(tmp_path, {})
     original = checkpoint.os.replace
 
@@ -156,8 +164,7 @@ def test_a_disk_that_fills_up_ends_a_run_that_can_go_on(tmp_path, monkeypatch, c
     assert f"{what} could not be written (No space left on device)" in message
     assert load_state(folder) is not None and not list(folder.glob(".*.part"))
     train(file, folder, "--resume")
-    train(file, tmp_path / "whole")
-    assert_same_run(folder, tmp_path / "whole")
+    assert_same_run(folder, whole)
 
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="this system has no /dev/full")

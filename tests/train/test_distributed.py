@@ -50,15 +50,19 @@ def torchrun(folder: Path, jobs: list[dict[str, Any]]) -> None:
         port = probe.getsockname()[1]
     words = ["--nproc_per_node", "2", "--master_addr", "127.0.0.1", "--master_port", str(port)]
     command = [sys.executable, "-m", "torch.distributed.run", *words, "-m", "tests.train.distribute"]
-    ended = subprocess.run(
-        [*command, str(folder / "jobs.json")],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert ended.returncode == 0, ended.stderr[-4000:]
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    with (folder / "errors").open("w+") as errors:
+        started = subprocess.Popen(
+            [*command, str(folder / "jobs.json")], cwd=ROOT, env=variables, stdout=subprocess.DEVNULL, stderr=errors
+        )
+        try:
+            code = started.wait(timeout=240)
+        except subprocess.TimeoutExpired:
+            started.terminate()  # which ends its processes too
+            started.wait(timeout=60)
+            code = None
+        errors.seek(0)
+        assert code == 0, "the processes wait for each other" if code is None else errors.read()[-4000:]
 
 
 @pytest.fixture(scope="module")

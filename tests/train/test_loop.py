@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -231,18 +232,30 @@ def spoil_from(monkeypatch: pytest.MonkeyPatch, epoch: int, step: int, where: st
     monkeypatch.setattr(Objective, "__call__", spoilt)
 
 
+CHECKED = {"data": {"train_items": 24}, "train": {"batch_size": 8, "checkpoint_steps": 1}}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """An undisturbed run."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(recipe(folder, CHECKED), folder / "whole")
+    return folder / "whole"
+
+
 @pytest.mark.parametrize(
     ("where", "place", "saved"),
     [
         ("loss", (1, 0), (1, 0)),
         ("loss", (1, 1), (1, 1)),  # a checkpoint within the epoch is due in the step of the NaN
-        ("gradient", (0, 2), (0, 2)),  # and in the last step of an epoch, where no loss shows it
+        ("gradient", (1, 0), (1, 0)),  # no loss shows it yet
+        ("gradient", (0, 2), (0, 2)),  # nor in the last step of an epoch
     ],
 )
 def test_a_loss_that_is_no_number_ends_the_run_and_spares_the_state(
-    tmp_path, monkeypatch, capsys, where: str, place: tuple[int, int], saved: tuple[int, int]
+    tmp_path, monkeypatch, capsys, whole, where: str, place: tuple[int, int], saved: tuple[int, int]
 ) -> None:
-    file = recipe(tmp_path, {"train": {"checkpoint_steps": 1}})
+    file = recipe(tmp_path, CHECKED)
     words = ["--config_file", str(file), "--run_dir", str(tmp_path / "run")]
     with monkeypatch.context() as patch:
         spoil_from(patch, *place, where)
@@ -252,8 +265,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_spares_the_state(
     assert state is not None and (state["trainer"]["place"]["epoch"], state["trainer"]["place"]["step"]) == saved
     assert all(value.isfinite().all() for value in state["trainer"]["model"].values())
     train(file, tmp_path / "run", "--resume")
-    train(file, tmp_path / "whole")
-    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    assert_same_run(tmp_path / "run", whole)
 
 
 def test_the_rhythm_of_evaluations(tmp_path) -> None:

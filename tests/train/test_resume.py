@@ -33,7 +33,7 @@ FULL: dict[str, Any] = {  # all that has a state
         "schedule": {"name": "plateau", "patience": 0},
         "checkpoint_steps": 2,
     },
-    "evaluation": {"every": 1, "local_scale_every": 2, "before_training": True, "items": 8, "local_scale_items": 1},
+    "evaluation": {"every": 1, "local_scale_every": 2, "before_training": True, "items": 4},
 }
 
 
