@@ -329,6 +329,9 @@ class TrainConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     checkpoint_steps: int | None = None
     """Save the state every so many steps too, not only behind every epoch."""
+    statistics_steps: int = 0
+    """Batches that batch norm's statistics are estimated from anew behind the last step. 0, published, keeps the
+    running ones, which lag behind weights that still moved."""
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, f"epochs is {self.epochs}; expected at least 1")
@@ -344,7 +347,7 @@ class TrainConfig:
         for name in ("backbone_lr", "canonicalizer_lr", "backbone_clip", "canonicalizer_clip"):
             value = getattr(self, name)
             _require(value is None or value > 0, f"{name} is {value}; expected above 0")
-        for name in ("weight_decay", "canonicalizer_weight_decay"):
+        for name in ("weight_decay", "canonicalizer_weight_decay", "statistics_steps"):
             _require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; expected at least 0")
         _require(self.ema is None or 0 < self.ema < 1, f"ema is {self.ema}; expected between 0 and 1")
         _require(

@@ -37,5 +37,6 @@ def build_trainer(config: Config, model: nn.Module, loader: DataLoader, seed: in
         accumulate=train.accumulate,
         amp=train.amp,
         checkpoint_steps=train.checkpoint_steps,
+        statistics_steps=train.statistics_steps,
         ema=ema,
     )

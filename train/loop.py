@@ -20,6 +20,7 @@ from layers.seeds import seed_of
 from train.distributed import Process
 from train.errors import RunError
 from train.optim import Learner
+from train.statistics import estimated_anew
 from train.step import Batch, Objective, Outcome
 
 Amp = Literal["off", "bf16", "fp16"]
@@ -52,6 +53,8 @@ class Trainer:
         accumulate: parts that a batch is cut into.
         amp: precision of the forward pass.
         checkpoint_steps: steps between two checkpoints within an epoch; None saves behind epochs alone.
+        statistics_steps: batches that batch norm's statistics are estimated from anew behind the last step; 0 keeps
+            the running ones, which lag behind weights that still moved.
         ema: averaged copy of the model, if one is kept.
     """
 
@@ -65,6 +68,7 @@ class Trainer:
     accumulate: int = 1
     amp: Amp = "off"
     checkpoint_steps: int | None = None
+    statistics_steps: int = 0
     ema: ModelEmaV3 | None = None
     place: Place = field(default_factory=Place)
 
@@ -109,6 +113,16 @@ class Trainer:
             metrics = self._close_epoch(canonicalizer_only)
             end_epoch(metrics)
             save()
+        if self.statistics_steps:
+            self._estimate_statistics()
+
+    def _estimate_statistics(self) -> None:
+        """Behind the last step, on views like those of the training; it begins anew whenever it is called."""
+        self.order.seek(self.epochs)
+        with estimated_anew(self.evaluated, self.process), torch.no_grad(), self._autocast():
+            for step, (image, label, index) in zip(range(self.statistics_steps), self.loader, strict=False):
+                batch = Batch(image.to(self.process.device), label.to(self.process.device), index.tolist())
+                self.objective(self.evaluated, batch, self.epochs, step)
 
     def _run_epoch(
         self, wrapped: nn.Module, canonicalizer_only: bool, save: Callable[[], None], max_steps: int

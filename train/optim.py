@@ -63,26 +63,25 @@ def build_learners(model: nn.Module, config: TrainConfig) -> dict[str, Learner]:
     """The backbone's learner, and the canonicalizer's where it has a rate of its own."""
     own = {name: value for name, value in model.named_parameters() if not name.startswith("backbone.")}
     backbone = [value for name, value in model.named_parameters() if name not in own]
+    rate, decay, clip = config.backbone_lr, config.weight_decay, config.backbone_clip
     if config.canonicalizer_lr is None:
-        together = [*backbone, *own.values()]
-        return {"backbone": _learner(together, config.backbone_lr, config.weight_decay, config.backbone_clip, config)}
+        return {"backbone": _learner([*backbone, *own.values()], rate, decay, clip, config, config.epochs)}
     if not own:
         raise ConfigError(
             "train.canonicalizer_lr is given, but this model's canonicalizer has no parameters; set it to null"
         )
-    decay, clip = config.canonicalizer_weight_decay, config.canonicalizer_clip
-    return {
-        "backbone": _learner(backbone, config.backbone_lr, config.weight_decay, config.backbone_clip, config),
-        "canonicalizer": _learner(own.values(), config.canonicalizer_lr, decay, clip, config),
-    }
+    # The backbone's schedule rests while the canonicalizer trains alone, and ends with the run all the same.
+    learners = {"backbone": _learner(backbone, rate, decay, clip, config, config.epochs - config.canonicalizer_epochs)}
+    rate, decay, clip = config.canonicalizer_lr, config.canonicalizer_weight_decay, config.canonicalizer_clip
+    return learners | {"canonicalizer": _learner(own.values(), rate, decay, clip, config, config.epochs)}
 
 
 def _learner(
-    parameters: Iterable[nn.Parameter], rate: float, decay: float, clip: float | None, config: TrainConfig
+    parameters: Iterable[nn.Parameter], rate: float, decay: float, clip: float | None, config: TrainConfig, epochs: int
 ) -> Learner:
     parameters = list(parameters)
     optimizer = AdamW(parameters, lr=rate, weight_decay=decay)
-    return Learner(parameters, optimizer, build_schedule(optimizer, config.schedule, config.epochs), clip)
+    return Learner(parameters, optimizer, build_schedule(optimizer, config.schedule, epochs), clip)
 
 
 def build_schedule(optimizer: Optimizer, schedule: ScheduleConfig, epochs: int) -> LRScheduler | ReduceLROnPlateau:
@@ -103,5 +102,5 @@ def rate_at(epoch: int, schedule: ScheduleConfig, epochs: int, rate: float) -> f
     if schedule.name == "cosine":
         if epoch < schedule.warmup_epochs:
             return schedule.warmup_lr + (rate - schedule.warmup_lr) * epoch / schedule.warmup_epochs
-        return rate * (1 + math.cos(math.pi * min(epoch, epochs) / epochs)) / 2
+        return rate * (1 + math.cos(math.pi * min(epoch, epochs) / max(epochs, 1))) / 2
     return rate

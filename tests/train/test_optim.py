@@ -113,3 +113,14 @@ def test_a_schedule_goes_on_from_its_state(name: str) -> None:
             learner.end_epoch(1.0)
         found.append((straight.rate, stopped.rate))
     assert all(one == other for one, other in found)
+
+
+def test_the_backbones_schedule_ends_with_the_run_though_it_rests_at_first() -> None:
+    train = TrainConfig(epochs=6, canonicalizer_epochs=2, canonicalizer_lr=0.1, schedule=ScheduleConfig(name="cosine"))
+    learners = build_learners(Adapted(), train)
+    for epoch in range(6):
+        for name, learner in learners.items():
+            if name == "canonicalizer" or epoch >= 2:
+                learner.optimizer.step()
+                learner.end_epoch(1.0)
+    assert [learner.rate for learner in learners.values()] == pytest.approx([0, 0])
