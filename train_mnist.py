@@ -82,6 +82,8 @@ def run(name: str, config: Config, folder: Path, root: Path, arguments: Namespac
         trainer.fit(max_steps=2)
         return process.say(f"{name}: two steps ran, nothing was written")
 
+    if state is not None:
+        trainer.load_state_dict(state["trainer"])
     tracker = (
         build_wandb(config.wandb, folder, f"{name}-{seed}", yaml.safe_load(settings)) if process.is_first else None
     )
@@ -92,7 +94,7 @@ def run(name: str, config: Config, folder: Path, root: Path, arguments: Namespac
         def measure(full: bool) -> Evaluation:
             return measured(config, data, trainer.evaluated, seed, process, full)
 
-        summary = carry_out(trainer, measure, rhythm, log, folder, state)
+        summary = carry_out(trainer, measure, rhythm, log, folder, is_new=state is None)
         log.summary = summary["metrics"]
     if process.is_first:
         write_summary(folder, {"recipe": name, "seed": seed, **summary})

@@ -33,5 +33,5 @@ def equilibrium(model: nn.Module | Callable, loader: Loader, *, device: torch.de
     return {
         "residual": residual.median().item(),
         "residual_99": residual.amax(dim=1).quantile(0.99).item(),
-        "phi_std": phi.std(dim=0).mean().item(),
+        "phi_std": phi.std(dim=0, correction=0).mean().item(),
     }

@@ -35,17 +35,18 @@ def carry_out(
     rhythm: Rhythm,
     log: Log,
     folder: Path,
-    state: dict[str, Any] | None,
+    *,
+    is_new: bool = True,
 ) -> dict[str, Any]:
-    """Train to the end, from a saved state where there is one, and return what the summary holds.
+    """Train to the end, from wherever the trainer is, and return what the summary holds.
 
     Args:
-        trainer: at its start; every process has one.
+        trainer: at its start, or where its saved state was; every process has one.
         measure: evaluates the trainer's model, in full or (False) its accuracy alone; every process calls it.
         rhythm: when.
         log: takes the metrics.
         folder: takes state, weights and the values per item; only the first process writes.
-        state: what ``load_state`` found.
+        is_new: whether the run begins here, and may be measured before its training.
     """
     is_first = trainer.process.is_first
 
@@ -62,9 +63,7 @@ def carry_out(
                 save_weights(folder, trainer.evaluated)
         log(epoch, metrics)
 
-    if state is not None:
-        trainer.load_state_dict(state["trainer"])
-    elif rhythm.before_training:
+    if is_new and rhythm.before_training:
         log(0, measure(True).metrics)
     trainer.fit(save, end_epoch)
 
