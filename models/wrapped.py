@@ -19,6 +19,7 @@ class WrappedBackbone(nn.Module):
         super().__init__()
         self.backbone: Any = backbone  # the rest of timm's interface, which no type describes
         self.preprocess: Any = preprocess if preprocess is not None else nn.Identity()
+        self.preprocess.train(backbone.training)  # an adapted network goes on in its mode
 
     def forward(self, image: Tensor) -> Any:
         """Logits of (B, C, H, W) images."""
