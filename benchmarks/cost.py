@@ -1,4 +1,4 @@
-"""What DEC costs: one evaluation of the published map against its bare convolutions, adapted against bare backbones."""
+"""What DEC costs: time against arithmetic, published and light DECs against bare backbones."""
 
 from __future__ import annotations
 
@@ -11,61 +11,73 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from benchmarks.report import medians, write
+from benchmarks.measure import medians, multiply_adds, peak_bytes
+from benchmarks.report import write
 from hubconf import PUBLISHED_NETWORK, PUBLISHED_SITES
 from layers.canonicalizer import Canonicalizer, evaluate_in_parts
-from layers.grid import WarpParams, random_warp_params
-from layers.monotone import monotone_warp
-from models.dec import DECModel, with_dec
+from layers.grid import random_warp_params
+from models.dec import with_dec
+from models.light import LIGHT
 
-BACKBONES = {
-    "deit_tiny_patch16_224": "dem_deit",
-    "swin_tiny_patch4_window7_224": "dem_swin",
-    "resnet50": "dem_swin",
-}
+# Backbone, published recipe, share of the batch (the larger ones would take minutes a step).
+BACKBONES = (
+    ("deit_tiny_patch16_224", "dem_deit", 1.0),
+    ("swin_tiny_patch4_window7_224", "dem_swin", 0.5),
+    ("vit_base_patch16_224", "dem_vit", 0.25),
+    ("resnet50", "dem_swin", 0.5),
+)
 SIZE = 224
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, epilog="python -m benchmarks.cost --batch 16 --repeats 7")
+    parser = argparse.ArgumentParser(description=__doc__, epilog="python -m benchmarks.cost --batch 16 --repeats 5")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    image = torch.rand(arguments.batch, 3, SIZE, SIZE, device=arguments.device)
-    rows = map_rows(image, arguments.repeats)
-    for name, recipe in BACKBONES.items():
-        rows += backbone_rows(name, recipe, image, arguments.repeats)
+    rows = map_rows(images(arguments.batch, arguments.device), arguments.repeats)
+    for name, recipe, share in BACKBONES:
+        batch = arguments.batch if arguments.device == "cuda" else max(1, int(arguments.batch * share))
+        rows += backbone_rows(name, recipe, images(batch, arguments.device), arguments.repeats)
+        print(rows[-1], flush=True)
     command = f"python -m benchmarks.cost --device {arguments.device} --batch {arguments.batch}"
     command += f" --repeats {arguments.repeats} --threads {arguments.threads}"
-    name = "cost" if arguments.device == "cpu" else f"cost_{arguments.device}"
-    write(name, command, rows, notes())
+    write("cost" if arguments.device == "cpu" else "cost_cuda", command, rows, notes(arguments.device))
 
 
-def notes() -> str:
+def notes(device: str) -> str:
     """What the columns mean."""
-    return (
-        "Medians of interleaved calls, milliseconds, float32 on the CPU, bfloat16 autocast on CUDA. `map`: one "
-        "evaluation of the published ImageNet map (3, 64, 128 channels, kernels 5 and 3, pools 4 and 2), its warp "
-        "included, and its ratio to the two bare convolutions in their fastest memory layout. Backbones: recipe "
-        "`dem_deit` or `dem_swin`, two sites, six evaluations each; the same batch for bare and adapted. Of the "
-        "adapted forward pass, `maps` is the evaluations, `warps` the sites' warps of image and feature, `solver` "
-        "the search around maps that cost nothing."
+    kind = (
+        "bfloat16 autocast, the backbones compiled; `graph` is the whole model in one replayed CUDA graph"
+        if device == "cuda"
+        else "float32"
     )
+    return (
+        f"Medians of interleaved calls, {kind}; the same batch for all models of a backbone. A training step is one "
+        "forward and backward pass: five evaluations of the map per site without gradient, then one with. "
+        "`G` are billions of multiply-adds per image, counted while the model runs. `ratio` is the time, `G ratio` "
+        "the multiply-adds, against the bare backbone's, and `overhead` the first over the second: 1 is a DEC that "
+        "costs what its arithmetic costs. `MB` is the peak memory of a training step. `map` rows: one evaluation of "
+        "the published ImageNet map, its warp included, against its two bare convolutions in their fastest layout."
+    )
+
+
+def images(batch: int, device: str) -> Tensor:
+    """A batch of noise."""
+    return torch.rand(batch, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)).to(device)
 
 
 @torch.no_grad()
 def map_rows(image: Tensor, repeats: int) -> list[dict[str, Any]]:
     """One evaluation of the map, eager and compiled, against its two convolutions alone."""
-    canonicalizer = published(1).to(image.device)
+    canonicalizer = Canonicalizer([6], **PUBLISHED_NETWORK).to(image.device)
     source = canonicalizer.prepared(image)
     update = canonicalizer.module_list[0]
     phi = random_warp_params(len(image), update.grid_size, 1.0, device=image.device)
-    compiled = published(1).to(image.device).module_list[0]
-    compiled.load_state_dict(update.state_dict())
+    compiled = Canonicalizer([6], **PUBLISHED_NETWORK).to(image.device).module_list[0]
     compiled.compile()
     calls = {
         "eager": partial(evaluate_in_parts, update, source, phi),
@@ -77,7 +89,7 @@ def map_rows(image: Tensor, repeats: int) -> list[dict[str, Any]]:
         seconds = medians(calls, repeats, image.device.type)
     bare = min(value for name, value in seconds.items() if name.startswith("bare"))
     return [
-        {"what": f"map, {name}", "forward ms": seconds[name] * 1e3, "forward ratio": seconds[name] / bare}
+        {"model": f"map, {name}", "forward ms": seconds[name] * 1e3, "forward ratio": seconds[name] / bare}
         for name in ("eager", "compiled")
     ]
 
@@ -97,59 +109,54 @@ def bare_convolutions(image: Tensor, layout: torch.memory_format) -> Callable[[]
 
 
 def backbone_rows(name: str, recipe: str, image: Tensor, repeats: int) -> list[dict[str, Any]]:
-    """Bare and adapted: forward pass, training step, and where the adapted forward pass spends its time."""
+    """Bare and adapted: forward pass and training step, in time, arithmetic and memory."""
     torch._dynamo.reset()  # a process may compile one function only so many times
-    bare = timm.create_model(name, pretrained=False).to(image.device)
-    adapted = with_dec(
-        timm.create_model(name, pretrained=False).to(image.device), PUBLISHED_SITES[recipe], **PUBLISHED_NETWORK
-    )
-    compiled = with_dec(
-        timm.create_model(name, pretrained=False).to(image.device), PUBLISHED_SITES[recipe], **PUBLISHED_NETWORK
-    )
-    for update in compiled.canonicalizer.module_list:
-        update.compile()
-    models: dict[str, nn.Module] = {"bare": bare, "adapted": adapted, "adapted, maps compiled": compiled}
-    forward = medians({k: partial(infer, model, image) for k, model in models.items()}, repeats, image.device.type)
-    step = medians(
-        {k: partial(train, model, image) for k, model in models.items()}, max(3, repeats // 2), image.device.type
-    )
+
+    def adapted(**options: Any) -> nn.Module:
+        return with_dec(timm.create_model(name).to(image.device), **options)
+
+    published: dict[str, Any] = {"sites": PUBLISHED_SITES[recipe], **PUBLISHED_NETWORK}
+    models = {
+        "bare": timm.create_model(name).to(image.device),
+        "published": adapted(**published),
+        "published, maps compiled": adapted(**published),
+        "light": adapted(**LIGHT),
+        "light, maps compiled": adapted(**LIGHT),
+    }
+    forward_adds = {kind: multiply_adds(partial(infer, model, image)) for kind, model in models.items()}
+    step_adds = {kind: multiply_adds(partial(train, model, image)) for kind, model in models.items()}
+    for kind, model in models.items():
+        if "compiled" in kind:
+            for update in model.canonicalizer.module_list:
+                update.compile()
+        if image.is_cuda:
+            getattr(model, "backbone", model).compile()
+    device = image.device.type
+    step = medians({kind: partial(train, model, image) for kind, model in models.items()}, repeats, device)
+    peak = {kind: peak_bytes(partial(train, model, image), device) for kind, model in models.items()}
+    calls = {kind: partial(infer, model, image) for kind, model in models.items()}
+    if image.is_cuda:
+        for kind, options in (("published", published), ("light", dict(LIGHT))):
+            whole = torch.compile(adapted(**options).eval(), mode="reduce-overhead")
+            calls[f"{kind}, graph"] = partial(infer, whole, image)
+    forward = medians(calls, repeats, device)
     rows = []
-    for kind in models:
-        row: dict[str, Any] = {"what": f"{name}, {kind}", "forward ms": forward[kind] * 1e3}
-        row |= {"forward ratio": forward[kind] / forward["bare"], "step ms": step[kind] * 1e3}
-        row |= {"step ratio": step[kind] / step["bare"]}
-        if kind == "adapted":
-            row |= split(adapted, image, repeats)
+    for kind in calls:
+        count = kind.removesuffix(", graph")
+        row: dict[str, Any] = {"model": f"{name}, {kind}", "batch": len(image)}
+        row |= columns("forward", forward[kind], forward["bare"], forward_adds[count], forward_adds["bare"], image)
+        if kind in step:
+            row |= columns("step", step[kind], step["bare"], step_adds[kind], step_adds["bare"], image)
+            row |= {"images/s": len(image) / step[kind], "step MB": peak[kind] / 1e6}
         rows.append(row)
     return rows
 
 
-@torch.no_grad()
-def split(model: DECModel, image: Tensor, repeats: int) -> dict[str, float]:
-    """Milliseconds of the maps' evaluations, of the sites' warps, and of the solver around the maps."""
-    model.eval()
-    canonicalizer = model.canonicalizer
-    source = canonicalizer.prepared(image)
-    sizes = [(3, SIZE, SIZE), (model.backbone.feature_info[0]["num_chs"], *model.sites[1].size)]
-    calls: dict[str, Callable[[], Any]] = {}
-    for site, update in enumerate(canonicalizer.module_list):
-        phi = random_warp_params(len(image), update.grid_size, 0.5, device=image.device)
-        # Around a map that costs nothing, the solver's own time is left.
-        calls[f"solver {site}"] = partial(canonicalizer.solver, moved, phi)
-        calls[f"map {site}"] = partial(evaluate_in_parts, update, source, phi)
-        calls[f"warp {site}"] = partial(monotone_warp, torch.rand(len(image), *sizes[site], device=image.device), phi)
-    with autocast(image):
-        seconds = medians(calls, repeats, image.device.type)
-    total = {
-        kind: 1e3 * sum(value for name, value in seconds.items() if name.startswith(kind))
-        for kind in ("map", "warp", "solver")
-    }
-    return {"maps ms": 6 * total["map"], "warps ms": total["warp"], "solver ms": total["solver"]}
-
-
-def moved(phi: WarpParams) -> WarpParams:
-    """A map of no cost and without a fixed point."""
-    return WarpParams(phi.x + 1, phi.y + 1)
+def columns(what: str, seconds: float, bare: float, adds: float, bare_adds: float, image: Tensor) -> dict[str, float]:
+    """Time and arithmetic against the bare backbone's."""
+    ratio, adds_ratio = seconds / bare, adds / bare_adds
+    values = {"ms": seconds * 1e3, "G": adds / len(image) / 1e9, "ratio": ratio, "G ratio": adds_ratio}
+    return {f"{what} {key}": value for key, value in values.items()} | {f"{what} overhead": ratio / adds_ratio}
 
 
 def infer(model: nn.Module, image: Tensor) -> None:
@@ -171,11 +178,6 @@ def train(model: nn.Module, image: Tensor) -> None:
 def autocast(image: Tensor) -> torch.autocast:
     """bfloat16 on CUDA, nothing on the CPU."""
     return torch.autocast(image.device.type, torch.bfloat16, enabled=image.device.type == "cuda")
-
-
-def published(num_sites: int) -> Canonicalizer:
-    """The published ImageNet canonicalizer on 6 x 6 knots."""
-    return Canonicalizer([6] * num_sites, **PUBLISHED_NETWORK)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Subset
 
-from benchmarks.report import medians, write
+from benchmarks.measure import medians
+from benchmarks.report import write
 from dataloader.mnist import LAYOUTS, LocallyScaledMNIST, ScaledDigits
 
 BATCH = 64

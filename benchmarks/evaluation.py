@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.report import medians, write
+from benchmarks.measure import medians
+from benchmarks.report import write
 from dataloader.mnist import LocallyScaledMNIST, ScaledDigits
 from dataloader.sources import embedded_digits
 from evaluation.metrics import local_scale_error

@@ -1,33 +1,14 @@
-"""Timing that survives a noisy machine, and results that say where they come from."""
+"""Results that say where they come from."""
 
 from __future__ import annotations
 
 import json
-import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from train.origin import origin
 
 RESULTS = Path(__file__).parent / "results"
-
-
-def medians(functions: dict[str, Callable[[], Any]], repeats: int, device: str = "cpu") -> dict[str, float]:
-    """Median seconds of each function, called in turns so that a slow minute hits all of them alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for turn in range(repeats + 1):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            if device == "cuda":
-                torch.cuda.synchronize()
-            if turn:  # the first turn warms up
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
 def write(name: str, command: str, rows: list[dict[str, Any]], notes: str) -> None:

@@ -15,17 +15,24 @@ def _require(is_right: bool, message: str) -> None:
         raise ConfigError(message)
 
 
-def _require_blocks(channels: tuple[int, ...], kernel_sizes: tuple[int, ...], pools: tuple[int, ...]) -> None:
-    """Refuse sizes that do not make a chain of blocks."""
+def _require_blocks(
+    channels: tuple[int, ...],
+    kernel_sizes: tuple[int, ...],
+    pools: tuple[int, ...] | None = None,
+    strides: tuple[int, ...] | None = None,
+) -> None:
+    """Refuse sizes that do not make a chain of blocks; pools and strides may be left out."""
     count = len(kernel_sizes)
     _require(count >= 1, "kernel_sizes is empty; expected one per block")
     _require(
         len(channels) == count + 1,
         f"channels has {len(channels)} numbers; expected {count + 1}, the image's and one per kernel size",
     )
-    _require(len(pools) == count, f"pools has {len(pools)} numbers; expected {count}, one per kernel size")
-    for name, values in (("channels", channels), ("pools", pools)):
-        _require(min(values) >= 1, f"{name} is {list(values)}; expected numbers of at least 1")
+    _require(min(channels) >= 1, f"channels is {list(channels)}; expected numbers of at least 1")
+    for name, values in (("pools", pools), ("strides", strides)):
+        if values is not None:
+            _require(len(values) == count, f"{name} has {len(values)} numbers; expected {count}, one per kernel size")
+            _require(min(values) >= 1, f"{name} is {list(values)}; expected numbers of at least 1")
     _require(
         all(size >= 1 and size % 2 == 1 for size in kernel_sizes),
         f"kernel_sizes is {list(kernel_sizes)}; expected odd numbers, which keep the size",
@@ -114,13 +121,16 @@ class ModelConfig:
 class SiteConfig:
     """Where features are canonicalized."""
 
-    stage: int | Literal["image"]
+    stage: int | Literal["image", "input"]
+    """image: what the backbone gets; input: the same before it is resized, with all its detail."""
     grid_size: int = 4
     restore: bool = False
     """Undo the warp behind the stage."""
 
     def __post_init__(self) -> None:
-        _require(self.stage == "image" or self.stage >= 0, f"stage is {self.stage}; expected 0, 1, ... or image")
+        _require(
+            isinstance(self.stage, str) or self.stage >= 0, f"stage is {self.stage}; expected 0, 1, ..., image or input"
+        )
         _require(self.grid_size >= 2, f"grid_size is {self.grid_size}; expected at least 2")
 
 
@@ -154,6 +164,10 @@ class DECConfig:
     normalize: bool = True
     """Apply the ImageNet statistics to what the map sees."""
     condition: Literal["image", "feature"] = "image"
+    strides: tuple[int, ...] | None = None
+    """Of the blocks' convolutions; null: 1 everywhere."""
+    separable: bool = False
+    """One profile per axis, for all rows or columns, instead of one for each."""
     strength: float = 1.0
     """Width of the interval that phi stays in; below 1 the map contracts more."""
     gain: float = 1.0
@@ -163,7 +177,7 @@ class DECConfig:
 
     def __post_init__(self) -> None:
         _require_sites(self.sites)
-        _require_blocks(self.channels, self.kernel_sizes, self.pools)
+        _require_blocks(self.channels, self.kernel_sizes, self.pools, self.strides)
         _require(self.input_size is None or self.input_size >= 1, f"input_size is {self.input_size}; expected >= 1")
         _require(0 < self.strength <= 1, f"strength is {self.strength}; expected above 0 and at most 1")
         _require(self.gain >= 0, f"gain is {self.gain}; expected at least 0")
@@ -186,7 +200,7 @@ class CandidatesConfig:
         _require(is_alphabet, f"values is {list(self.values)}; expected at least two numbers, all different")
         most = len(self.values) ** 8
         _require(1 <= self.limit <= most, f"limit is {self.limit}; expected 1 to {most}, the number of profiles")
-        _require_blocks(self.channels, self.kernel_sizes, (1,) * len(self.kernel_sizes))
+        _require_blocks(self.channels, self.kernel_sizes)
         _require(self.channels[-1] == 1, f"channels is {list(self.channels)}; expected 1 at the end, the score")
 
 
@@ -211,7 +225,7 @@ class EnergyConfig:
 
     def __post_init__(self) -> None:
         _require_sites(self.sites)
-        _require_blocks(self.channels, self.kernel_sizes, (1,) * len(self.kernel_sizes))
+        _require_blocks(self.channels, self.kernel_sizes)
         rate = self.learning_rate
         rates = rate if isinstance(rate, tuple) else (rate,) * len(self.sites)
         _require(
@@ -262,6 +276,9 @@ class LossConfig:
     phi_difference_max: float = 3.0
     phi_prior: float = 0.0
     """Weight of keeping warps near the identity."""
+    consistency_weight: float = 0.0
+    """Weight of an image and its warped version having one canonical form, in both phases. Where nothing else needs a
+    second view, the canonicalizer alone sees it."""
     uniqueness_weight: float = 0.1
     """Of the energies before and after the inner loop; used with two_views and an energy canonicalizer."""
 
@@ -424,3 +441,10 @@ class Config:
         )
         has_phi_loss = max(self.loss.phi_difference, self.loss.phi_difference_increment, self.loss.phi_prior) > 0
         _require(self.dec is not None or not has_phi_loss, "loss has phi losses above 0; they need a dec section")
+        if self.loss.consistency_weight > 0:
+            _require(self.dec is not None, "loss.consistency_weight is above 0; it needs a dec section")
+            has_pair = self.loss.two_views or self.loss.equivariance_weight > 0
+            _require(
+                has_pair or self.dec is None or self.dec.condition == "image",
+                "loss.consistency_weight is above 0 with dec.condition feature; it then needs loss.two_views: true",
+            )

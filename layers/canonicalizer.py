@@ -51,9 +51,9 @@ class CanonicalForm(NamedTuple):
 class ResidualBlock(nn.Module):
     """conv + shortcut, instance norm, softplus, max-pool: computed as one convolution that is pooled early."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, pool: int):
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, pool: int, stride: int = 1):
         super().__init__()
-        self.conv1: Any = nn.Conv2d(in_channels, out_channels, kernel_size)
+        self.conv1: Any = nn.Conv2d(in_channels, out_channels, kernel_size, stride)
         self.norm1 = nn.InstanceNorm2d(out_channels, affine=True)
         self.projection: Any = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
         self.pool = pool
@@ -66,7 +66,7 @@ class ResidualBlock(nn.Module):
         sign = torch.where(gain < 0, -1.0, 1.0).to(gain.dtype)
         weight, bias = self._merged()
         padded = F.pad(_centred(feature).to(weight.dtype), (margin,) * 4, mode="reflect")
-        response = F.conv2d(padded, weight * sign[:, None, None, None], bias * sign)
+        response = F.conv2d(padded, weight * sign[:, None, None, None], bias * sign, self.conv1.stride)
         mean = response.mean((2, 3), keepdim=True, dtype=torch.promote_types(gain.dtype, torch.float32))
         variance = _variance(response, mean)
         pooled = F.max_pool2d(response, self.pool) if self.pool > 1 else response
@@ -91,7 +91,9 @@ class UpdateMap(nn.ModuleList):
         channels: of the source, then of every block.
         kernel_sizes: one odd size per block.
         pools: one rate per block.
+        strides: of the blocks' convolutions; None for 1 everywhere.
         strength: width of the interval around 1/2 that phi stays in.
+        separable: one profile per axis, for all rows or columns.
     """
 
     def __init__(
@@ -101,14 +103,20 @@ class UpdateMap(nn.ModuleList):
         kernel_sizes: Sequence[int],
         pools: Sequence[int],
         *,
+        strides: Sequence[int] | None = None,
         strength: float = 1.0,
+        separable: bool = False,
     ):
-        blocks = [ResidualBlock(*sizes) for sizes in zip(channels[:-1], channels[1:], kernel_sizes, pools, strict=True)]
+        strides = strides or [1] * len(pools)
+        sizes = zip(channels[:-1], channels[1:], kernel_sizes, pools, strides, strict=True)
+        blocks = [ResidualBlock(*of_block) for of_block in sizes]
         super().__init__([*blocks, nn.Conv2d(channels[-1], 2, 1), nn.InstanceNorm2d(2, affine=True)])
         self.grid_size = grid_size
         self.strength = strength
+        self.separable = separable
         self.in_channels = channels[0]
-        self.margins = [(size // 2, pool) for size, pool in zip(kernel_sizes, pools, strict=True)]
+        # Of each block: what reflection pads, and how far its output falls in size.
+        self.margins = [(k // 2, s, p) for k, s, p in zip(kernel_sizes, strides, pools, strict=True)]
 
     def forward(self, phi: WarpParams, source: Tensor) -> WarpParams:
         """Evaluate for phi of B images and their (B, C, H, W) source."""
@@ -118,21 +126,23 @@ class UpdateMap(nn.ModuleList):
         for block in blocks:
             feature = block(feature)
         response = norm(head(_centred(feature).to(next(head.parameters()).dtype)))
-        score = F.adaptive_avg_pool2d(response.to(phi.x.dtype), self.grid_size).sigmoid()
-        score = 0.5 + self.strength * (score - 0.5)
-        # (B, 2, R, R): x leaves out the last column, y the first row; y is indexed column first.
-        return WarpParams(score[:, 0, :, :-1], score[:, 1, 1:].transpose(1, 2))
+        along_x, along_y = response.to(phi.x.dtype).unbind(1)
+        R, rows = self.grid_size, 1 if self.separable else self.grid_size
+        # x leaves out the last column, y the first row; y is indexed column first.
+        x = F.adaptive_avg_pool2d(along_x, (rows, R))[:, :, :-1]
+        y = F.adaptive_avg_pool2d(along_y, (R, rows))[:, 1:].transpose(1, 2)
+        return WarpParams(*(0.5 + self.strength * (part.sigmoid() - 0.5) for part in (x, y)))
 
     def check_size(self, size: Sequence[int]) -> None:
         """Refuse a source so small that a convolution could not pad it by reflection."""
         H, W = size
-        for index, (margin, pool) in enumerate(self.margins):
+        for index, (margin, stride, pool) in enumerate(self.margins):
             if min(H, W) <= margin:
                 raise ValueError(
                     f"a source of {tuple(size)} is {H} x {W} when it reaches block {index}; reflecting a margin of "
                     f"{margin} needs more. Take a larger input_size, smaller pools or smaller kernels"
                 )
-            H, W = H // pool, W // pool
+            H, W = (-(-side // stride) // pool for side in (H, W))
         if H * W < 2:
             raise ValueError(
                 f"a source of {tuple(size)} leaves {H} x {W} after the pools, and instance norm needs at least two "
@@ -157,6 +167,8 @@ class Canonicalizer(nn.Module):
             What is conditioned on features is never normalised.
         condition: "image" (published code) or "feature" (the paper's formula: the feature that arrives at the site).
         feature_channels: per site, needed for ``condition="feature"`` alone.
+        strides: of the blocks' convolutions; None for 1 everywhere, published.
+        separable: warps that scale all rows alike, and all columns: a profile per axis instead of one per row.
         strength: phi stays in an interval of this width, as ``strength * U(0, 1)`` does in random warps: a DEC needs no
             stronger warps than it is to undo. The maps' Jacobians shrink with it, so that most become contractions
             (``benchmarks/contraction.py`` measures which), without a guarantee; 1 is published.
@@ -178,6 +190,8 @@ class Canonicalizer(nn.Module):
         normalize: bool = True,
         condition: Condition = "image",
         feature_channels: Sequence[int] | None = None,
+        strides: Sequence[int] | None = None,
+        separable: bool = False,
         strength: float = 1.0,
         gain: float = 1.0,
         images_at_once: int = 1,
@@ -192,13 +206,15 @@ class Canonicalizer(nn.Module):
             raise ValueError(f"input_size is {input_size}; expected None, or at least 1 pixel")
         if not 0 < strength <= 1:
             raise ValueError(f"strength is {strength}; expected a number above 0 and at most 1")
-        _check_settings(grid_sizes, channels, kernel_sizes, pools, condition, feature_channels)
+        _check_settings(grid_sizes, channels, kernel_sizes, pools, strides, condition, feature_channels)
         self.condition: Condition = condition
         self.solver = solver or FixedPointSolver()
         self.input_size = (input_size, input_size) if isinstance(input_size, int) else input_size
         of_source = [channels[0]] * len(grid_sizes) if feature_channels is None else feature_channels
         self.module_list: Any = nn.ModuleList(
-            UpdateMap(R, (C, *channels[1:]), kernel_sizes, pools, strength=strength)
+            UpdateMap(
+                R, (C, *channels[1:]), kernel_sizes, pools, strides=strides, strength=strength, separable=separable
+            )
             for R, C in zip(grid_sizes, of_source, strict=True)
         )
         maps: Any = self.module_list
@@ -244,7 +260,9 @@ class Canonicalizer(nn.Module):
 
     def _solved(self, site: int, source: Tensor) -> FixedPoint:
         update = self.module_list[site]
-        start = WarpParams.identity(source.shape[0], update.grid_size, device=source.device, dtype=source.dtype)
+        start = WarpParams.identity(
+            len(source), update.grid_size, separable=update.separable, device=source.device, dtype=source.dtype
+        )
         return self.solver(partial(evaluate_in_parts, update, source, size=self.images_at_once), start)
 
 
@@ -294,18 +312,23 @@ def load_reference_state(canonicalizer: Canonicalizer, state_dict: Mapping[str, 
     canonicalizer.load_state_dict(dict(state_dict))
 
 
-def check_blocks(channels: Sequence[int], kernel_sizes: Sequence[int], pools: Sequence[int]) -> None:
+def check_blocks(
+    channels: Sequence[int], kernel_sizes: Sequence[int], pools: Sequence[int], strides: Sequence[int] | None = None
+) -> None:
     """Refuse sizes that do not make a chain of blocks."""
-    if not kernel_sizes or len(channels) != len(kernel_sizes) + 1 or len(pools) != len(kernel_sizes):
+    strides = [1] * len(pools) if strides is None else strides
+    per_block = {"kernel_sizes": kernel_sizes, "pools": pools, "strides": strides}
+    n = len(channels) - 1
+    if n < 1 or any(len(values) != n for values in per_block.values()):
+        counts = ", ".join(f"{len(values)} {name}" for name, values in per_block.items())
         raise ValueError(
-            f"{len(channels)} channels, {len(kernel_sizes)} kernel_sizes and {len(pools)} pools do not fit: expected "
-            "n + 1, n and n for n blocks, the image's channels first"
+            f"{len(channels)} channels, {counts} do not fit: expected n + 1 channels, the image's first, and n of the "
+            "others for n blocks"
         )
-    if not all(isinstance(number, int) for number in (*channels, *kernel_sizes, *pools)):
-        raise ValueError(f"channels {channels}, kernel_sizes {kernel_sizes}, pools {pools}: expected whole numbers")
-    if min(channels) < 1 or min(pools) < 1:
-        raise ValueError(f"channels {list(channels)} and pools {list(pools)} must be at least 1")
-    if any(size < 1 or size % 2 == 0 for size in kernel_sizes):
+    for name, values in {"channels": channels, **per_block}.items():
+        if not all(isinstance(number, int) and number >= 1 for number in values):
+            raise ValueError(f"{name} is {list(values)}; expected whole numbers of at least 1")
+    if any(size % 2 == 0 for size in kernel_sizes):
         raise ValueError(f"kernel_sizes is {list(kernel_sizes)}; expected odd numbers, which keep the size")
 
 
@@ -314,6 +337,7 @@ def _check_settings(
     channels: Sequence[int],
     kernel_sizes: Sequence[int],
     pools: Sequence[int],
+    strides: Sequence[int] | None,
     condition: str,
     feature_channels: Sequence[int] | None,
 ) -> None:
@@ -321,7 +345,7 @@ def _check_settings(
         raise ValueError(f"condition is {condition!r}; expected one of {', '.join(get_args(Condition))}")
     if not grid_sizes or min(grid_sizes) < 2:
         raise ValueError(f"grid_sizes is {list(grid_sizes)}; expected at least one site, each of at least 2")
-    check_blocks(channels, kernel_sizes, pools)
+    check_blocks(channels, kernel_sizes, pools, strides)
     if (feature_channels is not None) != (condition == "feature"):
         raise ValueError(f"condition={condition!r} got feature_channels={feature_channels}; only 'feature' needs them")
     if feature_channels is not None and len(feature_channels) != len(grid_sizes):

@@ -31,10 +31,17 @@ class WarpParams(NamedTuple):
 
     @classmethod
     def identity(
-        cls, batch: int, grid_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+        cls,
+        batch: int,
+        grid_size: int,
+        *,
+        separable: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> WarpParams:
         """Parameters of the warp that changes nothing: all ones, the start of every fixed-point search."""
-        shape = _shape(batch, grid_size)
+        B, R, intervals = _shape(batch, grid_size)
+        shape = (B, 1 if separable else R, intervals)
         return cls(torch.ones(shape, device=device, dtype=dtype), torch.ones(shape, device=device, dtype=dtype))
 
     @property

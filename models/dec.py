@@ -27,12 +27,14 @@ class Site:
     """A place where features are canonicalized.
 
     Args:
-        stage: number of the stage whose input is warped, as ``sites_of`` counts, or "image" for the image itself.
+        stage: number of the stage whose input is warped, as ``sites_of`` counts; "image" for the image as the backbone
+            sees it, or "input" for the image as the model is given it, before ``preprocess`` resizes it: what the warp
+            enlarges then still has its detail.
         grid_size: R, the number of knots per axis.
         restore: undo the warp behind the stage (for the image: where the first stage begins).
     """
 
-    stage: int | Literal["image"]
+    stage: int | Literal["image", "input"]
     grid_size: int
     restore: bool = False
 
@@ -54,13 +56,13 @@ class Visit:
     """What a site needs to know during one forward pass, and what it found.
 
     Args:
-        image_size: (H, W) of the batch.
+        image_size: (H, W) of the images that the backbone gets.
         phi: the warp, where it is known before the backbone runs.
         solve: finds the warp from the arriving feature, where it depends on that.
         point: what ``solve`` found.
     """
 
-    image_size: Size
+    image_size: Size = (0, 0)
     phi: WarpParams | None = None
     solve: Callable[[Tensor], FixedPoint] | None = None
     point: FixedPoint | None = None
@@ -71,7 +73,7 @@ class WarpSite(Doorway):
     """One stage's doorway: canonicalize what goes in, restore what comes out.
 
     Args:
-        name: of the stage's module, or "image".
+        name: of the stage's module, or "image" or "input".
         layout: of what is canonicalized.
         output: layout of what is restored, where it is known.
         size: (H, W) of the stage's feature for images of ``image_size``.
@@ -141,7 +143,7 @@ class DECModel(WrappedBackbone):
         backbone: with the hooks of ``sites`` attached.
         sites: doorways, one per site.
         canonicalizer: finds the sites' warps; see ``find_warps`` for models that find them otherwise.
-        preprocess: what images go through behind the canonicalizer, before the sites and the backbone.
+        preprocess: what images go through behind the canonicalizer and an "input" site, before all other sites.
     """
 
     def __init__(
@@ -182,9 +184,7 @@ class DECModel(WrappedBackbone):
         """Logits under these warps, one pair per site, instead of those that the canonicalizer finds."""
         if len(phis) != len(self.sites):
             raise ValueError(f"{len(phis)} pairs of parameters for {len(self.sites)} sites; expected one each")
-        processed = self.preprocess(image)
-        visits = [Visit(_batch_size(processed), phi=phi) for phi in phis]
-        return self._visit_all(processed, self.backbone, visits, must_reach=True)
+        return self._visit_all(image, self.backbone, [Visit(phi=phi) for phi in phis], must_reach=True)
 
     def find_warps(self, image: Tensor) -> CanonicalForm | None:
         """The warps of all sites, or None where each is found from the feature that arrives there."""
@@ -202,13 +202,10 @@ class DECModel(WrappedBackbone):
     def _run(self, image: Tensor, call: Callable, must_reach: bool = True) -> tuple[Any, CanonicalForm]:
         _batch_size(image)
         form = self.find_warps(image)
-        processed = self.preprocess(image)
-        size = _batch_size(processed)
         if form is not None:
-            visits = [Visit(size, phi=phi) for phi in form.phis]
-            return self._visit_all(processed, call, visits, must_reach), form
-        visits = [Visit(size, solve=partial(self.canonicalizer.solve, site)) for site in range(len(self.sites))]
-        result = self._visit_all(processed, call, visits, must_reach)
+            return self._visit_all(image, call, [Visit(phi=phi) for phi in form.phis], must_reach), form
+        visits = [Visit(solve=partial(self.canonicalizer.solve, site)) for site in range(len(self.sites))]
+        result = self._visit_all(image, call, visits, must_reach)
         points = [visit.point for visit in visits if visit.point is not None]
         if not points:  # the backbone stopped early, before the first site
             nothing = torch.empty(len(image), 0, device=image.device)
@@ -220,10 +217,10 @@ class DECModel(WrappedBackbone):
         try:
             for site, visit in zip(self.sites, visits, strict=True):
                 site.visit = visit
-            for site in self.sites:
-                if site.name == "image":
-                    image = site.warped(image)
-            result = call(image)
+            image = self.preprocess(self._warped_at("input", image))
+            for visit in visits:
+                visit.image_size = _batch_size(image)
+            result = call(self._warped_at("image", image))
         finally:
             for site in self.sites:
                 site.visit = None
@@ -231,6 +228,12 @@ class DECModel(WrappedBackbone):
         if missed and must_reach:
             raise RuntimeError(f"warp sites never reached: {', '.join(missed)}; the backbone skipped their hooks")
         return result
+
+    def _warped_at(self, name: str, image: Tensor) -> Tensor:
+        for site in self.sites:
+            if site.name == name:
+                image = site.warped(image)
+        return image
 
     def _check_checkpointing(self) -> None:
         """Checkpointing inside a stage is fine; around one, the backward pass would recompute it without its warp."""
@@ -256,6 +259,8 @@ def with_dec(
     input_size: int | tuple[int, int] | None = 224,
     normalize: bool = True,
     condition: Condition = "image",
+    strides: Sequence[int] | None = None,
+    separable: bool = False,
     strength: float = 1.0,
     gain: float = 1.0,
     images_at_once: int = 1,
@@ -276,16 +281,18 @@ def with_dec(
             normalised.
         normalize: apply the ImageNet statistics to what the canonicalizer sees of the image.
         condition: "image" or "feature".
+        strides: of the blocks' convolutions; None for 1 everywhere.
+        separable: one profile per axis, for all rows or columns.
         strength: width of the interval that phi stays in; smaller ones shrink the Jacobian of the maps.
         gain: of the maps' last norm before training; 0 starts from identity warps, 1 (published) from random ones.
         images_at_once: that a CPU evaluates a map for; more than one is faster for small inputs.
         image_size: (H, W) that the backbone takes, where it does not tell.
-        preprocess: what images go through behind the canonicalizer, before the sites and the backbone.
+        preprocess: what images go through behind the canonicalizer and an "input" site, before all other sites.
     """
     found = probe(backbone, image_size)
     check_sites(sites, found)
-    check_blocks(channels, kernel_sizes, pools)
-    reads_image = condition == "image" or any(site.stage == "image" for site in sites)
+    check_blocks(channels, kernel_sizes, pools, strides)
+    reads_image = condition == "image" or any(isinstance(site.stage, str) for site in sites)
     if reads_image and channels[0] != found.image_channels:
         raise ValueError(f"channels start with {channels[0]}, but the backbone's images have {found.image_channels}")
     arriving = [_arriving(site, found, channels[0]) for site in sites]
@@ -299,6 +306,8 @@ def with_dec(
         input_size=None if is_latent else input_size,
         normalize=normalize,
         condition=condition,
+        strides=strides,
+        separable=separable,
         strength=strength,
         gain=gain,
         images_at_once=images_at_once,
@@ -315,9 +324,11 @@ def with_dec(
 def attach_sites(backbone: nn.Module, sites: Sequence[Site], found: Probe) -> list[WarpSite]:
     """Hook doorways into a backbone's stages; hooks are bound methods of modules, so copies follow their model."""
     doorways = [_doorway(site, found) for site in sites]
-    # Sites on the image come first: what they restore, the first stage's own site warps afterwards.
-    for site, doorway in sorted(zip(sites, doorways, strict=True), key=lambda pair: pair[0].stage != "image"):
-        if site.stage == "image":
+    # Sites on the image come first: what they restore, the first stage's own site warps afterwards. Of two, the warp
+    # that came last is undone first.
+    order = {"image": 0, "input": 1}
+    for site, doorway in sorted(zip(sites, doorways, strict=True), key=lambda pair: order.get(str(pair[0].stage), 2)):
+        if isinstance(site.stage, str):
             if site.restore:
                 first = backbone.get_submodule(found.stages[0].module)
                 first.register_forward_pre_hook(doorway.restore_input)
@@ -330,10 +341,10 @@ def attach_sites(backbone: nn.Module, sites: Sequence[Site], found: Probe) -> li
 
 
 def _doorway(site: Site, found: Probe) -> WarpSite:
-    if site.stage == "image":
+    if isinstance(site.stage, str):
         first = found.stages[0]
         hooked = first.module if site.restore else None
-        return WarpSite("image", Layout("NCHW"), first.layout, first.size, found.image_size, hooked)
+        return WarpSite(site.stage, Layout("NCHW"), first.layout, first.size, found.image_size, hooked)
     stage, output = found.stages[site.stage], found.outputs[site.stage]
     returned = output if isinstance(output, Layout) else None
     return WarpSite(stage.module, stage.layout, returned, stage.size, found.image_size, stage.module)
@@ -341,7 +352,7 @@ def _doorway(site: Site, found: Probe) -> WarpSite:
 
 def _arriving(site: Site, found: Probe, image_channels: int) -> tuple[int, Size]:
     """Channels and (H, W) of what a canonicalizer conditioned on features reads there."""
-    if site.stage == "image":
+    if isinstance(site.stage, str):
         return image_channels, found.image_size
     stage = found.stages[site.stage]
     return stage.channels, stage.size
@@ -351,15 +362,18 @@ def check_sites(sites: Sequence[Site], found: Probe) -> None:
     """Refuse sites that a backbone does not have, with the valid ones."""
     if not sites:
         raise ValueError("there are no sites; expected at least one")
-    valid = "valid stages are 'image', " + ", ".join(f"{stage.stage} ({stage.module})" for stage in found.stages)
+    valid = "valid stages are 'image', 'input', " + ", ".join(
+        f"{stage.stage} ({stage.module})" for stage in found.stages
+    )
     for site in sites:
         if not isinstance(site, Site):
             raise TypeError(f"a site is {site!r}; expected a Site")
-        if site.stage != "image" and (type(site.stage) is not int or site.stage not in range(len(found.stages))):
+        is_image = site.stage in ("image", "input")
+        if not is_image and (type(site.stage) is not int or site.stage not in range(len(found.stages))):
             raise ValueError(f"there is no stage {site.stage!r}; {valid}")
         if [other.stage for other in sites].count(site.stage) > 1:
             raise ValueError(f"stage {site.stage!r} is given more than once; {valid}")
-        output = found.stages[0].layout if site.stage == "image" else found.outputs[site.stage]
+        output = found.stages[0].layout if isinstance(site.stage, str) else found.outputs[site.stage]
         if site.restore and isinstance(output, str):
             raise ValueError(f"stage {site.stage} cannot be restored: {output}")
 

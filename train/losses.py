@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from layers.grid import WarpParams, knot_grid
+from layers.grid import WarpParams, evaluate_grid, knot_grid
 
 EPSILON = 1e-8
+POINTS = 9  # per axis, at which reading positions are compared
 DIFFERENCE_CAP = 0.01  # beyond this squared distance, the warps of two views are different enough
 
 Phis = Sequence[WarpParams]
@@ -55,6 +56,23 @@ def phi_prior_loss(phis: Phis) -> Tensor:
         identity = WarpParams.identity(1, knots.shape[-1], device=knots.device, dtype=knots.dtype)
         distances.append((knots - knot_grid(identity)).square().mean())
     return torch.stack(distances).sum()
+
+
+def consistency_loss(phis: Phis, warped_phis: Phis, warp: WarpParams) -> Tensor:
+    """Makes an image and its warped version have one canonical form; no label and no backbone is needed for that.
+
+    An image's canonical form reads it at G(p). The warped image's reads it at W(G'(p)), through the warp W that is
+    known here. The squared distance of the two, over that of W from the identity: 0 where the canonicalizer undoes all
+    that the warp did, 1 where it finds the same for every image; summed over sites.
+    """
+    y, x = torch.meshgrid(*[torch.linspace(0, 1, POINTS, device=warp.x.device, dtype=warp.x.dtype)] * 2, indexing="ij")
+    points = torch.stack([x.flatten(), y.flatten()], dim=1).expand(len(warp.x), -1, -1)
+    unchanged = (evaluate_grid(warp, points) - points).square().mean()
+    distances = [
+        (evaluate_grid(phi, points) - evaluate_grid(warp, evaluate_grid(other, points))).square().mean()
+        for phi, other in zip(phis, warped_phis, strict=True)
+    ]
+    return torch.stack(distances).sum() / (unchanged + EPSILON)
 
 
 def uniqueness_loss(before: Tensor, after: Tensor, warped_before: Tensor, warped_after: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from layers.monotone import monotone_warp
 from layers.seeds import item_warps, seed_of
 from train.losses import (
     EQUIVARIANCE_LOSSES,
+    consistency_loss,
     halves,
     phi_difference_loss,
     phi_prior_loss,
@@ -73,6 +74,7 @@ class Objective:
     phi_difference_increment: float
     phi_difference_max: float
     phi_prior: float
+    consistency_weight: float
     uniqueness_weight: float
 
     def __call__(
@@ -84,11 +86,15 @@ class Objective:
         equivariance_weight = self.canonicalizer_equivariance_weight if canonicalizer_only else self.equivariance_weight
         image = batch.image
         if is_warped and not self.two_views:
-            image = self._warped(image, batch.items, "augmentation", epoch)
+            image = monotone_warp(image, self._warp(image, batch.items, "augmentation", epoch))
         has_pair = self.two_views or equivariance_weight > 0
-        views = torch.cat([image, self._warped(image, batch.items, "view", epoch)]) if has_pair else image
-        output: Any = model(views, return_output=True) if self.finds_warps else None
-        logits = (model(views) if output is None else output.logits).float()
+        views, warp = image, None
+        if has_pair or self.consistency_weight > 0:
+            warp = self._warp(image, batch.items, "view", epoch)
+            views = torch.cat([image, monotone_warp(image, warp)])
+        shown = views if has_pair else image
+        output: Any = model(shown, return_output=True) if self.finds_warps else None
+        logits = (model(shown) if output is None else output.logits).float()
         first, second = logits.chunk(2) if has_pair else (logits, logits)
 
         loss = task_weight * self._task(first, second, batch.label, is_warped)
@@ -96,6 +102,11 @@ class Objective:
             loss = loss + equivariance_weight * self.equivariance(first, second)
         if self.two_views and output is not None:
             loss = loss + self._of_warps(model, views, output.phis, epoch)
+        if self.consistency_weight > 0 and warp is not None:
+            # The second view of a canonicalizer that reads images does not have to go through the backbone.
+            other = halves(output.phis)[1] if has_pair else _adapted(model).find_warps(views[len(image) :]).phis
+            phis = halves(output.phis)[0] if has_pair else output.phis
+            loss = loss + self.consistency_weight * consistency_loss(phis, other, warp)
         residual = None if output is None else output.residual.mean()
         return Outcome(loss, first.detach().argmax(dim=1) == batch.label, residual)
 
@@ -118,7 +129,7 @@ class Objective:
         return self.phi_weight * total
 
     def _uniqueness(self, model: nn.Module, views: Tensor, phis: tuple[WarpParams, ...]) -> Tensor:
-        adapted: Any = getattr(model, "module", model)  # below DistributedDataParallel
+        adapted = _adapted(model)
         identity = tuple(
             WarpParams.identity(len(phi.x), phi.grid_size, device=phi.x.device, dtype=phi.x.dtype) for phi in phis
         )
@@ -126,9 +137,14 @@ class Objective:
         after, warped_after = adapted.energies(views, phis).chunk(2)
         return uniqueness_loss(before, after, warped_before, warped_after)
 
-    def _warped(self, image: Tensor, items: list[int], use: str, epoch: int) -> Tensor:
+    def _warp(self, image: Tensor, items: list[int], use: str, epoch: int) -> WarpParams:
         phi = item_warps(items, self.warp_grid_size, self.warp_strength, self.seed, use, epoch)
-        return monotone_warp(image, WarpParams(*(part.to(image.device, image.dtype) for part in phi)))
+        return WarpParams(*(part.to(image.device, image.dtype) for part in phi))
+
+
+def _adapted(model: nn.Module) -> Any:
+    """The model below DistributedDataParallel."""
+    return getattr(model, "module", model)
 
 
 def build_objective(config: Config, seed: int) -> Objective:

@@ -47,17 +47,19 @@ class PlainBlock(nn.Module):
 
     def __init__(self, block: ResidualBlock):
         super().__init__()
-        self.block = block
+        self.block, self.stride = block, block.conv1.stride
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         block = self.block
         margin = block.conv1.kernel_size[0] // 2
-        a = F.conv2d(F.pad(z, (margin,) * 4, mode="reflect"), block.conv1.weight, block.conv1.bias)
-        r = z if block.projection is None else block.projection(z)
+        a = F.conv2d(F.pad(z, (margin,) * 4, mode="reflect"), block.conv1.weight, block.conv1.bias, self.stride)
+        r = (z if block.projection is None else block.projection(z))[..., :: self.stride[0], :: self.stride[1]]
         return F.max_pool2d(F.softplus(block.norm1(a + r)), block.pool)
 
 
-@pytest.mark.parametrize("sizes", [(3, 8, 5, 4), (8, 8, 3, 2), (3, 8, 3, 1), (4, 6, 1, 3)])
+@pytest.mark.parametrize(
+    "sizes", [(3, 8, 5, 4), (8, 8, 3, 2), (3, 8, 3, 1), (4, 6, 1, 3), (3, 8, 5, 2, 2), (8, 8, 3, 1, 3)]
+)
 def test_the_fast_block_is_the_plain_one(sizes):
     """Also for negative and zero gains, for which max-pooling and norm do not commute as they stand."""
     torch.manual_seed(0)
@@ -256,6 +258,31 @@ def test_the_image_is_resized_and_normalized_for_the_map():
     torch.testing.assert_close(plain, image - image.mean((2, 3), keepdim=True))
 
 
+def test_separable_warps_have_one_profile_per_axis_which_transposes_with_the_image():
+    """The profile of x averages the response over rows, that of y over columns."""
+    canonicalizer = small(separable=True, input_size=48)
+    image = smooth(2, 48, 48)
+    form = canonicalizer(image)
+    assert [tuple(part.shape) for phi in form.phis for part in phi] == [(2, 1, 3)] * 2 + [(2, 1, 4)] * 2
+    update = canonicalizer.module_list[0]
+    whole = small(input_size=48).module_list[0]
+    source = canonicalizer.prepared(image)
+    start = WarpParams.identity(2, 4, separable=True)
+    profile, rows = update(start, source), whole(WarpParams.identity(2, 4), source)
+    # Averaged before the sigmoid: the mean of the logits of the rows, which are of equal height here.
+    for mine, theirs in zip(profile, rows, strict=True):
+        torch.testing.assert_close(mine.logit(), theirs.logit().mean(1, keepdim=True), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(23, 18), (9, 31)])
+def test_the_smallest_source_of_a_strided_map_is_known(size):
+    update = small(strides=(2, 3), kernel_sizes=(5, 3), pools=(2, 1)).module_list[0]
+    update.check_size(size)
+    update(WarpParams.identity(1, 4), torch.rand(1, 3, *size))
+    with pytest.raises(ValueError, match="needs more"):
+        update.check_size((5, 5))
+
+
 def test_pure_half_precision_runs():
     canonicalizer = small(input_size=48)
     image = smooth(2, 48, 48)
@@ -269,10 +296,12 @@ def test_pure_half_precision_runs():
     [
         ({"grid_sizes": ()}, "expected at least one site"),
         ({"grid_sizes": (4, 1)}, "each of at least 2"),
-        ({"pools": (2,)}, "3 channels, 2 kernel_sizes and 1 pools do not fit"),
-        ({"channels": (3, 6)}, "2 channels, 2 kernel_sizes and 2 pools do not fit"),
+        ({"pools": (2,)}, "3 channels, 2 kernel_sizes, 1 pools, 1 strides do not fit"),
+        ({"channels": (3, 6)}, "2 channels, 2 kernel_sizes, 2 pools, 2 strides do not fit"),
         ({"kernel_sizes": (3, 4)}, "expected odd numbers"),
-        ({"pools": (0, 2)}, "must be at least 1"),
+        ({"pools": (0, 2)}, "of at least 1"),
+        ({"strides": (2,)}, "2 pools, 1 strides do not fit"),
+        ({"strides": (1, 0)}, "strides is .* of at least 1"),
         ({"pools": (2.0, 2)}, "expected whole numbers"),
         ({"input_size": 0}, "input_size is 0; expected"),
         ({"solver": "anderson"}, "solver is 'anderson'; expected a FixedPointSolver"),

@@ -103,6 +103,31 @@ def test_a_warp_of_the_image_is_restored_where_the_first_stage_begins_and_before
                 assert (back - grid).abs().mean() < 0.25 * (warped - grid).abs().mean()
 
 
+@torch.no_grad()
+def test_an_input_site_warps_before_the_preprocessing_and_an_image_site_behind_it():
+    """What a warp enlarges keeps its detail: the resized image of the warped one, and not the other way round."""
+    preprocess = nn.Upsample(size=(96, 96), mode="bilinear")
+    first, second = random_phis(2, 4, 5)
+    image = images(2, (160, 160))
+    model = adapted(sites=[Site(0, 4), Site("image", 5), Site("input", 4)], preprocess=preprocess)
+    seen = []
+    model.backbone.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    model.predict(image, [WarpParams.identity(2, 4), second, first])
+    expected = monotone_warp(preprocess(monotone_warp(image, first)), second)
+    torch.testing.assert_close(seen[0], expected, rtol=0, atol=0)
+
+
+@torch.no_grad()
+def test_warps_of_input_and_image_are_undone_last_one_first():
+    phis = [separable_phi(2), random_phis(2, 5)[0]]
+    model, stage, grid = with_idle_stage("test_convnext", [Site("input", 4, True), Site("image", 5, True)])
+    seen = []
+    stage.register_forward_pre_hook(lambda _, args: (grid,), prepend=True)
+    stage.register_forward_hook(lambda _, args, output: seen.append(output))
+    model.predict(images(), phis)
+    torch.testing.assert_close(seen[0], inverse_monotone_warp(inverse_monotone_warp(grid, phis[1]), phis[0]))
+
+
 @pytest.mark.parametrize("size", [(96, 64), (64, 96)])
 @torch.no_grad()
 def test_tokens_of_equal_number_and_swapped_sides_are_warped_on_their_own_grid(size):

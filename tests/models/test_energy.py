@@ -374,9 +374,9 @@ def test_images_do_not_influence_each_other(objective, normalize):
         ({"learning_rate": ()}, r"learning_rate is \(\)"),
         ({"betas": (0.9, 1.0)}, r"betas is \(0.9, 1.0\)"),
         ({"decay": -0.1}, "decay is -0.1"),
-        ({"pools": (2,)}, "3 channels, 2 kernel_sizes and 1 pools do not fit"),
+        ({"pools": (2,)}, "3 channels, 2 kernel_sizes, 1 pools, 1 strides do not fit"),
         ({"kernel_sizes": (3, 4)}, "expected odd numbers"),
-        ({"pools": (0, 1)}, "must be at least 1"),
+        ({"pools": (0, 1)}, "of at least 1"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_before_the_backbone_is_touched(options, message):

@@ -61,7 +61,7 @@ def test_a_look_at_a_backbone_changes_nothing_of_it(outcome):
     if outcome == "accepted":
         sites_of(backbone)
     elif outcome == "refused settings":
-        with pytest.raises(ValueError, match="3 channels, 2 kernel_sizes and 1 pools"):
+        with pytest.raises(ValueError, match="3 channels, 2 kernel_sizes, 1 pools"):
             with_dec(backbone, SITES, **{**SMALL, "pools": (2,)})
     else:
         size = (96, 96) if "layout" in outcome else (0, 0)
@@ -75,7 +75,7 @@ def test_a_look_at_a_backbone_changes_nothing_of_it(outcome):
     torch.testing.assert_close(backbone.eval()(images()), built("test_resnet")(images()), rtol=0, atol=0)
 
 
-VALID = r"valid stages are 'image', 0 \(blocks.0\), 1 \(blocks.1\), .* 5 \(blocks.5\)$"
+VALID = r"valid stages are 'image', 'input', 0 \(blocks.0\), 1 \(blocks.1\), .* 5 \(blocks.5\)$"
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from layers.grid import WarpParams, knot_grid
+from layers.grid import WarpParams, evaluate_grid, knot_grid, random_warp_params
 from train.losses import (
     DIFFERENCE_CAP,
+    consistency_loss,
     halves,
     js_loss,
     kl_loss,
@@ -106,3 +107,45 @@ def test_uniqueness_wants_energies_apart_before_and_equal_after() -> None:
     far = uniqueness_loss(before, after, before + 3, after)
     assert far.item() == pytest.approx(-2 * 9)
     assert uniqueness_loss(before, after, before, after + 2).item() == pytest.approx(4)
+
+
+def test_consistency_is_zero_for_a_canonicalizer_that_undoes_the_warp_and_one_for_none() -> None:
+    """phi(image) = W and phi(W image) = identity read the image at the same places; two identities do not."""
+    generator = torch.Generator().manual_seed(0)
+    warp = random_warp_params(3, 5, 0.5, generator=generator)
+    identity = WarpParams.identity(3, 5)
+    assert consistency_loss([warp], [identity], warp).item() < 1e-9
+    assert consistency_loss([identity], [identity], warp).item() == pytest.approx(1, abs=1e-4)
+    assert consistency_loss([identity] * 2, [identity] * 2, warp).item() == pytest.approx(2, abs=1e-4)
+
+
+def test_consistency_measures_reading_positions_of_the_original_image() -> None:
+    """Written out for single points: where the second canonical form reads, followed through the warp."""
+    generator = torch.Generator().manual_seed(1)
+    warp, phi, other = (random_warp_params(2, R, 0.5, generator=generator) for R in (8, 4, 5))
+    distance = unchanged = 0.0
+    for i in range(9):
+        for j in range(9):
+            point = torch.tensor([[[j / 8, i / 8]]]).expand(2, 1, 2)
+            read = evaluate_grid(warp, evaluate_grid(other, point))
+            distance += float((evaluate_grid(phi, point) - read).square().sum())
+            unchanged += float((evaluate_grid(warp, point) - point).square().sum())
+    assert consistency_loss([phi], [other], warp).item() == pytest.approx(distance / unchanged, rel=1e-4)
+
+
+def test_consistency_cannot_be_had_by_a_constant_warp() -> None:
+    """Descent on the warps of both views leaves less than a constant one ever could."""
+    warp = random_warp_params(4, 4, 0.5, generator=torch.Generator().manual_seed(2))
+    constant = WarpParams(torch.rand(1, 4, 3, requires_grad=True), torch.rand(1, 4, 3, requires_grad=True))
+    own = WarpParams(torch.rand(4, 4, 3, requires_grad=True), torch.rand(4, 4, 3, requires_grad=True))
+    for parts in (constant, own):
+        optimizer = torch.optim.Adam(parts, lr=0.05)
+        for _ in range(150):
+            phi = WarpParams(*(part.expand(4, -1, -1) for part in parts))
+            loss = consistency_loss([WarpParams.identity(4, 4)], [phi], warp)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        if parts is constant:
+            least = loss.item()
+    assert loss.item() < 0.2 < 0.5 < least

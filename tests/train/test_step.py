@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layers.grid import WarpParams, random_warp_params
+from layers.monotone import monotone_warp
 from models.dec import DECOutput
 from tests.train.runs import DEC, ENERGY, OWN_RATE, config_of, trainer_of
-from train.losses import halves, kl_loss, phi_difference_loss, phi_prior_loss
+from train.losses import consistency_loss, halves, kl_loss, phi_difference_loss, phi_prior_loss
 from train.step import Batch, Objective
 
 PLAIN = Objective(
@@ -33,6 +34,7 @@ PLAIN = Objective(
     phi_difference_increment=0.0,
     phi_difference_max=3.0,
     phi_prior=0.0,
+    consistency_weight=0.0,
     uniqueness_weight=0.1,
 )
 
@@ -161,6 +163,35 @@ def test_the_weight_of_the_phi_losses_grows_to_its_end(epoch: int) -> None:
     assert difference < -0.001 and prior > 0.001
     weight = {0: 0.5, 3: 1.25, 100: 3.0}[epoch]
     torch.testing.assert_close(extra, 0.2 * (weight * difference + 0.75 * prior), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("two_views", [False, True])
+def test_the_consistency_loss_compares_the_view_with_what_was_trained_on(two_views: bool) -> None:
+    """A second view that nothing else needs goes through the canonicalizer, and not through the backbone."""
+    objective = replace(PLAIN, finds_warps=True, two_views=two_views, warp_probability=1.0)
+    batch = batch_of(1, 2, 3)
+    views = seen_by(replace(PLAIN, two_views=True, warp_probability=0.0), batch)
+    given: list[Tensor] = []
+
+    class Finder(Recorder):
+        def find_warps(self, image: Tensor) -> DECOutput:
+            given.append(image)
+            return DECOutput(image, self.other, image)
+
+        other = (random_warp_params(3, 4, 1.0, generator=torch.Generator().manual_seed(9)),) * 2
+
+    model = Finder()
+    extra = replace(objective, consistency_weight=2.0)(model, batch, 0, 0).loss - objective(model, batch, 0, 0).loss
+    warp = objective._warp(batch.image, batch.items, "view", 0)
+    if two_views:
+        assert torch.equal(model.seen[0], views) and not given
+        pair = halves(model.phis)
+    else:
+        augmented = seen_by(replace(PLAIN, warp_probability=1.0), batch)
+        torch.testing.assert_close(model.seen[0], augmented)
+        torch.testing.assert_close(given[0], monotone_warp(augmented, warp))
+        pair = list(model.phis), list(Finder.other)
+    torch.testing.assert_close(extra, 2 * consistency_loss(*pair, warp), rtol=1e-4, atol=1e-5)
 
 
 def test_the_residual_is_the_mean_over_views_and_sites() -> None:
