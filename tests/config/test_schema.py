@@ -41,7 +41,7 @@ DEC, ENERGY = DECConfig(sites=SITES), EnergyConfig(sites=SITES)
         (ModelConfig, {"backbone": "x", "resize": 223}, "resize is 223; expected null or at least image_size, 224"),
         (ModelConfig, {"backbone": "x", "resize": 256, "image_size": None}, "resize is 256; expected null"),
         (ModelConfig, {"backbone": "x", "weights": "w"}, "weights is 'w' and pretrained true; expected one"),
-        (SiteConfig, {"stage": -1}, "stage is -1; expected 0, 1, ... or image"),
+        (SiteConfig, {"stage": -1}, "stage is -1; expected 0, 1, ..., image or input"),
         (SiteConfig, {"stage": 0, "grid_size": 1}, "grid_size is 1; expected at least 2"),
         (SolverConfig, {"max_steps": 0}, "max_steps is 0; expected at least 1"),
         (SolverConfig, {"tol": -1.0}, "tol is -1.0; expected at least 0"),
