@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from models.dec import DECModel, Site, with_dec
+from models.light import LIGHT
 
 dependencies = ["torch", "timm", "torchdeq", "safetensors"]
 
@@ -36,20 +37,21 @@ def dec(
 
     Args:
         backbone: name of a timm model.
-        recipe: a published setting, ``dem_swin``, ``dem_vit``, ``dem_deit``, ``dem_beit`` or ``dem1_beit``; without
-            one the image and the first stage are canonicalized on 4 x 4 knots.
+        recipe: ``light``, or a published setting: ``dem_swin``, ``dem_vit``, ``dem_deit``, ``dem_beit`` or
+            ``dem1_beit``; without one the image and the first stage are canonicalized on 4 x 4 knots.
         pretrained: True for timm's published weights (needs a network), or a safetensors or pth file with a state dict
             under timm's names, which must fit exactly.
         backbone_options: for ``timm.create_model``, ``{"num_classes": 10}`` for instance.
         **options: for ``with_dec``; they win over the recipe.
     """
-    if recipe is not None and recipe not in PUBLISHED_SITES:
-        raise ValueError(f"recipe is {recipe!r}; expected one of {', '.join(PUBLISHED_SITES)}")
-    sites = PUBLISHED_SITES["dem_vit" if recipe is None else recipe]
+    recipes = {name: {"sites": sites, **PUBLISHED_NETWORK} for name, sites in PUBLISHED_SITES.items()}
+    recipes["light"] = LIGHT
+    if recipe is not None and recipe not in recipes:
+        raise ValueError(f"recipe is {recipe!r}; expected one of {', '.join(recipes)}")
     network = timm.create_model(backbone, pretrained=pretrained is True, **(backbone_options or {}))
     if not isinstance(pretrained, bool):
         network.load_state_dict(_read_state(Path(pretrained)), strict=True)
-    return with_dec(network, **({"sites": sites} | PUBLISHED_NETWORK | options))
+    return with_dec(network, **(recipes[recipe or "dem_vit"] | options))
 
 
 def _read_state(path: Path) -> dict[str, torch.Tensor]:

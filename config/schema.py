@@ -166,6 +166,8 @@ class DECConfig:
     condition: Literal["image", "feature"] = "image"
     strides: tuple[int, ...] | None = None
     """Of the blocks' convolutions; null: 1 everywhere."""
+    antialias: bool = False
+    """Average over the pixels that resizing to input_size leaves out."""
     separable: bool = False
     """One profile per axis, for all rows or columns, instead of one for each."""
     strength: float = 1.0

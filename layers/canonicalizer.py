@@ -168,6 +168,8 @@ class Canonicalizer(nn.Module):
         condition: "image" (published code) or "feature" (the paper's formula: the feature that arrives at the site).
         feature_channels: per site, needed for ``condition="feature"`` alone.
         strides: of the blocks' convolutions; None for 1 everywhere, published.
+        antialias: average over the pixels that resizing to ``input_size`` leaves out; False, published, skips them, and
+            the maps of a sharp image contract less.
         separable: warps that scale all rows alike, and all columns: a profile per axis instead of one per row.
         strength: phi stays in an interval of this width, as ``strength * U(0, 1)`` does in random warps: a DEC needs no
             stronger warps than it is to undo. The maps' Jacobians shrink with it, so that most become contractions
@@ -191,6 +193,7 @@ class Canonicalizer(nn.Module):
         condition: Condition = "image",
         feature_channels: Sequence[int] | None = None,
         strides: Sequence[int] | None = None,
+        antialias: bool = False,
         separable: bool = False,
         strength: float = 1.0,
         gain: float = 1.0,
@@ -208,6 +211,7 @@ class Canonicalizer(nn.Module):
             raise ValueError(f"strength is {strength}; expected a number above 0 and at most 1")
         _check_settings(grid_sizes, channels, kernel_sizes, pools, strides, condition, feature_channels)
         self.condition: Condition = condition
+        self.antialias = antialias
         self.solver = solver or FixedPointSolver()
         self.input_size = (input_size, input_size) if isinstance(input_size, int) else input_size
         of_source = [channels[0]] * len(grid_sizes) if feature_channels is None else feature_channels
@@ -254,7 +258,9 @@ class Canonicalizer(nn.Module):
             raise ValueError(f"the image is on {source.device} but the canonicalizer on {weight.device}")
         source = source.to(torch.promote_types(weight.dtype, torch.float32))
         if self.input_size is not None and source.shape[-2:] != self.input_size:
-            source = F.interpolate(source, size=self.input_size, mode="bilinear", align_corners=False)
+            source = F.interpolate(
+                source, size=self.input_size, mode="bilinear", align_corners=False, antialias=self.antialias
+            )
         first.check_size(source.shape[-2:])
         return _centred((source - self.mean) / self.std if self.is_normalized else source)
 

@@ -16,7 +16,7 @@ from config.schema import CandidatesConfig, Config, ConfigError, DECConfig, Ener
 from layers.fixed_point import FixedPointSolver
 from layers.seeds import seed_of
 from models.baselines import CanonicalizedModel, candidate_warps, with_energy
-from models.dec import Site, with_dec
+from models.dec import DECModel, Site, with_dec
 from models.preprocess import Preprocess
 from models.wrapped import WrappedBackbone
 
@@ -41,10 +41,8 @@ def _model(config: Config, num_classes: int) -> WrappedBackbone:
     size, channels = config.model.image_size, config.data.channels
     backbone = build_backbone(config.model, num_classes, channels)
     preprocess = _preprocess(backbone, config.model, channels, None if config.data.standardize else (0.0, 1.0))
-    if (dec := config.dec) is not None:
-        solver = FixedPointSolver(**vars(dec.solver))
-        options = _without(dec, "sites", "solver")
-        return with_dec(backbone, _sites(dec.sites), solver=solver, image_size=size, preprocess=preprocess, **options)
+    if config.dec is not None:
+        return build_dec(config.dec, backbone, image_size=size, preprocess=preprocess)
     if (energy := config.energy) is not None:
         options = _without(energy, "sites") | {"input_size": (energy.input_size, energy.input_size)}
         at = None if size is None else (size, size)
@@ -53,6 +51,17 @@ def _model(config: Config, num_classes: int) -> WrappedBackbone:
         warps = candidate_warps(candidates.values, candidates.limit)
         return CanonicalizedModel(backbone, warps, preprocess=preprocess, **_without(candidates, "values", "limit"))
     return WrappedBackbone(backbone, preprocess)
+
+
+def build_dec(
+    config: DECConfig, backbone: nn.Module, *, image_size: int | None = None, preprocess: nn.Module | None = None
+) -> DECModel:
+    """A recipe's DEC in a backbone."""
+    options = _without(config, "sites", "solver")
+    solver = FixedPointSolver(**vars(config.solver))
+    return with_dec(
+        backbone, _sites(config.sites), solver=solver, image_size=image_size, preprocess=preprocess, **options
+    )
 
 
 def _without(section: DECConfig | EnergyConfig | CandidatesConfig, *names: str) -> dict[str, Any]:

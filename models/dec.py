@@ -260,6 +260,7 @@ def with_dec(
     normalize: bool = True,
     condition: Condition = "image",
     strides: Sequence[int] | None = None,
+    antialias: bool = False,
     separable: bool = False,
     strength: float = 1.0,
     gain: float = 1.0,
@@ -282,6 +283,7 @@ def with_dec(
         normalize: apply the ImageNet statistics to what the canonicalizer sees of the image.
         condition: "image" or "feature".
         strides: of the blocks' convolutions; None for 1 everywhere.
+        antialias: average over the pixels that resizing to ``input_size`` leaves out.
         separable: one profile per axis, for all rows or columns.
         strength: width of the interval that phi stays in; smaller ones shrink the Jacobian of the maps.
         gain: of the maps' last norm before training; 0 starts from identity warps, 1 (published) from random ones.
@@ -307,6 +309,7 @@ def with_dec(
         normalize=normalize,
         condition=condition,
         strides=strides,
+        antialias=antialias,
         separable=separable,
         strength=strength,
         gain=gain,

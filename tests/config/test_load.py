@@ -110,9 +110,15 @@ def test_numbers_with_an_exponent_are_numbers_in_free_options_too(write) -> None
         ("data: {root: no}", "data.root is false; expected text. Put it in quotes"),
         ("loss: {equivariance: kll}", "loss.equivariance is 'kll'; expected one of kl, mse, js. Did you mean 'kl'?"),
         ("data: {layout: 3}", "data.layout is 3; expected one of horizontal, vertical, diagonal, all"),
-        ("dec: {sites: [{stage: imag}]}", "dec.sites[0].stage is 'imag'; expected a whole number or one of image, input"),
+        (
+            "dec: {sites: [{stage: imag}]}",
+            "dec.sites[0].stage is 'imag'; expected a whole number or one of image, input",
+        ),
         ("dec: {sites: [{stage: true}]}", "dec.sites[0].stage is true; expected a whole number or one of image, input"),
-        ("dec: {sites: [{grid_size: 4}]}", "dec.sites[0].stage: missing; expected a whole number or one of image, input"),
+        (
+            "dec: {sites: [{grid_size: 4}]}",
+            "dec.sites[0].stage: missing; expected a whole number or one of image, input",
+        ),
         ("dec: {sites: [0]}", "dec.sites[0] is 0; expected a mapping with some of stage, grid_size, restore"),
         ("dec: {channels: [3, 8]}", "dec.sites: missing; expected a list, each a mapping with some of stage"),
         (

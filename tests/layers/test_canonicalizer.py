@@ -274,6 +274,14 @@ def test_separable_warps_have_one_profile_per_axis_which_transposes_with_the_ima
         torch.testing.assert_close(mine.logit(), theirs.logit().mean(1, keepdim=True), rtol=0, atol=1e-5)
 
 
+def test_antialiasing_averages_over_what_resizing_skips():
+    """Stripes of one pixel are grey at a quarter of the size, and noise without it."""
+    image = torch.zeros(1, 3, 96, 96)
+    image[..., ::3] = 1
+    found = [small(input_size=24, normalize=False, antialias=on).prepared(image).std() for on in (False, True)]
+    assert found[1] < 0.1 * found[0]
+
+
 @pytest.mark.parametrize("size", [(23, 18), (9, 31)])
 def test_the_smallest_source_of_a_strided_map_is_known(size):
     update = small(strides=(2, 3), kernel_sizes=(5, 3), pools=(2, 1)).module_list[0]

@@ -1,0 +1,158 @@
+"""What each choice in the light DEC costs and gains: finished runs, their maps, and the cost on DeiT-tiny."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from functools import partial
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from benchmarks.contraction import gradient_errors
+from benchmarks.cost import images, infer, train
+from benchmarks.measure import medians, peak_bytes
+from benchmarks.report import write
+from config.load import load_recipes
+from config.schema import Config
+from dataloader.build import build_data
+from evaluation.runs import Run, collect
+from layers.canonicalizer import evaluate_in_parts
+from layers.fixed_point import FixedPointSolver, spectral_radius
+from layers.grid import WarpParams
+from models.build import build_dec, build_model, read_weights
+from train.checkpoint import start_from
+
+METRICS = (
+    "accuracy",
+    "warp_invariance_error",
+    "warp_invariance_error_tempered",
+    "local_scale_error",
+    "local_scale_error_tempered",
+    "residual",
+    "residual_99",
+    "phi_std",
+)
+BACKBONE = "deit_tiny_patch16_224"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog="python -m benchmarks.ablation weights --recipes light light_image"
+    )
+    parser.add_argument("root", type=Path, help="folder that holds <recipe>/<seed>/summary.json")
+    parser.add_argument("--recipes", nargs="+", required=True)
+    parser.add_argument("--items", type=int, default=128, help="test images for the spectral radius")
+    parser.add_argument("--batch", type=int, default=16, help="images of a step on DeiT-tiny")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    runs = [run for run in collect(arguments.root) if run.recipe in arguments.recipes and run.metrics is not None]
+    found = {name: [run for run in runs if run.recipe == name] for name in arguments.recipes}
+    absent = [name for name, own in found.items() if not own]
+    if absent:
+        parser.error(f"{arguments.root} holds no finished run of {', '.join(absent)}")
+    configs = {name: config_of(own[0]) for name, own in found.items()}
+    cost = costs(configs, arguments.batch, arguments.repeats)
+    rows = []
+    for name, own in found.items():
+        row: dict[str, Any] = {"recipe": name, "seeds": len(own)}
+        for metric in METRICS:
+            row[metric] = spread([run.metrics[metric] for run in own if run.metrics and metric in run.metrics])
+        if configs[name].dec is not None:
+            row |= maps(own, arguments.items)
+        rows.append(row | cost[name])
+        print(rows[-1], flush=True)
+    command = f"python -m benchmarks.ablation {arguments.root} --recipes {' '.join(arguments.recipes)}"
+    write("ablation", command, rows, notes(arguments.items, arguments.batch))
+
+
+def notes(items: int, batch: int) -> str:
+    """What the columns mean."""
+    return (
+        "Mean ± sample standard deviation over seeds of finished runs; each recipe says in `config/config_1.yaml` what "
+        f"it changes. `radius`: spectral radius of the maps at the fixed points of {items} test images, median and "
+        "maximum over images, sites and seeds. `gradient error`: parameter gradients, one-step and implicit, against "
+        "200 unrolled steps of damping 1/2 on eight test images; the worst seed. The last columns are the recipe's DEC "
+        f"on DeiT-tiny at 224 x 224 with three channels, batch {batch}, against the bare backbone in the same run: "
+        "forward pass, training step of the same batch, memory of that step, and the canonicalizer's parameters. The "
+        "times are of a map that runs all its steps: random weights, no early stop."
+    )
+
+
+def config_of(run: Run) -> Config:
+    """The settings that a run was made with."""
+    ((_, config),) = load_recipes(str(run.folder / "config.yaml"), run.recipe)
+    return config
+
+
+def spread(values: list[float]) -> str:
+    """Mean and sample standard deviation, to four digits."""
+    if not values:
+        return ""
+    return f"{mean(values):.4f} ± {stdev(values):.4f}" if len(values) > 1 else f"{mean(values):.4f}"
+
+
+def maps(runs: list[Run], items: int) -> dict[str, str]:
+    """Spectral radius and gradient errors of the trained maps on test images."""
+    radii, errors = [], []
+    for run in runs:
+        config = config_of(run)
+        data = build_data(config.data, config.evaluation, run.seed)
+        model: Any = build_model(config, data.train.num_classes, run.seed).eval()
+        start_from(model, read_weights(run.folder / "model.safetensors"), run.recipe)
+        image = torch.stack([data.evaluated[item][0] for item in data.evaluated_items[:items]])
+        radii.append(radius(model.canonicalizer, image))
+        errors.append(gradient_errors(model.canonicalizer, image[:8], damping=0.5))
+    every = torch.cat(radii)
+    worst = {kind: max(error[kind] for error in errors) for kind in errors[0]}
+    return {
+        "radius": f"{every.median():.2f} / {every.max():.2f}",
+        "gradient error": f"{worst['one_step']:.1e} / {worst['implicit']:.1e}",
+    }
+
+
+def radius(canonicalizer: Any, image: Tensor) -> Tensor:
+    """Of every site's map where fifty steps end."""
+    source = canonicalizer.prepared(image)
+    solver = FixedPointSolver(max_steps=50)
+    found = []
+    for update in canonicalizer.module_list:
+        start = WarpParams.identity(len(image), update.grid_size, separable=update.separable)
+        evaluate = partial(evaluate_in_parts, update, source, size=canonicalizer.images_at_once)
+        with torch.no_grad():
+            point = solver(evaluate, start)
+        found.append(spectral_radius(evaluate, point.value, iterations=20, generator=torch.Generator().manual_seed(0)))
+    return torch.cat(found)
+
+
+def costs(configs: dict[str, Config], batch: int, repeats: int) -> dict[str, dict[str, Any]]:
+    """Each recipe's DEC on DeiT-tiny against the bare backbone, all timed in turns."""
+    image = images(batch, "cpu")
+    models: dict[str, nn.Module] = {"bare": timm.create_model(BACKBONE)}
+    for name, config in configs.items():
+        models[name] = timm.create_model(BACKBONE)
+        if config.dec is not None:
+            dec = dataclasses.replace(config.dec, channels=(3, *config.dec.channels[1:]))
+            models[name] = build_dec(dec, models[name])
+    forward = medians({name: partial(infer, model, image) for name, model in models.items()}, repeats)
+    step = medians({name: partial(train, model, image) for name, model in models.items()}, repeats)
+    peak = {name: peak_bytes(partial(train, model, image)) for name, model in models.items()}
+    return {
+        name: {
+            "forward": forward[name] / forward["bare"],
+            "step": step[name] / step["bare"],
+            "memory": peak[name] / peak["bare"],
+            "parameters": sum(p.numel() for n, p in models[name].named_parameters() if n.startswith("canonicalizer")),
+        }
+        for name in configs
+    }
+
+
+if __name__ == "__main__":
+    main()
