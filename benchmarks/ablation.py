@@ -52,19 +52,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    runs = [run for run in collect(arguments.root) if run.recipe in arguments.recipes and run.metrics is not None]
-    found = {name: [run for run in runs if run.recipe == name] for name in arguments.recipes}
-    absent = [name for name, own in found.items() if not own]
-    if absent:
-        parser.error(f"{arguments.root} holds no finished run of {', '.join(absent)}")
-    configs = {name: config_of(own[0]) for name, own in found.items()}
+    configs = {name: recipe(name) for name in arguments.recipes}
+    runs = [run for run in collect(arguments.root) if run.metrics is not None]
     cost = costs(configs, arguments.batch, arguments.repeats)
     rows = []
-    for name, own in found.items():
+    for name, config in configs.items():
+        own = [run for run in runs if run.recipe == name]
         row: dict[str, Any] = {"recipe": name, "seeds": len(own)}
         for metric in METRICS:
             row[metric] = spread([run.metrics[metric] for run in own if run.metrics and metric in run.metrics])
-        if configs[name].dec is not None:
+        if config.dec is not None and own:
             row |= maps(own, arguments.items)
         rows.append(row | cost[name])
         print(rows[-1], flush=True)
@@ -75,19 +72,19 @@ def main() -> None:
 def notes(items: int, batch: int) -> str:
     """What the columns mean."""
     return (
-        "Mean ± sample standard deviation over seeds of finished runs; each recipe says in `config/config_1.yaml` what "
-        f"it changes. `radius`: spectral radius of the maps at the fixed points of {items} test images, median and "
-        "maximum over images, sites and seeds. `gradient error`: parameter gradients, one-step and implicit, against "
-        "200 unrolled steps of damping 1/2 on eight test images; the worst seed. The last columns are the recipe's DEC "
-        f"on DeiT-tiny at 224 x 224 with three channels, batch {batch}, against the bare backbone in the same run: "
-        "forward pass, training step of the same batch, memory of that step, and the canonicalizer's parameters. The "
-        "times are of a map that runs all its steps: random weights, no early stop."
+        "Mean ± sample standard deviation over seeds of finished runs, where there are any; each recipe says in "
+        "`config/config_1.yaml` what it changes. `radius`: spectral radius of the maps at the fixed points of "
+        f"{items} test images, median and maximum over images, sites and seeds. `gradient error`: parameter "
+        "gradients, one-step and implicit, against 200 unrolled steps of damping 1/2 on eight test images; the worst "
+        "seed. The last columns are the recipe's DEC on DeiT-tiny at 224 x 224 with three channels, batch "
+        f"{batch}, against the bare backbone in the same run: forward pass, training step of the same batch, memory "
+        "of that step, and the canonicalizer's parameters."
     )
 
 
-def config_of(run: Run) -> Config:
-    """The settings that a run was made with."""
-    ((_, config),) = load_recipes(str(run.folder / "config.yaml"), run.recipe)
+def recipe(name: str, file: str = "config_1.yaml") -> Config:
+    """The settings of a recipe."""
+    ((_, config),) = load_recipes(file, name)
     return config
 
 
@@ -102,7 +99,7 @@ def maps(runs: list[Run], items: int) -> dict[str, str]:
     """Spectral radius and gradient errors of the trained maps on test images."""
     radii, errors = [], []
     for run in runs:
-        config = config_of(run)
+        config = recipe(run.recipe, file=str(run.folder / "config.yaml"))
         data = build_data(config.data, config.evaluation, run.seed)
         model: Any = build_model(config, data.train.num_classes, run.seed).eval()
         start_from(model, read_weights(run.folder / "model.safetensors"), run.recipe)

@@ -1,0 +1,51 @@
+"""The light DEC: what its options promise before any training, on real photographs."""
+
+from typing import Any
+
+import timm
+import torch
+
+from benchmarks.contraction import crops, gradient_errors
+from config.load import load_recipes
+from layers.canonicalizer import Canonicalizer
+from models.dec import with_dec
+from models.light import LIGHT
+
+
+def light_map() -> Canonicalizer:
+    torch.manual_seed(0)
+    sites = LIGHT["sites"]
+    return Canonicalizer([site.grid_size for site in sites], **{k: v for k, v in LIGHT.items() if k != "sites"})
+
+
+def test_it_adapts_a_backbone_and_trains() -> None:
+    model = with_dec(timm.create_model("test_vit", num_classes=10), **LIGHT)
+    image = torch.rand(2, 3, *model.sites[0].image_size)
+    model(image).square().sum().backward()
+    assert all(part.grad is not None for part in model.canonicalizer.parameters())
+
+
+def test_its_search_converges_on_sharp_photographs_to_warps_that_depend_on_them() -> None:
+    with torch.no_grad():
+        form = light_map()(crops(224))
+    assert form.residual.max() < 1e-2
+    phi = torch.cat([part.flatten(1) for part in form.phis[0]], dim=1)
+    assert phi.std(0).mean() > 0.01
+
+
+def test_its_implicit_gradient_is_that_of_many_unrolled_steps() -> None:
+    errors = gradient_errors(light_map(), crops(224), damping=0.5)
+    assert errors["implicit"] < 0.01 < errors["one_step"]
+
+
+def test_the_recipe_has_the_same_options() -> None:
+    ((_, config),) = load_recipes("config_1.yaml", "light_dem")
+    assert config.dec is not None
+    dec: dict[str, Any] = vars(config.dec)
+    solver = LIGHT["solver"]
+    assert all(getattr(solver, name) == value for name, value in vars(config.dec.solver).items())
+    (site,), (own,) = config.dec.sites, LIGHT["sites"]
+    assert (site.stage, site.grid_size, site.restore) == (own.stage, own.grid_size, own.restore)
+    others = {name: value for name, value in LIGHT.items() if name not in ("sites", "solver", "channels", "normalize")}
+    assert others == {name: dec[name] for name in others}
+    assert dec["channels"][1:] == LIGHT["channels"][1:]
