@@ -23,6 +23,6 @@ LIGHT: dict[str, Any] = {
     "antialias": True,
     "separable": True,
     "strength": 0.1,
-    "gain": 3.0,
-    "solver": FixedPointSolver(max_steps=3, tol=1e-3),
+    "gain": 2.0,
+    "solver": FixedPointSolver(max_steps=4, tol=1e-3),
 }
