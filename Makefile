@@ -38,8 +38,9 @@ test: setup  ## the plain tests: CPU, no network, no slow ones
 test-all: setup  ## the slow tests too
 	$(PYTEST) -m "not gpu and not network"
 
-bench: setup  ## measure cost, contraction, inverse, data and evaluation; draw the README's picture
+bench: setup  ## measure cost, growth, contraction, inverse, data and evaluation; draw the README's picture
 	$(RUN) -m benchmarks.cost
+	$(RUN) -m benchmarks.growth
 	$(RUN) -m benchmarks.contraction
 	$(RUN) -m benchmarks.inverse
 	$(RUN) -m benchmarks.data

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+import pytest
 import timm
 import torch
 
@@ -10,6 +12,8 @@ from config.load import load_recipes
 from layers.canonicalizer import Canonicalizer
 from models.dec import with_dec
 from models.light import LIGHT
+from tests.models.test_export import photographs
+from tests.models.test_families import smooth_images
 
 
 def light_map() -> Canonicalizer:
@@ -49,3 +53,21 @@ def test_the_recipe_has_the_same_options() -> None:
     others = {name: value for name, value in LIGHT.items() if name not in ("sites", "solver", "channels", "normalize")}
     assert others == {name: dec[name] for name in others}
     assert dec["channels"][1:] == LIGHT["channels"][1:]
+
+
+@pytest.mark.parametrize("images", [smooth_images, photographs])
+def test_it_exports(images) -> None:
+    """Antialiased resizing and separable warps included; an image that has converged is frozen in the graph too."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the onnx extra is not installed")
+    torch.manual_seed(0)
+    model = with_dec(timm.create_model("test_vit", img_size=96), **LIGHT).eval()
+    image = images(2, (96, 96))
+    with torch.no_grad():
+        expected = model(image)
+        exported = torch.export.export(model, (image,)).module()
+        assert (exported(image) - expected).abs().max() <= 1e-4
+        program = torch.onnx.export(model, (image,), dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+    assert np.abs(found - expected.numpy()).max() <= 1e-4
+    assert expected.std() > 0.1
