@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from benchmarks.contraction import gradient_errors
 from benchmarks.cost import images, infer, train
 from benchmarks.measure import medians, peak_bytes
-from benchmarks.report import write
+from benchmarks.report import typed, write
 from config.load import load_recipes
 from config.schema import Config
 from dataloader.build import build_data
 from evaluation.runs import Run, collect
 from layers.canonicalizer import evaluate_in_parts
 from layers.fixed_point import FixedPointSolver, spectral_radius
-from layers.grid import WarpParams
+from layers.grid import WarpParams, knot_grid
 from models.build import build_dec, build_model, read_weights
 from train.checkpoint import start_from
 
@@ -37,12 +37,13 @@ METRICS = (
     "residual_99",
     "phi_std",
 )
+SECTIONS = ("model", "dec", "warp", "loss", "train")
 BACKBONE = "deit_tiny_patch16_224"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog="python -m benchmarks.ablation weights --recipes light light_image"
+        description=__doc__, epilog="python -m benchmarks.ablation weights --recipes light_control light_dem"
     )
     parser.add_argument("root", type=Path, help="folder that holds <recipe>/<seed>/summary.json")
     parser.add_argument("--recipes", nargs="+", required=True)
@@ -58,6 +59,7 @@ def main() -> None:
     rows = []
     for name, config in configs.items():
         own = [run for run in runs if run.recipe == name]
+        check_same(config, own)
         row: dict[str, Any] = {"recipe": name, "seeds": len(own)}
         for metric in METRICS:
             row[metric] = spread([run.metrics[metric] for run in own if run.metrics and metric in run.metrics])
@@ -65,27 +67,39 @@ def main() -> None:
             row |= maps(own, arguments.items)
         rows.append(row | cost[name])
         print(rows[-1], flush=True)
-    command = f"python -m benchmarks.ablation {arguments.root} --recipes {' '.join(arguments.recipes)}"
-    write("ablation", command, rows, notes(arguments.items, arguments.batch))
+    write("ablation", typed("ablation"), rows, notes(arguments.items, arguments.batch))
 
 
 def notes(items: int, batch: int) -> str:
     """What the columns mean."""
     return (
         "Mean ± sample standard deviation over seeds of finished runs, where there are any; each recipe says in "
-        "`config/config_1.yaml` what it changes. `radius`: spectral radius of the maps at the fixed points of "
-        f"{items} test images, median and maximum over images, sites and seeds. `gradient error`: parameter "
-        "gradients, one-step and implicit, against 200 unrolled steps of damping 1/2 on eight test images; the worst "
-        "seed. The last columns are the recipe's DEC on DeiT-tiny at 224 x 224 with three channels, batch "
-        f"{batch}, against the bare backbone in the same run: forward pass, training step of the same batch, memory "
-        "of that step, and the canonicalizer's parameters."
+        "`config/config_1.yaml` what it changes. `residual` is relative to phi, most of which is a constant where its "
+        "interval is narrow; `warp residual 99` is relative to what the warp does: how far one more evaluation moves "
+        f"its knots over how far the warp moves them, 99 % of {items} test images. `radius`: spectral radius of the "
+        "maps at the fixed points of the same images, median and maximum over images, sites and seeds. `gradient "
+        "error`: parameter gradients, one-step and implicit, against 200 unrolled steps of damping 1/2 on eight test "
+        "images; the worst seed. The last columns are the recipe's DEC on DeiT-tiny at 224 x 224 with three channels, "
+        f"batch {batch}, against the bare backbone in the same run: forward pass, training step of the same batch, "
+        "memory of that step, and the canonicalizer's parameters."
     )
 
 
 def recipe(name: str, file: str = "config_1.yaml") -> Config:
     """The settings of a recipe."""
-    ((_, config),) = load_recipes(file, name)
-    return config
+    recipes = load_recipes(file, name)
+    if [found for found, _ in recipes] != [name]:
+        raise SystemExit(f"error: {name} is a suite; name its recipes: {' '.join(found for found, _ in recipes)}")
+    return recipes[0][1]
+
+
+def check_same(config: Config, runs: list[Run]) -> None:
+    """Refuse runs of a recipe that has changed since."""
+    for run in runs:
+        then = recipe(run.recipe, file=str(run.folder / "config.yaml"))
+        changed = [part for part in SECTIONS if getattr(then, part) != getattr(config, part)]
+        if changed:
+            raise SystemExit(f"error: {run.folder} was run with other settings of {', '.join(changed)}; run it again")
 
 
 def spread(values: list[float]) -> str:
@@ -97,7 +111,7 @@ def spread(values: list[float]) -> str:
 
 def maps(runs: list[Run], items: int) -> dict[str, str]:
     """Spectral radius and gradient errors of the trained maps on test images."""
-    radii, errors = [], []
+    radii, errors, residuals = [], [], []
     for run in runs:
         config = recipe(run.recipe, file=str(run.folder / "config.yaml"))
         data = build_data(config.data, config.evaluation, run.seed)
@@ -105,13 +119,27 @@ def maps(runs: list[Run], items: int) -> dict[str, str]:
         start_from(model, read_weights(run.folder / "model.safetensors"), run.recipe)
         image = torch.stack([data.evaluated[item][0] for item in data.evaluated_items[:items]])
         radii.append(radius(model.canonicalizer, image))
+        residuals.append(warp_residual(model.canonicalizer, image))
         errors.append(gradient_errors(model.canonicalizer, image[:8], damping=0.5))
     every = torch.cat(radii)
     worst = {kind: max(error[kind] for error in errors) for kind in errors[0]}
     return {
+        "warp residual 99": f"{torch.cat(residuals).quantile(0.99):.3f}",
         "radius": f"{every.median():.2f} / {every.max():.2f}",
         "gradient error": f"{worst['one_step']:.1e} / {worst['implicit']:.1e}",
     }
+
+
+@torch.no_grad()
+def warp_residual(canonicalizer: Any, image: Tensor) -> Tensor:
+    """How far one more evaluation moves the knots, over how far the warp moves them; the worst site of each image."""
+    source, found = canonicalizer.prepared(image), []
+    for update, phi in zip(canonicalizer.module_list, canonicalizer(image).phis, strict=True):
+        before = knot_grid(phi)
+        after = knot_grid(evaluate_in_parts(update, source, phi, canonicalizer.images_at_once))
+        unmoved = knot_grid(WarpParams.identity(1, update.grid_size))
+        found.append((after - before).flatten(1).norm(dim=1) / (after - unmoved).flatten(1).norm(dim=1))
+    return torch.stack(found).amax(0)
 
 
 def radius(canonicalizer: Any, image: Tensor) -> Tensor:

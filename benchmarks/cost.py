@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.measure import medians, multiply_adds, peak_bytes
-from benchmarks.report import write
+from benchmarks.report import typed, write
 from hubconf import PUBLISHED_NETWORK, PUBLISHED_SITES
 from layers.canonicalizer import Canonicalizer, evaluate_in_parts
 from layers.grid import random_warp_params
@@ -38,14 +38,15 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
+    # Every map is compiled for training and for inference; beyond the default limit some would run eagerly unnoticed.
+    torch._dynamo.config.recompile_limit = 64
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
     rows = map_rows(images(arguments.batch, arguments.device), arguments.repeats)
     for name, recipe, share in BACKBONES:
         batch = arguments.batch if arguments.device == "cuda" else max(1, int(arguments.batch * share))
         rows += backbone_rows(name, recipe, images(batch, arguments.device), arguments.repeats)
         print(rows[-1], flush=True)
-    command = f"python -m benchmarks.cost --device {arguments.device} --batch {arguments.batch}"
-    command += f" --repeats {arguments.repeats} --threads {arguments.threads}"
-    write("cost" if arguments.device == "cpu" else "cost_cuda", command, rows, notes(arguments.device))
+    write("cost" if arguments.device == "cpu" else "cost_cuda", typed("cost"), rows, notes(arguments.device))
 
 
 def notes(device: str) -> str:
@@ -57,7 +58,8 @@ def notes(device: str) -> str:
     )
     return (
         f"Medians of interleaved calls, {kind}; the same batch for all models of a backbone. A training step is one "
-        "forward and backward pass: five evaluations of the map per site without gradient, then one with. "
+        "forward and backward pass: per site five evaluations of the published map without gradient, then one with; of "
+        "the light map at most four, then one. "
         "`G` are billions of multiply-adds per image, counted while the model runs. `ratio` is the time, `G ratio` "
         "the multiply-adds, against the bare backbone's, and `overhead` the first over the second: 1 is a DEC that "
         "costs what its arithmetic costs. `MB` is the peak memory of a training step. `map` rows: one evaluation of "

@@ -17,7 +17,7 @@ from torch import nn
 
 from benchmarks.cost import infer, train
 from benchmarks.measure import medians, peak_bytes
-from benchmarks.report import RESULTS, write
+from benchmarks.report import RESULTS, typed, write
 from hubconf import PUBLISHED_NETWORK, PUBLISHED_SITES
 from layers.fixed_point import FixedPointSolver
 from models.dec import Site, with_dec
@@ -51,9 +51,7 @@ def main() -> None:
             rows += point(axis, value, arguments.batch, arguments.device, arguments.repeats)
             print(rows[-1], flush=True)
         draw(axis, [row for row in rows if row["axis"] == axis], f"{name}_{axis.replace(' ', '_')}.png")
-    command = f"python -m benchmarks.growth --device {arguments.device} --batch {arguments.batch}"
-    command += f" --repeats {arguments.repeats} --threads {arguments.threads}"
-    write(name, command, rows, notes(arguments.batch))
+    write(name, typed("growth"), rows, notes(arguments.batch))
 
 
 def notes(batch: int) -> str:

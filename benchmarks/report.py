@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
 from train.origin import origin
 
 RESULTS = Path(__file__).parent / "results"
+
+
+def typed(name: str) -> str:
+    """The command line that this process was started with."""
+    return shlex.join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]])
 
 
 def write(name: str, command: str, rows: list[dict[str, Any]], notes: str) -> None:

@@ -444,9 +444,26 @@ class Config:
         has_phi_loss = max(self.loss.phi_difference, self.loss.phi_difference_increment, self.loss.phi_prior) > 0
         _require(self.dec is not None or not has_phi_loss, "loss has phi losses above 0; they need a dec section")
         if self.loss.consistency_weight > 0:
-            _require(self.dec is not None, "loss.consistency_weight is above 0; it needs a dec section")
-            has_pair = self.loss.two_views or self.loss.equivariance_weight > 0
-            _require(
-                has_pair or self.dec is None or self.dec.condition == "image",
-                "loss.consistency_weight is above 0 with dec.condition feature; it then needs loss.two_views: true",
-            )
+            self._check_consistency()
+        cropped = [site for site in (self.dec.sites if self.dec else ()) if site.stage == "input" and site.restore]
+        _require(
+            not cropped or self.model.resize is None,
+            "dec.sites restores a warp of the input, but model.resize cuts a part of it away; warp the image instead, or "
+            "do not restore",
+        )
+
+    def _check_consistency(self) -> None:
+        given = "loss.consistency_weight is above 0"
+        _require(self.warp.strength > 0, f"{given} with warp.strength 0; it compares warped images")
+        if self.dec is None:
+            raise ConfigError(f"{given}; it needs a dec section")
+        sites = self.dec.sites
+        # Warps of sites that are not undone add up, and each would be asked to undo all.
+        _require(
+            len(sites) == 1 or all(site.restore for site in sites),
+            f"{given} with {len(sites)} sites; expected one, or restore: true at all of them",
+        )
+        _require(
+            self.loss.two_views or self.dec.condition == "image",
+            f"{given} with dec.condition feature; it then needs loss.two_views: true",
+        )

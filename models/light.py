@@ -11,7 +11,7 @@ from layers.fixed_point import FixedPointSolver
 from models.dec import Site
 
 LIGHT: dict[str, Any] = {
-    # One site, where a warp can still bring out detail that the resizing would lose.
+    # One site: behind a ``preprocess`` that makes images smaller, a warp could not bring out lost detail any more.
     "sites": (Site("input", 5),),
     # Phi is eight numbers here: 32 pixels show what they depend on.
     "channels": (3, 16, 32, 32),

@@ -62,17 +62,18 @@ def consistency_loss(phis: Phis, warped_phis: Phis, warp: WarpParams) -> Tensor:
     """Makes an image and its warped version have one canonical form; no label and no backbone is needed for that.
 
     An image's canonical form reads it at G(p). The warped image's reads it at W(G'(p)), through the warp W that is
-    known here. The squared distance of the two, over that of W from the identity: 0 where the canonicalizer undoes all
-    that the warp did, 1 where it finds the same for every image; summed over sites.
+    known here. The squared distance of the two, over that between G'(p) and W(G'(p)): 0 where the canonicalizer undoes
+    all that the warp did, and 1 where it finds one warp, whichever, for every image. Mean over images, sum over sites.
     """
     y, x = torch.meshgrid(*[torch.linspace(0, 1, POINTS, device=warp.x.device, dtype=warp.x.dtype)] * 2, indexing="ij")
     points = torch.stack([x.flatten(), y.flatten()], dim=1).expand(len(warp.x), -1, -1)
-    unchanged = (evaluate_grid(warp, points) - points).square().mean()
-    distances = [
-        (evaluate_grid(phi, points) - evaluate_grid(warp, evaluate_grid(other, points))).square().mean()
-        for phi, other in zip(phis, warped_phis, strict=True)
-    ]
-    return torch.stack(distances).sum() / (unchanged + EPSILON)
+    ratios = []
+    for phi, other in zip(phis, warped_phis, strict=True):
+        own, before = evaluate_grid(phi, points), evaluate_grid(other, points)
+        after = evaluate_grid(warp, before)
+        moved = (after - before).square().sum((1, 2))
+        ratios.append((own - after).square().sum((1, 2)) / (moved + EPSILON))
+    return torch.stack(ratios).mean(dim=1).sum()
 
 
 def uniqueness_loss(before: Tensor, after: Tensor, warped_before: Tensor, warped_after: Tensor) -> Tensor:

@@ -26,6 +26,10 @@ SITES = (SiteConfig(stage=0), SiteConfig(stage=1))
 DEC, ENERGY = DECConfig(sites=SITES), EnergyConfig(sites=SITES)
 
 
+CONSISTENT = LossConfig(consistency_weight=1.0)
+TWO = (SiteConfig(stage=0), SiteConfig(stage=1))
+
+
 @pytest.mark.parametrize(
     ("cls", "settings", "words"),
     [
@@ -131,6 +135,31 @@ DEC, ENERGY = DECConfig(sites=SITES), EnergyConfig(sites=SITES)
             {"model": MODEL, "loss": LossConfig(two_views=True, phi_prior=0.1)},
             "loss has phi losses above 0; they need a dec section",
         ),
+        (Config, {"model": MODEL, "loss": CONSISTENT}, "consistency_weight is above 0; it needs a dec section"),
+        (
+            Config,
+            {"model": MODEL, "dec": DEC, "loss": CONSISTENT, "warp": WarpConfig(strength=0.0)},
+            "consistency_weight is above 0 with warp.strength 0",
+        ),
+        (
+            Config,
+            {"model": MODEL, "dec": DECConfig(sites=TWO), "loss": CONSISTENT},
+            "with 2 sites; expected one, or restore: true at all",
+        ),
+        (
+            Config,
+            {"model": MODEL, "dec": DECConfig(sites=TWO[:1], condition="feature"), "loss": CONSISTENT},
+            "with dec.condition feature; it then needs loss.two_views: true",
+        ),
+        (
+            Config,
+            {
+                "model": ModelConfig(backbone="x", image_size=24, resize=32),
+                "dec": DECConfig(sites=(SiteConfig(stage="input", restore=True),)),
+            },
+            "restores a warp of the input, but model.resize cuts",
+        ),
+        (DECConfig, {"sites": TWO, "strides": (2,)}, "strides has 1 numbers; expected 2, one per kernel size"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(cls: type, settings: dict[str, Any], words: str) -> None:
