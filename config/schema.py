@@ -448,8 +448,8 @@ class Config:
         cropped = [site for site in (self.dec.sites if self.dec else ()) if site.stage == "input" and site.restore]
         _require(
             not cropped or self.model.resize is None,
-            "dec.sites restores a warp of the input, but model.resize cuts a part of it away; warp the image instead, or "
-            "do not restore",
+            "dec.sites restores a warp of the input, but model.resize cuts a part of it away; warp the image instead, "
+            "or do not restore",
         )
 
     def _check_consistency(self) -> None:
