@@ -71,3 +71,16 @@ def test_it_exports(images) -> None:
     (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
     assert np.abs(found - expected.numpy()).max() <= 1e-4
     assert expected.std() > 0.1
+
+
+def test_it_compiles_to_one_graph() -> None:
+    """Through dynamo and autograd's tracer; what a replayed CUDA graph of the whole model needs."""
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    model = with_dec(timm.create_model("test_vit", img_size=96), **LIGHT).eval()
+    image = smooth_images(2, (96, 96))
+    with torch.no_grad():
+        expected = model(image)
+        found = torch.compile(model, fullgraph=True, backend="aot_eager")(image)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    torch._dynamo.reset()
