@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--eager", action="store_true", help="no compiled maps; compiling takes minutes per backbone")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
@@ -44,7 +45,7 @@ def main() -> None:
     rows = map_rows(images(arguments.batch, arguments.device), arguments.repeats)
     for name, recipe, share in BACKBONES:
         batch = arguments.batch if arguments.device == "cuda" else max(1, int(arguments.batch * share))
-        rows += backbone_rows(name, recipe, images(batch, arguments.device), arguments.repeats)
+        rows += backbone_rows(name, recipe, images(batch, arguments.device), arguments.repeats, arguments.eager)
         print(rows[-1], flush=True)
     write("cost" if arguments.device == "cpu" else "cost_cuda", typed("cost"), rows, notes(arguments.device))
 
@@ -110,7 +111,7 @@ def bare_convolutions(image: Tensor, layout: torch.memory_format) -> Callable[[]
     return run
 
 
-def backbone_rows(name: str, recipe: str, image: Tensor, repeats: int) -> list[dict[str, Any]]:
+def backbone_rows(name: str, recipe: str, image: Tensor, repeats: int, is_eager: bool) -> list[dict[str, Any]]:
     """Bare and adapted: forward pass and training step, in time, arithmetic and memory."""
     torch._dynamo.reset()  # a process may compile one function only so many times
 
@@ -121,10 +122,10 @@ def backbone_rows(name: str, recipe: str, image: Tensor, repeats: int) -> list[d
     models = {
         "bare": timm.create_model(name).to(image.device),
         "published": adapted(**published),
-        "published, maps compiled": adapted(**published),
         "light": adapted(**LIGHT),
-        "light, maps compiled": adapted(**LIGHT),
     }
+    if not is_eager:
+        models |= {"published, maps compiled": adapted(**published), "light, maps compiled": adapted(**LIGHT)}
     forward_adds = {kind: multiply_adds(partial(infer, model, image)) for kind, model in models.items()}
     step_adds = {kind: multiply_adds(partial(train, model, image)) for kind, model in models.items()}
     for kind, model in models.items():
