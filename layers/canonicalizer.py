@@ -267,7 +267,7 @@ class Canonicalizer(nn.Module):
     def _solved(self, site: int, source: Tensor) -> FixedPoint:
         update = self.module_list[site]
         start = WarpParams.identity(
-            len(source), update.grid_size, separable=update.separable, device=source.device, dtype=source.dtype
+            source.shape[0], update.grid_size, separable=update.separable, device=source.device, dtype=source.dtype
         )
         return self.solver(partial(evaluate_in_parts, update, source, size=self.images_at_once), start)
 
