@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import NoneType
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import yaml
 
@@ -16,6 +16,8 @@ from config.flat_keys import OURS
 from config.reference import is_flat, to_recipe
 from config.schema import Config, ConfigError
 from config.words import shown, suggestion
+
+Experiment = TypeVar("Experiment", bound=Config)
 
 FOLDER = Path(__file__).parent
 NAME = re.compile(r"\w[\w.-]*")  # it names the folder of a run
@@ -43,19 +45,27 @@ class File(NamedTuple):
     Args:
         label: how messages call it.
         recipes: name to content, unchecked but for its names.
+        schema: the dataclass that every recipe is made into.
     """
 
     label: str
     recipes: dict[str, Any]
+    schema: type[Config] = Config
 
 
-def load_recipes(file: str | Path, name: str | None = None, overrides: Iterable[str] = ()) -> list[tuple[str, Config]]:
+def load_recipes(
+    file: str | Path,
+    name: str | None = None,
+    overrides: Iterable[str] = (),
+    schema: type[Experiment] = Config,  # type: ignore[assignment]
+) -> list[tuple[str, Experiment]]:
     """Read a recipe, or all members of a suite in their order.
 
     Args:
         file: path of a YAML file, or the bare name of one in ``config/``. It may have the published flat format.
         name: of a recipe or suite of the file; it may be left out where the file holds one recipe.
         overrides: "key=value" with a dotted key and a YAML value, for every member.
+        schema: what the script that asks can run, ``Config`` or ``ImageNetConfig``.
 
     Returns:
         Pairs of recipe name and settings.
@@ -63,13 +73,13 @@ def load_recipes(file: str | Path, name: str | None = None, overrides: Iterable[
     Raises:
         ConfigError: for all that cannot be meant, with file, recipe and key.
     """
-    source = _read(file)
+    source = _read(file)._replace(schema=schema)
     if name is None:
         if len(source.recipes) > 1:
             raise ConfigError(f"{source.label}: no recipe is named; expected one of {', '.join(source.recipes)}")
         name = next(iter(source.recipes))
     overrides = list(overrides)
-    return [(member, _load(source, member, overrides)) for member in _members(source, name)]
+    return [(member, _load(source, member, overrides)) for member in _members(source, name)]  # type: ignore[misc]
 
 
 def recipe_names(file: str | Path) -> list[str]:
@@ -196,11 +206,11 @@ def _load(source: File, name: str, overrides: list[str]) -> Config:
     command = Place(f"command line: {name}")
     final = settings
     for override in overrides:
-        final = merged(final, _override(override, final, command))
+        final = merged(final, _override(override, final, command, source.schema))
     try:
-        return build(Config, final, command)
+        return build(source.schema, final, command)
     except ConfigError:
-        build(Config, settings, place)  # the file is at fault where it fails without the overrides
+        build(source.schema, settings, place)  # the file is at fault where it fails without the overrides
         raise
 
 
@@ -212,7 +222,7 @@ def _settings(source: File, name: str, children: list[str]) -> Settings:
         raise place.error(f"is {shown(content)}; expected a mapping of settings")
     if "suite" in content:
         raise Place(f"{source.label}: {children[-1]}").at("extends").error(f"is '{name}', a suite; expected a recipe")
-    own = partial(Config, {key: value for key, value in content.items() if key != "extends"}, place)
+    own = partial(source.schema, {key: value for key, value in content.items() if key != "extends"}, place)
     if "extends" not in content:
         return own
     parent, at = content["extends"], place.at("extends")
@@ -242,14 +252,14 @@ def _flat_settings(source: File, name: str, place: Place) -> Settings:
     return partial(Config, recipe, place)
 
 
-def _override(text: str, settings: Settings, place: Place) -> Settings:
+def _override(text: str, settings: Settings, place: Place, schema: type[Config]) -> Settings:
     """One key=value of the command line as checked settings."""
     key, equals, value = text.partition("=")
     names = key.strip().split(".")
     if not equals or not all(names):
         raise place.error(f"{text!r} is no setting; expected key=value, such as train.epochs=3")
     below: Any = settings
-    cls: Any = Config
+    cls: Any = schema
     for depth, name in enumerate(names[:-1], 1):
         kind = kinds(cls).get(name)
         cls = section_of(kind)
@@ -264,4 +274,4 @@ def _override(text: str, settings: Settings, place: Place) -> Settings:
     given: Any = _parse(value, f"{place.source}: {key}")
     for name in reversed(names):
         given = {name: given}
-    return partial(Config, given, place)
+    return partial(schema, given, place)

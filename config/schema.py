@@ -10,7 +10,7 @@ class ConfigError(ValueError):
     """A setting that cannot be meant; the message says what was given and what would be right."""
 
 
-def _require(is_right: bool, message: str) -> None:
+def require(is_right: bool, message: str) -> None:
     if not is_right:
         raise ConfigError(message)
 
@@ -23,26 +23,26 @@ def _require_blocks(
 ) -> None:
     """Refuse sizes that do not make a chain of blocks; pools and strides may be left out."""
     count = len(kernel_sizes)
-    _require(count >= 1, "kernel_sizes is empty; expected one per block")
-    _require(
+    require(count >= 1, "kernel_sizes is empty; expected one per block")
+    require(
         len(channels) == count + 1,
         f"channels has {len(channels)} numbers; expected {count + 1}, the image's and one per kernel size",
     )
-    _require(min(channels) >= 1, f"channels is {list(channels)}; expected numbers of at least 1")
+    require(min(channels) >= 1, f"channels is {list(channels)}; expected numbers of at least 1")
     for name, values in (("pools", pools), ("strides", strides)):
         if values is not None:
-            _require(len(values) == count, f"{name} has {len(values)} numbers; expected {count}, one per kernel size")
-            _require(min(values) >= 1, f"{name} is {list(values)}; expected numbers of at least 1")
-    _require(
+            require(len(values) == count, f"{name} has {len(values)} numbers; expected {count}, one per kernel size")
+            require(min(values) >= 1, f"{name} is {list(values)}; expected numbers of at least 1")
+    require(
         all(size >= 1 and size % 2 == 1 for size in kernel_sizes),
         f"kernel_sizes is {list(kernel_sizes)}; expected odd numbers, which keep the size",
     )
 
 
 def _require_sites(sites: tuple[SiteConfig, ...]) -> None:
-    _require(len(sites) >= 1, "sites is empty; expected at least one, such as [{stage: 0}]")
+    require(len(sites) >= 1, "sites is empty; expected at least one, such as [{stage: 0}]")
     stages = [site.stage for site in sites]
-    _require(len(set(stages)) == len(stages), f"sites has the stages {stages}; expected each once")
+    require(len(set(stages)) == len(stages), f"sites has the stages {stages}; expected each once")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,22 +72,22 @@ class DataConfig:
     """Processes that prepare batches, per training process."""
 
     def __post_init__(self) -> None:
-        _require(self.n_digits >= 2, f"n_digits is {self.n_digits}; expected at least 2")
+        require(self.n_digits >= 2, f"n_digits is {self.n_digits}; expected at least 2")
         for name, intervals in (("scales", self.scales), ("test_scales", self.test_scales)):
-            _require(
+            require(
                 len(intervals) == self.n_digits,
                 f"{name} has {len(intervals)} intervals; expected one per digit, {self.n_digits}",
             )
             for low, high in intervals:
-                _require(0 < low <= high, f"{name} has [{low}, {high}]; expected 0 < low <= high")
-                _require(
+                require(0 < low <= high, f"{name} has [{low}, {high}]; expected 0 < low <= high")
+                require(
                     int(28 * low) >= 1 and int(28 * high) <= self.cell_size,
                     f"{name} has [{low}, {high}], digits of {28 * low:g} to {28 * high:g} pixels; expected at least 1 "
                     f"and at most the cell_size, {self.cell_size}",
                 )
-        _require(self.channels in (1, 3), f"channels is {self.channels}; expected 1 or 3")
-        _require(self.train_items >= 1, f"train_items is {self.train_items}; expected at least 1")
-        _require(self.workers >= 0, f"workers is {self.workers}; expected at least 0")
+        require(self.channels in (1, 3), f"channels is {self.channels}; expected 1 or 3")
+        require(self.train_items >= 1, f"train_items is {self.train_items}; expected at least 1")
+        require(self.workers >= 0, f"workers is {self.workers}; expected at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,12 +107,12 @@ class ModelConfig:
     """Further arguments of timm.create_model."""
 
     def __post_init__(self) -> None:
-        _require(self.image_size is None or self.image_size >= 1, f"image_size is {self.image_size}; expected >= 1")
-        _require(
+        require(self.image_size is None or self.image_size >= 1, f"image_size is {self.image_size}; expected >= 1")
+        require(
             self.resize is None or (self.image_size is not None and self.resize >= self.image_size),
             f"resize is {self.resize}; expected null or at least image_size, {self.image_size}",
         )
-        _require(
+        require(
             not (self.pretrained and self.weights), f"weights is {self.weights!r} and pretrained true; expected one"
         )
 
@@ -128,10 +128,10 @@ class SiteConfig:
     """Undo the warp behind the stage."""
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             isinstance(self.stage, str) or self.stage >= 0, f"stage is {self.stage}; expected 0, 1, ..., image or input"
         )
-        _require(self.grid_size >= 2, f"grid_size is {self.grid_size}; expected at least 2")
+        require(self.grid_size >= 2, f"grid_size is {self.grid_size}; expected at least 2")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,8 +145,8 @@ class SolverConfig:
     gradient: Literal["one_step", "implicit", "unrolled"] = "one_step"
 
     def __post_init__(self) -> None:
-        _require(self.max_steps >= 1, f"max_steps is {self.max_steps}; expected at least 1")
-        _require(self.tol >= 0, f"tol is {self.tol}; expected at least 0")
+        require(self.max_steps >= 1, f"max_steps is {self.max_steps}; expected at least 1")
+        require(self.tol >= 0, f"tol is {self.tol}; expected at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,10 +180,10 @@ class DECConfig:
     def __post_init__(self) -> None:
         _require_sites(self.sites)
         _require_blocks(self.channels, self.kernel_sizes, self.pools, self.strides)
-        _require(self.input_size is None or self.input_size >= 1, f"input_size is {self.input_size}; expected >= 1")
-        _require(0 < self.strength <= 1, f"strength is {self.strength}; expected above 0 and at most 1")
-        _require(self.gain >= 0, f"gain is {self.gain}; expected at least 0")
-        _require(self.images_at_once >= 1, f"images_at_once is {self.images_at_once}; expected at least 1")
+        require(self.input_size is None or self.input_size >= 1, f"input_size is {self.input_size}; expected >= 1")
+        require(0 < self.strength <= 1, f"strength is {self.strength}; expected above 0 and at most 1")
+        require(self.gain >= 0, f"gain is {self.gain}; expected at least 0")
+        require(self.images_at_once >= 1, f"images_at_once is {self.images_at_once}; expected at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,11 +199,11 @@ class CandidatesConfig:
 
     def __post_init__(self) -> None:
         is_alphabet = 2 <= len(self.values) == len(set(self.values))
-        _require(is_alphabet, f"values is {list(self.values)}; expected at least two numbers, all different")
+        require(is_alphabet, f"values is {list(self.values)}; expected at least two numbers, all different")
         most = len(self.values) ** 8
-        _require(1 <= self.limit <= most, f"limit is {self.limit}; expected 1 to {most}, the number of profiles")
+        require(1 <= self.limit <= most, f"limit is {self.limit}; expected 1 to {most}, the number of profiles")
         _require_blocks(self.channels, self.kernel_sizes)
-        _require(self.channels[-1] == 1, f"channels is {list(self.channels)}; expected 1 at the end, the score")
+        require(self.channels[-1] == 1, f"channels is {list(self.channels)}; expected 1 at the end, the score")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,18 +230,18 @@ class EnergyConfig:
         _require_blocks(self.channels, self.kernel_sizes)
         rate = self.learning_rate
         rates = rate if isinstance(rate, tuple) else (rate,) * len(self.sites)
-        _require(
+        require(
             len(rates) == len(self.sites) and min(rates) > 0,
             f"learning_rate is {rate}; expected a number above 0, or one per site ({len(self.sites)})",
         )
-        _require(self.decay >= 0, f"decay is {self.decay}; expected at least 0")
-        _require(all(0 <= beta < 1 for beta in self.betas), f"betas is {list(self.betas)}; expected 0 to below 1")
-        _require(self.steps >= 1, f"steps is {self.steps}; expected at least 1")
-        _require(
+        require(self.decay >= 0, f"decay is {self.decay}; expected at least 0")
+        require(all(0 <= beta < 1 for beta in self.betas), f"betas is {list(self.betas)}; expected 0 to below 1")
+        require(self.steps >= 1, f"steps is {self.steps}; expected at least 1")
+        require(
             self.test_steps is None or self.test_steps >= 1, f"test_steps is {self.test_steps}; expected at least 1"
         )
-        _require(1 <= self.unroll <= self.steps, f"unroll is {self.unroll}; expected 1 to steps, {self.steps}")
-        _require(self.input_size >= 1, f"input_size is {self.input_size}; expected at least 1")
+        require(1 <= self.unroll <= self.steps, f"unroll is {self.unroll}; expected 1 to steps, {self.steps}")
+        require(self.input_size >= 1, f"input_size is {self.input_size}; expected at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,9 +254,9 @@ class WarpConfig:
     """Share of the batches that train on their warped version; drawn once per batch, as published."""
 
     def __post_init__(self) -> None:
-        _require(self.grid_size >= 2, f"grid_size is {self.grid_size}; expected at least 2")
-        _require(self.strength >= 0, f"strength is {self.strength}; expected at least 0")
-        _require(0 <= self.probability <= 1, f"probability is {self.probability}; expected 0 to 1")
+        require(self.grid_size >= 2, f"grid_size is {self.grid_size}; expected at least 2")
+        require(self.strength >= 0, f"strength is {self.strength}; expected at least 0")
+        require(0 <= self.probability <= 1, f"probability is {self.probability}; expected 0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,9 +287,9 @@ class LossConfig:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if isinstance(value, float):
-                _require(value >= 0, f"{name} is {value}; expected at least 0")
+                require(value >= 0, f"{name} is {value}; expected at least 0")
         needs_two = self.phi_difference > 0 or self.phi_difference_increment > 0 or self.phi_prior > 0
-        _require(self.two_views or not needs_two, "the phi losses compare two views; set two_views: true")
+        require(self.two_views or not needs_two, "the phi losses compare two views; set two_views: true")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,12 +311,12 @@ class ScheduleConfig:
     """cosine: the rate that the rise starts from."""
 
     def __post_init__(self) -> None:
-        _require(self.patience >= 0, f"patience is {self.patience}; expected at least 0")
-        _require(0 < self.factor < 1, f"factor is {self.factor}; expected between 0 and 1")
-        _require(self.step_size >= 1, f"step_size is {self.step_size}; expected at least 1")
-        _require(0 <= self.floor <= 1, f"floor is {self.floor}; expected 0 to 1")
-        _require(self.warmup_epochs >= 0, f"warmup_epochs is {self.warmup_epochs}; expected at least 0")
-        _require(self.warmup_lr >= 0, f"warmup_lr is {self.warmup_lr}; expected at least 0")
+        require(self.patience >= 0, f"patience is {self.patience}; expected at least 0")
+        require(0 < self.factor < 1, f"factor is {self.factor}; expected between 0 and 1")
+        require(self.step_size >= 1, f"step_size is {self.step_size}; expected at least 1")
+        require(0 <= self.floor <= 1, f"floor is {self.floor}; expected 0 to 1")
+        require(self.warmup_epochs >= 0, f"warmup_epochs is {self.warmup_epochs}; expected at least 0")
+        require(self.warmup_lr >= 0, f"warmup_lr is {self.warmup_lr}; expected at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -339,6 +339,14 @@ class TrainConfig:
     backbone_clip: float | None = 5.0
     """Largest norm of the gradient."""
     canonicalizer_clip: float | None = 0.5
+    clip: float | None = None
+    """Largest norm of all gradients together, besides those two."""
+    layer_decay: float | None = None
+    """Factor from one layer of the backbone's to the one before it, and no weight decay of biases and norms: timm's
+    groups; null trains all parameters alike."""
+    finetune: Literal["complete", "partial", "semi-partial", "head"] = "complete"
+    """What of the backbone trains: all of it, the stages that have a site, all stages but nothing before or behind
+    them, or the head. A canonicalizer trains always."""
     schedule: ScheduleConfig = ScheduleConfig()
     amp: Literal["off", "bf16", "fp16"] = "off"
     compile: bool = False
@@ -353,23 +361,27 @@ class TrainConfig:
     running ones, which lag behind weights that still moved."""
 
     def __post_init__(self) -> None:
-        _require(self.epochs >= 1, f"epochs is {self.epochs}; expected at least 1")
-        _require(
+        require(self.epochs >= 1, f"epochs is {self.epochs}; expected at least 1")
+        require(
             0 <= self.canonicalizer_epochs <= self.epochs,
             f"canonicalizer_epochs is {self.canonicalizer_epochs}; expected 0 to epochs, {self.epochs}",
         )
-        _require(self.batch_size >= 1, f"batch_size is {self.batch_size}; expected at least 1")
-        _require(
+        require(self.batch_size >= 1, f"batch_size is {self.batch_size}; expected at least 1")
+        require(
             1 <= self.accumulate <= self.batch_size,
             f"accumulate is {self.accumulate}; expected 1 to batch_size, {self.batch_size}",
         )
-        for name in ("backbone_lr", "canonicalizer_lr", "backbone_clip", "canonicalizer_clip"):
+        for name in ("backbone_lr", "canonicalizer_lr", "backbone_clip", "canonicalizer_clip", "clip"):
             value = getattr(self, name)
-            _require(value is None or value > 0, f"{name} is {value}; expected above 0")
+            require(value is None or value > 0, f"{name} is {value}; expected above 0")
         for name in ("weight_decay", "canonicalizer_weight_decay", "statistics_steps"):
-            _require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; expected at least 0")
-        _require(self.ema is None or 0 < self.ema < 1, f"ema is {self.ema}; expected between 0 and 1")
-        _require(
+            require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; expected at least 0")
+        require(
+            self.layer_decay is None or 0 < self.layer_decay <= 1,
+            f"layer_decay is {self.layer_decay}; expected null, or above 0 and at most 1",
+        )
+        require(self.ema is None or 0 < self.ema < 1, f"ema is {self.ema}; expected between 0 and 1")
+        require(
             self.checkpoint_steps is None or self.checkpoint_steps >= 1,
             f"checkpoint_steps is {self.checkpoint_steps}; expected at least 1",
         )
@@ -396,9 +408,9 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         for name in ("every", "local_scale_every", "calibration_items", "local_scale_items", "local_scale_draws"):
-            _require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; expected at least 1")
-        _require(self.batch_size >= 1, f"batch_size is {self.batch_size}; expected at least 1")
-        _require(self.items is None or self.items >= 1, f"items is {self.items}; expected null or at least 1")
+            require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; expected at least 1")
+        require(self.batch_size >= 1, f"batch_size is {self.batch_size}; expected at least 1")
+        require(self.items is None or self.items >= 1, f"items is {self.items}; expected null or at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -431,22 +443,26 @@ class Config:
 
     def __post_init__(self) -> None:
         given = [name for name in ("dec", "candidates", "energy") if getattr(self, name) is not None]
-        _require(len(given) <= 1, f"{' and '.join(given)} are given; expected at most one of dec, candidates, energy")
+        require(len(given) <= 1, f"{' and '.join(given)} are given; expected at most one of dec, candidates, energy")
         has_optimizer = self.dec is not None or self.energy is not None
-        _require(
+        require(
             has_optimizer or self.train.canonicalizer_epochs == 0,
             "train.canonicalizer_epochs is above 0; it needs a dec or energy section",
         )
-        _require(
+        require(
             self.train.canonicalizer_epochs == 0 or self.train.canonicalizer_lr is not None,
             "train.canonicalizer_lr is null; a phase of its own needs a rate of its own",
         )
         has_phi_loss = max(self.loss.phi_difference, self.loss.phi_difference_increment, self.loss.phi_prior) > 0
-        _require(self.dec is not None or not has_phi_loss, "loss has phi losses above 0; they need a dec section")
+        require(self.dec is not None or not has_phi_loss, "loss has phi losses above 0; they need a dec section")
         if self.loss.consistency_weight > 0:
             self._check_consistency()
+        require(
+            self.train.finetune != "partial" or (self.dec or self.energy) is not None,
+            "train.finetune is partial, the stages that have a site; it needs a dec or energy section",
+        )
         cropped = [site for site in (self.dec.sites if self.dec else ()) if site.stage == "input" and site.restore]
-        _require(
+        require(
             not cropped or self.model.resize is None,
             "dec.sites restores a warp of the input, but model.resize cuts a part of it away; warp the image instead, "
             "or do not restore",
@@ -454,16 +470,16 @@ class Config:
 
     def _check_consistency(self) -> None:
         given = "loss.consistency_weight is above 0"
-        _require(self.warp.strength > 0, f"{given} with warp.strength 0; it compares warped images")
+        require(self.warp.strength > 0, f"{given} with warp.strength 0; it compares warped images")
         if self.dec is None:
             raise ConfigError(f"{given}; it needs a dec section")
         sites = self.dec.sites
         # Warps of sites that are not undone add up, and each would be asked to undo all.
-        _require(
+        require(
             len(sites) == 1 or all(site.restore for site in sites),
             f"{given} with {len(sites)} sites; expected one, or restore: true at all of them",
         )
-        _require(
+        require(
             self.loss.two_views or self.dec.condition == "image",
             f"{given} with dec.condition feature; it then needs loss.two_views: true",
         )

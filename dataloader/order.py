@@ -27,9 +27,17 @@ class Indexed(Dataset):
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(epoch)
 
+    def check(self) -> None:
+        """Let the data set raise, where it met more that it could not read than it may."""
+        if hasattr(self.dataset, "check"):
+            self.dataset.check()
+
 
 class BatchOrder(Sampler[list[int]]):
     """Batches of item numbers, shuffled by (seed, epoch); every process gets its part of each batch.
+
+    Items that stand mirrored in a batch belong to one process, at mirrored places of its part: what mixes a batch with
+    itself turned round makes the same pairs with any number of processes.
 
     Args:
         items: item numbers of the training set.
@@ -62,17 +70,22 @@ class BatchOrder(Sampler[list[int]]):
         for step in range(self.start, len(self)):
             batch = [self.items[place] for place in order[step * self.batch_size : (step + 1) * self.batch_size]]
             # A process without a part of the last batch computes on one of its items, which `weight` then cancels.
-            yield batch[self.rank :: self.world] or batch[:1]
+            yield [batch[place] for place in self._places(len(batch), self.rank)] or batch[:1]
 
     def least(self, step: int) -> int:
         """Items of a batch that every process has at least."""
-        return max(1, self._size(step) // self.world)
+        return max(1, min(len(self._places(self._size(step), rank)) for rank in range(self.world)))
 
     def weight(self, step: int) -> float:
         """What the mean over this process's part of a batch counts for, so that the mean over processes is right."""
         size = self._size(step)
-        part = len(range(self.rank, size, self.world))
-        return part * self.world / size
+        return len(self._places(size, self.rank)) * self.world / size
+
+    def _places(self, size: int, rank: int) -> list[int]:
+        """Of a process's part in a batch."""
+        first = [*range(rank, (size + 1) // 2, self.world)]
+        mirrored = [size - 1 - place for place in reversed(first)]
+        return first + mirrored[size % 2 == 1 and bool(first) and first[-1] == size // 2 :]
 
     def _size(self, step: int) -> int:
         return min(self.batch_size, len(self.items) - step * self.batch_size)

@@ -1,8 +1,8 @@
-"""What DEC does to images, as a figure; drawn without a display and without pyplot's global state."""
+"""What DEC does to images, and accuracy over scales: drawn without a display and without pyplot's global state."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +70,25 @@ def canonical_figure(
             panels[0, 2 * site + 1].set_title("canonical")
     for panel in panels.flat:
         panel.set(xticks=[], yticks=[])
+    figure.savefig(path, dpi=150)
+
+
+def scale_curve(metrics: Mapping[str, float], name: str = "top1") -> dict[float, float]:
+    """A metric over the scales that it was measured at."""
+    values = {key.removeprefix(f"{name}_at_"): value for key, value in metrics.items() if key.startswith(f"{name}_at_")}
+    return {float(scale): values[scale] for scale in sorted(values, key=float)}
+
+
+def scale_figure(path: str | Path, curves: Mapping[str, Mapping[float, float]]) -> None:
+    """Write a figure of accuracy over the objects' scale, one line per model."""
+    figure = Figure(figsize=(5, 3.5), layout="compressed")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for name, curve in curves.items():
+        axes.plot(list(curve), [100 * value for value in curve.values()], marker="o", markersize=3, label=name)
+    axes.set(xlabel="scale of the object", ylabel="top-1 accuracy (%)")
+    axes.legend(fontsize="small")
+    axes.grid(alpha=0.3)
     figure.savefig(path, dpi=150)
 
 

@@ -31,7 +31,7 @@ def markup(headings: Line, lines: Sequence[Line], notes: Line, format: Format) -
 
 def is_share(name: str) -> bool:
     """Whether a metric is a share of the items and reads better in percent."""
-    return name.removesuffix("s").endswith(("accuracy", "correct", "_flip"))
+    return name.removesuffix("s").endswith(("accuracy", "correct", "_flip")) or "top1" in name or "top5" in name
 
 
 def heading(name: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from evaluation.figures import canonical_figure
+from evaluation.figures import canonical_figure, scale_curve, scale_figure
 from evaluation.runs import collect
 from evaluation.table import render, table
 from layers.grid import WarpParams
@@ -15,6 +15,11 @@ from layers.monotone import monotone_warp
 
 METRICS = (
     "accuracy",
+    "top1",
+    "multi_scale_top1",
+    "consistency_error",
+    "consistency_error_tempered",
+    "consistency_flips",
     "warp_invariance_error",
     "warp_invariance_error_tempered",
     "local_scale_error",
@@ -31,14 +36,14 @@ def write_report(
     seed: int,
     shown: tuple[Tensor, Sequence[WarpParams]] | None = None,
 ) -> list[Path]:
-    """Print the table over one seed of some recipes, and write table.md and figure.png.
+    """Print the table over one seed of some recipes, and write table.md and the figures that there is something for.
 
     Args:
         folder: takes the files.
         root: holds the runs.
         recipes: one row each, in this order.
         seed: of the runs.
-        shown: images (B, C, H, W) and the warp that every site found for them; None draws no figure.
+        shown: images (B, C, H, W) and the warp that every site found for them; None leaves figure.png out.
     """
     runs = [run for run in collect(root) if run.seed == seed and run.recipe in recipes]
     known = {name for run in runs for name in run.metrics or ()}
@@ -53,4 +58,8 @@ def write_report(
         written.append(folder / "figure.png")
         titles = [f"warp of site {site}" for site in range(len(canonical))]
         canonical_figure(written[1], images, phis, canonical, titles=titles)
+    curves = {run.recipe: scale_curve(run.metrics or {}) for run in runs}
+    if any(curves.values()):
+        written.append(folder / "scales.png")
+        scale_figure(written[-1], {name: curves[name] for name in recipes if curves.get(name)})
     return written

@@ -18,10 +18,11 @@ from layers.seeds import seed_of
 from models.baselines import CanonicalizedModel, candidate_warps, with_energy
 from models.dec import DECModel, Site, with_dec
 from models.preprocess import Preprocess
+from models.trainable import freeze_but
 from models.wrapped import WrappedBackbone
 
 
-def build_model(config: Config, num_classes: int, seed: int = 0) -> WrappedBackbone:
+def build_model(config: Config, num_classes: int, seed: int = 0, *, is_normalized: bool = False) -> WrappedBackbone:
     """A recipe's model: a backbone behind its preprocessing, with the canonicalizer that the recipe has, if any.
 
     Whatever the canonicalizer, the backbone's parameters have the same names (``backbone.`` and timm's) and the same
@@ -31,16 +32,22 @@ def build_model(config: Config, num_classes: int, seed: int = 0) -> WrappedBackb
         config: the recipe.
         num_classes: of the head.
         seed: of the first weights; torch's global generator is left as it was.
+        is_normalized: images come at the backbone's size with its statistics applied, and need no preprocessing.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, "model"))
-        return _model(config, num_classes)
+        return _model(config, num_classes, is_normalized)
 
 
-def _model(config: Config, num_classes: int) -> WrappedBackbone:
+def _model(config: Config, num_classes: int, is_normalized: bool) -> WrappedBackbone:
     size, channels = config.model.image_size, config.data.channels
     backbone = build_backbone(config.model, num_classes, channels)
-    preprocess = _preprocess(backbone, config.model, channels, None if config.data.standardize else (0.0, 1.0))
+    section: DECConfig | EnergyConfig | None = config.dec or config.energy
+    stages = {site.stage for site in section.sites if isinstance(site.stage, int)} if section else set()
+    freeze_but(backbone, config.train.finetune, stages, size)
+    preprocess = None
+    if not is_normalized:
+        preprocess = _preprocess(backbone, config.model, channels, None if config.data.standardize else (0.0, 1.0))
     if config.dec is not None:
         return build_dec(config.dec, backbone, image_size=size, preprocess=preprocess)
     if (energy := config.energy) is not None:
@@ -93,6 +100,23 @@ def build_backbone(model: ModelConfig, num_classes: int, image_channels: int = 3
     if model.weights is not None:
         _load_weights(backbone, Path(model.weights))
     return backbone
+
+
+def check_head(model: ModelConfig, num_classes: int) -> None:
+    """Refuse to measure a model whose classifier would begin anew, since its weights have one of another size."""
+    published: Any = timm.get_pretrained_cfg(model.backbone)
+    if model.weights is not None:
+        state = read_weights(Path(model.weights))
+        name = published.classifier
+        names = [name] if isinstance(name, str) else list(name or ())
+        found = next((len(state[f"{one}.weight"]) for one in names if f"{one}.weight" in state), None)
+        source = model.weights
+    elif model.pretrained:
+        found, source = published.num_classes, model.backbone
+    else:
+        return
+    if found != num_classes:
+        raise ConfigError(f"the classifier of {source} has {found} classes; expected {num_classes}, as the data has")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -20,7 +20,8 @@ ARROWS: dict[str, set[str]] = {  # what a folder may import of the project, besi
 }
 UNBOUND = {"tests", "benchmarks", "hubconf"}
 OURS = ARROWS.keys() - {"scripts"} | UNBOUND | {"train_mnist", "train_imagenet"}
-BUILDERS = {"train", "evaluation", "models", "dataloader"}  # a file with a build_* function may know config.schema
+BUILDERS = {"train", "evaluation", "models", "dataloader"}  # a file with a build_* function may know the schema
+SCHEMAS = ("config.schema.", "config.imagenet.")
 LAYERS_KNOW = {"layers", "torch", "torchdeq"} | sys.stdlib_module_names
 
 
@@ -45,7 +46,8 @@ def violations(path: Path, source: str) -> list[str]:
     found = []
     for name in imported_names(tree, path):
         top = name.partition(".")[0]
-        of_schema = f"{name}.".startswith("config.schema.") and folder in BUILDERS and builds
+        knows = (folder in BUILDERS and builds) or path == Path("train/script.py")  # it takes recipes
+        of_schema = f"{name}.".startswith(SCHEMAS) and knows
         if name.endswith(".*"):
             found.append(f"{path}: star import of {name}")
         if top == "torchdeq" and folder != "tests" and path != Path("layers/fixed_point.py"):

@@ -8,12 +8,14 @@ from torch.utils.data import DataLoader
 
 from config.schema import Config, ConfigError
 from train.distributed import Process
-from train.loop import Trainer
+from train.loop import Mix, Trainer
 from train.optim import build_learners
 from train.step import build_objective
 
 
-def build_trainer(config: Config, model: nn.Module, loader: DataLoader, seed: int, process: Process) -> Trainer:
+def build_trainer(
+    config: Config, model: nn.Module, loader: DataLoader, seed: int, process: Process, mix: Mix | None = None
+) -> Trainer:
     """The trainer of a model that has its first weights already: it is moved, compiled and, for EMA, copied here."""
     train = config.train
     if train.batch_size < process.world:
@@ -35,6 +37,8 @@ def build_trainer(config: Config, model: nn.Module, loader: DataLoader, seed: in
         epochs=train.epochs,
         canonicalizer_epochs=train.canonicalizer_epochs,
         accumulate=train.accumulate,
+        clip=train.clip,
+        mix=mix,
         amp=train.amp,
         checkpoint_steps=train.checkpoint_steps,
         statistics_steps=train.statistics_steps,

@@ -64,8 +64,15 @@ def save_weights(folder: Path, model: nn.Module) -> None:
     write_whole(folder / WEIGHTS, lambda file: file.write(safetensors_bytes(tensors)))
 
 
-def start_from(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    """Take over another run's backbone, and its canonicalizer too where the model has an equal one."""
+def start_from(model: nn.Module, weights: dict[str, Tensor], source: str, *, is_whole: bool = False) -> None:
+    """Take over another run's backbone, and its canonicalizer too where the model has an equal one.
+
+    Args:
+        model: takes them.
+        weights: of the other run.
+        source: how messages call it.
+        is_whole: refuse weights without an equal canonicalizer.
+    """
     own = model.state_dict()
     backbone = {name for name in own if name.startswith("backbone.")}
     wrong = [name for name in backbone if name not in weights or weights[name].shape != own[name].shape]
@@ -76,6 +83,8 @@ def start_from(model: nn.Module, weights: dict[str, Tensor], source: str) -> Non
         )
     rest = {name: value for name, value in weights.items() if name not in backbone}
     is_equal = rest.keys() == own.keys() - backbone and all(own[name].shape == rest[name].shape for name in rest)
+    if is_whole and not is_equal:
+        raise RunError(f"{source} does not fit the recipe: its canonicalizer is another one, or it has none")
     taken = weights if is_equal else {name: weights[name] for name in backbone}
     model.load_state_dict(taken, strict=False)
 

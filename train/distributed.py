@@ -89,6 +89,13 @@ def start(device: str = "auto") -> Process:
     )
 
 
+def is_lost(error: RuntimeError) -> bool:
+    """Whether an error says that another process has gone away."""
+    text = str(error).lower()
+    signs = ("closed by peer", "connection reset", "broken pipe", "connection refused", "timed out", "nccl", "gloo")
+    return dist.is_initialized() and any(sign in text for sign in signs)
+
+
 def stop() -> None:
     """Leave the other processes."""
     if dist.is_initialized():

@@ -23,6 +23,7 @@ from train.optim import Learner
 from train.statistics import estimated_anew
 from train.step import Batch, Objective, Outcome
 
+Mix = Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]]
 Amp = Literal["off", "bf16", "fp16"]
 SHOWN_EVERY = 10  # steps between two looks at the loss, each of which waits for the device
 
@@ -51,6 +52,8 @@ class Trainer:
         epochs: of the run.
         canonicalizer_epochs: the first ones, in which the backbone rests in evaluation mode.
         accumulate: parts that a batch is cut into.
+        clip: largest norm of the gradients of all learners together; None leaves it.
+        mix: makes of a whole batch's images and labels others, in an epoch and step.
         amp: precision of the forward pass.
         checkpoint_steps: steps between two checkpoints within an epoch; None saves behind epochs alone.
         statistics_steps: batches that batch norm's statistics are estimated from anew behind the last step; 0 keeps
@@ -66,6 +69,8 @@ class Trainer:
     epochs: int
     canonicalizer_epochs: int = 0
     accumulate: int = 1
+    clip: float | None = None
+    mix: Mix | None = None
     amp: Amp = "off"
     checkpoint_steps: int | None = None
     statistics_steps: int = 0
@@ -129,9 +134,9 @@ class Trainer:
     ) -> None:
         place, began, before = self.place, time.perf_counter(), self.place.seconds
         self.order.seek(place.epoch, place.step)
-        set_epoch = getattr(self.loader.dataset, "set_epoch", None)
-        if set_epoch is not None:
-            set_epoch(place.epoch)
+        data: Any = self.loader.dataset
+        getattr(data, "set_epoch", lambda epoch: None)(place.epoch)
+        check: Callable[[], None] = getattr(data, "check", lambda: None)
         with self._bar(canonicalizer_only) as bar:
             for image, label, index in self.loader:
                 self._step(wrapped, Batch(image, label, index.tolist()), canonicalizer_only)
@@ -141,6 +146,7 @@ class Trainer:
                 saves = self.checkpoint_steps and place.step % self.checkpoint_steps == 0 and not is_last
                 if place.step % SHOWN_EVERY == 0 or saves or is_last:
                     self._check(place.tally)
+                    check()
                     bar.set_postfix(self._shown(place.tally), refresh=False)
                 bar.update(len(image) * self.process.world)
                 if max_steps and place.step >= max_steps:
@@ -153,12 +159,15 @@ class Trainer:
         """One optimizer step, over the batch's parts."""
         place, device = self.place, self.process.device
         weight = self.order.weight(place.step)
+        image, label = batch.image.to(device, non_blocking=True), batch.label.to(device, non_blocking=True)
+        if self.mix is not None:
+            image, label = self.mix(image, label, place.epoch, place.step)
+        batch = Batch(image, label, batch.items)
         count = min(self.accumulate, self.order.least(place.step))  # the same in every process, which wait for another
         for part_number, part in enumerate(parts_of(batch, count)):
             # dropout and stochastic depth draw from torch's generator: every draw belongs to a place of its own
             key = (self.objective.seed, "step", place.epoch, place.step, part_number, self.process.rank)
             torch.manual_seed(seed_of(*key))
-            part = Batch(part.image.to(device, non_blocking=True), part.label.to(device, non_blocking=True), part.items)
             with self._autocast():
                 outcome = self.objective(wrapped, part, place.epoch, place.step, canonicalizer_only=canonicalizer_only)
             share = weight * len(part.items) / len(batch.items)
@@ -166,6 +175,10 @@ class Trainer:
             if weight > 0:
                 place.tally += _tallied(outcome, len(part.items))
         active = [self.learners["canonicalizer"]] if canonicalizer_only else list(self.learners.values())
+        for learner in active:
+            learner.prepare(self.scaler)
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_([value for learner in active for value in learner.parameters], self.clip)
         for learner in active:
             learner.step(self.scaler)
         self.scaler.update()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from timm.optim import param_groups_layer_decay
 from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
@@ -31,11 +31,14 @@ class Learner:
     schedule: LRScheduler | ReduceLROnPlateau
     clip: float | None
 
-    def step(self, scaler: torch.amp.GradScaler) -> None:
-        """Clip, and take a step; the gradients are gone afterwards."""
+    def prepare(self, scaler: torch.amp.GradScaler) -> None:
+        """Unscale and clip the gradients."""
         scaler.unscale_(self.optimizer)
         if self.clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.clip)
+
+    def step(self, scaler: torch.amp.GradScaler) -> None:
+        """Take a step; the gradients are gone afterwards."""
         scaler.step(self.optimizer)
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -48,8 +51,8 @@ class Learner:
 
     @property
     def rate(self) -> float:
-        """The present learning rate."""
-        return self.optimizer.param_groups[0]["lr"]
+        """The present learning rate, of the last layer where they differ."""
+        return max(group["lr"] for group in self.optimizer.param_groups)
 
     def state_dict(self) -> dict[str, Any]:
         return {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
@@ -61,34 +64,56 @@ class Learner:
 
 def build_learners(model: nn.Module, config: TrainConfig) -> dict[str, Learner]:
     """The backbone's learner, and the canonicalizer's where it has a rate of its own."""
-    own = {name: value for name, value in model.named_parameters() if not name.startswith("backbone.")}
-    backbone = [value for name, value in model.named_parameters() if name not in own]
+    trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    own = [value for name, value in trained.items() if not name.startswith("backbone.")]
+    backbone = [value for name, value in trained.items() if name.startswith("backbone.")]
     rate, decay, clip = config.backbone_lr, config.weight_decay, config.backbone_clip
     if config.canonicalizer_lr is None:
-        return {"backbone": _learner([*backbone, *own.values()], rate, decay, clip, config, config.epochs)}
+        groups = _groups(model, [*backbone, *own], rate, decay, config.layer_decay)
+        return {"backbone": _learner(groups, rate, clip, config, config.epochs)}
     if not own:
         raise ConfigError(
             "train.canonicalizer_lr is given, but this model's canonicalizer has no parameters; set it to null"
         )
-    # The backbone's schedule rests while the canonicalizer trains alone, and ends with the run all the same.
-    learners = {"backbone": _learner(backbone, rate, decay, clip, config, config.epochs - config.canonicalizer_epochs)}
+    learners = {}
+    if backbone:  # fine-tuning may leave nothing of it to train
+        groups = _groups(model, backbone, rate, decay, config.layer_decay)
+        # Its schedule rests while the canonicalizer trains alone, and ends with the run all the same.
+        learners["backbone"] = _learner(groups, rate, clip, config, config.epochs - config.canonicalizer_epochs)
     rate, decay, clip = config.canonicalizer_lr, config.canonicalizer_weight_decay, config.canonicalizer_clip
-    return learners | {"canonicalizer": _learner(own.values(), rate, decay, clip, config, config.epochs)}
+    groups = _groups(model, own, rate, decay, config.layer_decay)
+    return learners | {"canonicalizer": _learner(groups, rate, clip, config, config.epochs)}
+
+
+def _groups(
+    model: nn.Module, parameters: list[nn.Parameter], rate: float, decay: float, layer_decay: float | None
+) -> list[dict[str, Any]]:
+    """AdamW's groups of some of a model's parameters; what lies outside the backbone has the rate of its head."""
+    if layer_decay is None:
+        return [{"params": parameters, "lr": rate, "weight_decay": decay}]
+    kept = {id(value) for value in parameters}
+    exempt: Any = getattr(model, "no_weight_decay", set)
+    return [
+        {"params": own, "lr": rate * group["lr_scale"], "weight_decay": group["weight_decay"]}
+        for group in param_groups_layer_decay(model, decay, exempt(), layer_decay=layer_decay)
+        if (own := [value for value in group["params"] if id(value) in kept])
+    ]
 
 
 def _learner(
-    parameters: Iterable[nn.Parameter], rate: float, decay: float, clip: float | None, config: TrainConfig, epochs: int
+    groups: list[dict[str, Any]], rate: float, clip: float | None, config: TrainConfig, epochs: int
 ) -> Learner:
-    parameters = list(parameters)
-    optimizer = AdamW(parameters, lr=rate, weight_decay=decay)
-    return Learner(parameters, optimizer, build_schedule(optimizer, config.schedule, epochs), clip)
+    optimizer = AdamW(groups)
+    schedule = build_schedule(optimizer, config.schedule, epochs, rate)
+    return Learner([value for group in groups for value in group["params"]], optimizer, schedule, clip)
 
 
-def build_schedule(optimizer: Optimizer, schedule: ScheduleConfig, epochs: int) -> LRScheduler | ReduceLROnPlateau:
-    """The schedule of an optimizer whose rate is the highest one."""
+def build_schedule(
+    optimizer: Optimizer, schedule: ScheduleConfig, epochs: int, rate: float
+) -> LRScheduler | ReduceLROnPlateau:
+    """The schedule of an optimizer: of this rate, and of those of its groups in proportion."""
     if schedule.name == "plateau":
         return ReduceLROnPlateau(optimizer, factor=schedule.factor, patience=schedule.patience)
-    rate = optimizer.param_groups[0]["lr"]
     return LambdaLR(optimizer, lambda epoch: rate_at(epoch, schedule, epochs, rate) / rate)
 
 

@@ -26,7 +26,13 @@ from train.losses import (
 
 
 class Batch(NamedTuple):
-    """A part of a batch on the model's device; ``items`` are its numbers in the data set."""
+    """A part of a batch on the model's device.
+
+    Args:
+        image: (B, C, H, W).
+        label: (B,) class numbers, or (B, classes) shares where images were mixed.
+        items: their numbers in the data set.
+    """
 
     image: Tensor
     label: Tensor
@@ -108,7 +114,8 @@ class Objective:
             phis = halves(output.phis)[0] if has_pair else output.phis
             loss = loss + self.consistency_weight * consistency_loss(phis, other, warp)
         residual = None if output is None else output.residual.mean()
-        return Outcome(loss, first.detach().argmax(dim=1) == batch.label, residual)
+        label = batch.label if batch.label.ndim == 1 else batch.label.argmax(dim=1)
+        return Outcome(loss, first.detach().argmax(dim=1) == label, residual)
 
     def _task(self, first: Tensor, second: Tensor, label: Tensor, is_warped: bool) -> Tensor:
         if not self.two_views:  # a second view, if any, serves the equivariance loss alone

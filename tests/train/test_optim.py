@@ -54,14 +54,16 @@ def test_clipping_bounds_the_norm_over_all_parameters() -> None:
     learner.optimizer.register_step_pre_hook(record)
     for parameter in learner.parameters:
         parameter.grad = torch.full_like(parameter, 10.0)
-    learner.step(torch.amp.GradScaler("cpu", enabled=False))
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    learner.prepare(scaler)
+    learner.step(scaler)
     assert norms == [pytest.approx(0.5, rel=1e-4)]
     assert all(parameter.grad is None for parameter in learner.parameters)
 
 
 def rates(schedule: ScheduleConfig, epochs: int, rate: float = 0.1, losses: list[float] | None = None) -> list[float]:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=rate)
-    scheduler = build_schedule(optimizer, schedule, epochs)
+    scheduler = build_schedule(optimizer, schedule, epochs, rate)
     found = []
     for epoch in range(epochs):
         found.append(optimizer.param_groups[0]["lr"])

@@ -1,0 +1,110 @@
+"""Picture files in class folders, and which number a class has."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from timm.data import ImageNetInfo
+from timm.data.readers.img_extensions import get_img_extensions
+
+
+class Files(NamedTuple):
+    """Picture files below a folder.
+
+    Args:
+        root: the folder.
+        names: (N,) bytes, ``class/file``; an array, for Python objects would be copied into every worker.
+        labels: (N,) int64.
+    """
+
+    root: Path
+    names: np.ndarray
+    labels: np.ndarray
+
+    def name(self, number: int) -> str:
+        """Of a file, below the root."""
+        return os.fsdecode(self.names[number])
+
+
+def read_classes(class_map: str | None, folder: Path) -> dict[str, int]:
+    """The number of every class.
+
+    Args:
+        class_map: ``imagenet``, the path of a text file with a class per line (looked for here, beside and in the
+            folder), or None for the names of the folder's own folders.
+        folder: of the training split.
+    """
+    if class_map is None:
+        names = sorted(entry.name for entry in _entries(folder) if entry.is_dir())
+        if not names:
+            raise ValueError(f"{folder} has no class folders")
+    elif class_map == "imagenet":
+        names = ImageNetInfo("imagenet-1k").label_names()
+    else:
+        places = [Path(class_map), folder.parent / class_map, folder / class_map]
+        path = next((place for place in places if place.is_file()), None)
+        if path is None:
+            looked = ", ".join(dict.fromkeys(map(str, places)))
+            raise FileNotFoundError(f"there is no class map at {looked}; expected a text file with a class per line")
+        names = [line.split()[0] for line in path.read_text("utf-8").splitlines() if line.strip()]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice or not names:
+            raise ValueError(f"{path} has {twice[0] + ' twice' if twice else 'no classes'}; expected each class once")
+    return {name: number for number, name in enumerate(names)}
+
+
+def read_folder(folder: Path, classes: Mapping[str, int]) -> Files:
+    """List the pictures below ``folder/class/``, in order of their names, at any depth.
+
+    Raises:
+        FileNotFoundError: without the folder, or without pictures in it.
+        ValueError: for a class folder without pictures, and for one that the map does not know.
+    """
+    known = get_img_extensions(as_set=True)
+    names: list[str] = []
+    labels: list[int] = []
+    folders = sorted(entry.name for entry in _entries(folder) if entry.is_dir() and not entry.name.startswith("."))
+    if unknown := [name for name in folders if name not in classes]:
+        raise ValueError(
+            f"{folder} has {_some(unknown)} that the class map with its {len(classes)} classes does not know: name "
+            "another with data.class_map=FILE, or take the folders' names with data.class_map=null"
+        )
+    empty = []
+    for name in folders:
+        found = sorted(
+            os.path.relpath(os.path.join(above, file), folder)
+            for above, _, files in os.walk(folder / name, followlinks=True)
+            for file in files
+            if os.path.splitext(file)[1].lower() in known and not file.startswith(".")
+        )
+        if not found:
+            empty.append(name)
+        names += found
+        labels += [classes[name]] * len(found)
+    if empty:
+        raise ValueError(f"{folder} has {_some(empty)} without pictures; expected at least one in each, or no folder")
+    if not names:
+        raise FileNotFoundError(f"{folder} has no class folders with pictures; expected {folder}/CLASS/NAME.JPEG")
+    return Files(folder, np.array([os.fsencode(name) for name in names]), np.array(labels, np.int64))
+
+
+def _entries(folder: Path) -> Sequence[os.DirEntry]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except NotADirectoryError:
+        raise FileNotFoundError(f"{folder} is a file; expected a folder with a folder per class") from None
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"there is no folder {folder}; expected one with a folder per class. --data_dir names the folder above "
+            "the splits, data.train_split and data.val_split the splits"
+        ) from None
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return f"{len(names)} class folder{'s' * (len(names) > 1)} ({shown})"

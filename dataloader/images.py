@@ -1,0 +1,222 @@
+"""Image data sets and loaders from recipes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from timm.data import create_transform
+from torch.utils.data import DataLoader
+
+from config.imagenet import AugmentationConfig, ImageDataConfig, ImageEvaluationConfig
+from config.schema import ConfigError
+from dataloader.folder import read_classes, read_folder
+from dataloader.groups import ScaleGroups, batches_of, scale_groups
+from dataloader.order import BatchOrder, Indexed
+from dataloader.pictures import FolderSource, Pictures, Source, TrainingPictures, Transform
+from dataloader.shapes import CLASSES, ShapesSource
+from dataloader.split import split_indices
+
+Group = list[int]
+MOST_WORKERS = 16
+HELD_OUT_ITEMS = 1000  # that are evaluated where the recipe states no number
+
+
+class Evaluated(NamedTuple):
+    """Pictures that a model is judged by, in batches of whole groups."""
+
+    pictures: Pictures
+    batches: list[list[int]]
+    workers: int
+
+    @property
+    def groups(self) -> ScaleGroups:
+        """Of all pictures of the split."""
+        return self.pictures.groups
+
+    def loader(self, batches: list[list[int]]) -> DataLoader:
+        """(image, label, number) of these batches."""
+        workers = min(self.workers, len(batches))
+        return DataLoader(Indexed(self.pictures), batch_sampler=batches, num_workers=workers)
+
+
+class ImageData(NamedTuple):
+    """What a run trains on, fits its temperature on, and is judged by.
+
+    Args:
+        train: the training split.
+        train_items: numbers of those that are trained on.
+        calibration: groups of the training split of which none is trained on.
+        evaluated: by name: val, and multi_scale where that is another set.
+    """
+
+    train: TrainingPictures
+    train_items: list[int]
+    calibration: Evaluated
+    evaluated: dict[str, Evaluated]
+
+    def check(self) -> None:
+        """Raise where more pictures than the limit could not be read."""
+        self.train.check()
+        for part in (self.calibration, *self.evaluated.values()):
+            part.pictures.check()
+
+    def report(self) -> list[str]:
+        """What was found, line by line."""
+        count, total = len(self.train_items), len(self.train)
+        lines = [f"training on {count} of {total} files, {self.train.num_classes} classes"]
+        named = {"calibration": self.calibration, **self.evaluated}
+        for name, part in named.items():
+            count = sum(map(len, part.batches))
+            text = f"{name}: {count} files"
+            lines.append(f"{text}; {part.pictures.groups.report()}" if part.pictures.groups.has_scales else text)
+        return lines
+
+
+def build_classes(config: ImageDataConfig) -> dict[str, int]:
+    """The number of every class, before any picture is looked at."""
+    if config.name == "shapes":
+        return {name: number for number, name in enumerate(CLASSES)}
+    classes = read_classes(config.class_map, _root(config) / config.train_split)
+    if config.num_classes is not None and config.num_classes != len(classes):
+        raise ConfigError(f"data.num_classes is {config.num_classes}; the class map has {len(classes)}")
+    return classes
+
+
+def build_images(
+    config: ImageDataConfig,
+    augmentation: AugmentationConfig,
+    evaluation: ImageEvaluationConfig,
+    classes: Mapping[str, int],
+    description: Mapping[str, Any],
+    seed: int,
+) -> ImageData:
+    """All splits of a recipe; which files they hold depends on the seed alone.
+
+    Args:
+        config: of the data.
+        augmentation: of the training.
+        evaluation: its sizes.
+        classes: number of every class.
+        description: of the model's input, as ``timm.data.resolve_data_config`` gives it.
+        seed: of the run.
+    """
+    training = _pictures(config, config.train_split, classes, _training_transform(augmentation, description))
+    plain, workers = _plain_transform(description), workers_of(config)
+
+    def judged_by(pictures: Pictures, groups: list[Group]) -> Evaluated:
+        return Evaluated(pictures, batches_of(groups, evaluation.batch_size), workers)
+
+    held_in = Pictures(training.source, plain, training.groups, len(classes), config.broken_limit)
+    calibration, held_out, pool = _parts(training.groups, evaluation, seed)
+    if not (pool and calibration):
+        raise ConfigError(f"the training split has {len(training)} files; too few to hold a fifth out of them")
+    wanted = min(config.train_samples or len(pool), len(pool))
+    train_items = [pool[place] for place in split_indices(len(pool), seed, wanted)[0]]
+    evaluated = {"val": judged_by(held_in, held_out)}
+    if evaluation.split == "val":
+        for name, part, split in _splits(config):
+            pictures = _pictures(part, split, classes, plain)
+            evaluated[name] = judged_by(pictures, _chosen(pictures.groups, evaluation.items))
+    return ImageData(
+        TrainingPictures(training, train_items, seed), train_items, judged_by(held_in, calibration), evaluated
+    )
+
+
+def build_image_loader(
+    data: ImageData, config: ImageDataConfig, batch_size: int, seed: int, share: tuple[int, int]
+) -> DataLoader:
+    """One process's share of the shuffled training batches, (image, label, number)."""
+    order = BatchOrder(data.train_items, batch_size, seed, *share)
+    return DataLoader(
+        Indexed(data.train), batch_sampler=order, num_workers=workers_of(config), pin_memory=torch.cuda.is_available()
+    )
+
+
+def workers_of(config: ImageDataConfig) -> int:
+    """Processes that prepare batches for this one."""
+    if config.workers is not None:
+        return config.workers
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(MOST_WORKERS, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def _root(config: ImageDataConfig) -> Path:
+    if config.root is None:
+        raise ConfigError("data.root is null; expected the folder above the splits: --data_dir DIR, or data.root=DIR")
+    return Path(config.root).expanduser()
+
+
+def _pictures(config: ImageDataConfig, split: str, classes: Mapping[str, int], transform: Transform) -> Pictures:
+    source: Source
+    if config.name == "shapes":
+        source = ShapesSource(split)
+        names = [source.name(number) for number in range(len(source))]
+    else:
+        files = read_folder(_root(config) / split, classes)
+        source, names = FolderSource(files), [files.name(number) for number in range(len(files.labels))]
+    return Pictures(source, transform, scale_groups(names), len(classes), config.broken_limit)
+
+
+def _splits(config: ImageDataConfig) -> Iterator[tuple[str, ImageDataConfig, str]]:
+    """Name, root and folder of what is evaluated; one set may be both."""
+    yield "val", config, config.val_split
+    if config.multi_scale_root is not None:
+        other = replace(config, root=config.multi_scale_root)
+        if (_root(other) / config.multi_scale_split).resolve() != (_root(config) / config.val_split).resolve():
+            yield "multi_scale", other, config.multi_scale_split
+
+
+def _parts(groups: ScaleGroups, config: ImageEvaluationConfig, seed: int) -> tuple[list[Group], list[Group], list[int]]:
+    """Groups for the temperature, groups to try settings out on, and all other items."""
+    order = [groups.members[number] for number in split_indices(len(groups.members), seed, len(groups.members))[0]]
+    most = len(groups.scales) // 5
+    calibration = _taken(order, min(config.calibration_items, most))
+    wanted = min(config.items or HELD_OUT_ITEMS, most) if config.split == "held_out" else 0
+    held_out = _taken(order[len(calibration) :], wanted)
+    rest = order[len(calibration) + len(held_out) :]
+    return calibration, held_out, sorted(item for group in rest for item in group)
+
+
+def _taken(groups: Sequence[Group], items: int) -> list[Group]:
+    """The first groups, until there are so many items."""
+    taken, count = [], 0
+    for group in groups:
+        if count >= items:
+            break
+        taken.append(group)
+        count += len(group)
+    return taken
+
+
+def _chosen(groups: ScaleGroups, items: int | None) -> list[Group]:
+    """Groups with so many items together, or all; not the first ones, which are of one class."""
+    if items is None:
+        return groups.members
+    order = split_indices(len(groups.members), 0, len(groups.members))[0]
+    return _taken([groups.members[place] for place in order], items)
+
+
+def _plain_transform(description: Mapping[str, Any]) -> Transform:
+    return create_transform(
+        **{name: description[name] for name in ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")}
+    )
+
+
+def _training_transform(config: AugmentationConfig, description: Mapping[str, Any]) -> Transform:
+    return create_transform(
+        **{name: description[name] for name in ("input_size", "mean", "std")},
+        is_training=True,
+        scale=config.scale,
+        ratio=config.ratio,
+        hflip=config.flip,
+        interpolation=config.interpolation,
+        auto_augment=config.auto_augment,
+        color_jitter=config.color_jitter or 0.0,
+        re_prob=config.erase,
+        re_mode="pixel",
+    )

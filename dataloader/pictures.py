@@ -1,0 +1,154 @@
+"""Labelled pictures, decoded and transformed in worker processes; what cannot be read is reported and replaced."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dataloader.folder import Files
+from dataloader.groups import ScaleGroups
+from dataloader.seeded import seeded
+from layers.seeds import seed_of
+
+UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    Image.DecompressionBombError,
+)  # what PIL raises on broken files
+ATTEMPTS = 10  # other files that are tried in the place of one that cannot be read
+
+Transform = Callable[[Image.Image], Tensor]
+
+
+class Source(Protocol):
+    """Where pictures come from: a folder, or one of timm's readers."""
+
+    labels: np.ndarray
+
+    def __len__(self) -> int: ...
+
+    def name(self, number: int) -> str:
+        """For messages."""
+
+    def read(self, number: int) -> Image.Image:
+        """The decoded picture in RGB."""
+
+
+class FolderSource:
+    """Files of a folder."""
+
+    def __init__(self, files: Files):
+        self.files, self.labels = files, files.labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def name(self, number: int) -> str:
+        return str(self.files.root / self.files.name(number))
+
+    def read(self, number: int) -> Image.Image:
+        with Image.open(self.name(number)) as image:
+            return image.convert("RGB")
+
+
+class Pictures(Dataset):
+    """(tensor, label) of every picture of a source.
+
+    Args:
+        source: of the pictures.
+        transform: from a picture to a tensor.
+        groups: which of them show one object.
+        num_classes: that labels are below.
+        broken_limit: pictures that cannot be read before ``check`` raises.
+    """
+
+    def __init__(
+        self, source: Source, transform: Transform, groups: ScaleGroups, num_classes: int, broken_limit: int = 100
+    ):
+        if len(source) and not 0 <= source.labels.min() <= source.labels.max() < num_classes:
+            raise ValueError(
+                f"there are labels from {source.labels.min()} to {source.labels.max()}; expected 0 to "
+                f"{num_classes - 1}, as there are {num_classes} classes"
+            )
+        self.source, self.transform, self.groups = source, transform, groups
+        self.num_classes, self.broken_limit = num_classes, broken_limit
+        self.broken = torch.zeros(len(source), dtype=torch.bool).share_memory_()  # workers write here too
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, int]:
+        """A picture that cannot be read is empty, with the label -1, which evaluation leaves out."""
+        image = self.read(number)
+        if image is None:
+            return torch.zeros_like(self.transform(Image.new("RGB", (64, 64)))), -1
+        return self.transform(image), int(self.source.labels[number])
+
+    def read(self, number: int) -> Image.Image | None:
+        """The picture, or None, reported and counted, if it cannot be read."""
+        try:
+            return self.source.read(number)
+        except UNREADABLE as error:
+            if not self.broken[number]:
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                print(f"{self.source.name(number)} cannot be read ({reason})", file=sys.stderr, flush=True)
+            self.broken[number] = True
+            return None
+
+    def check(self) -> None:
+        """Raise where more pictures than the limit could not be read."""
+        count = int(self.broken.sum())
+        if count > self.broken_limit:
+            first = self.source.name(int(self.broken.nonzero()[0, 0]))
+            raise ValueError(
+                f"{count} pictures could not be read, {first} for instance; data.broken_limit allows "
+                f"{self.broken_limit}"
+            )
+
+
+class TrainingPictures(Dataset):
+    """Randomly transformed pictures: what happens to one depends on (seed, epoch, its number) alone.
+
+    Args:
+        pictures: with the transform of the training.
+        items: numbers of those that are trained on; others of them take the place of what cannot be read.
+        seed: of the run.
+    """
+
+    def __init__(self, pictures: Pictures, items: Sequence[int], seed: int):
+        self.pictures, self.items, self.seed, self.epoch = pictures, items, seed, 0
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    @property
+    def num_classes(self) -> int:
+        """That labels are below."""
+        return self.pictures.num_classes
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw anew from here on."""
+        self.epoch = epoch
+
+    def check(self) -> None:
+        """Raise where more pictures than the limit could not be read."""
+        self.pictures.check()
+
+    def __getitem__(self, number: int) -> tuple[Tensor, int]:
+        for attempt in range(ATTEMPTS):
+            image = self.pictures.read(number)
+            if image is not None:
+                with seeded(self.seed, "transform", self.epoch, number):
+                    return self.pictures.transform(image), int(self.pictures.source.labels[number])
+            draw = seed_of(self.seed, "replacement", self.epoch, number, attempt)
+            number = int(self.items[draw % len(self.items)])
+        raise ValueError(f"none of {ATTEMPTS} pictures in a row could be read; see the messages above")

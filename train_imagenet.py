@@ -1,0 +1,140 @@
+"""Fine-tunes and evaluates on multi-scale ImageNet: base, augmentation, equivariance, canonicalization and DEC."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from timm.data import resolve_data_config
+from torch import nn
+
+from config.imagenet import ImageNetConfig
+from config.load import dump, load_recipes
+from dataloader.images import ImageData, build_classes, build_image_loader, build_images
+from dataloader.mixing import build_mixing
+from evaluation.equilibrium import equilibrium
+from evaluation.evaluator import Evaluation
+from evaluation.figures import scale_curve, scale_figure
+from evaluation.image_evaluator import evaluate_pictures
+from evaluation.report import write_report
+from models.build import build_model, check_head, read_weights
+from train import script
+from train.command import parse
+from train.distributed import Process
+from train.errors import RunError
+from train.run import Rhythm
+from train.script import Experiment, Recipe, Runner
+
+EXAMPLES = """examples:
+  python train_imagenet.py --config smoke                    five short runs on shapes that it draws, two cores
+  python train_imagenet.py --config dem_swin --data_dir DIR  one published recipe
+  python train_imagenet.py --config base_deit --data_dir DIR --eval_only      a timm model as it is
+  torchrun --nproc_per_node 8 train_imagenet.py --config dem_vit --data_dir DIR --multi_scale_dir DIR --resume
+"""
+NEEDS = f"""train_imagenet.py needs a recipe and, but for smoke, a folder of pictures:
+
+  --config NAME       of config/adapter_config.yaml: base, and base_M aug_M equiv_M cannon_M dem_M for M in swin vit
+                      deit beit resnet dinov2; or smoke, which needs no data and no network
+  --data_dir DIR      DIR/train/SYNSET/NAME.JPEG and DIR/val/SYNSET/NAME.JPEG; files NAME_scale_S.JPEG show one object
+                      at scale S and are evaluated together
+  --multi_scale_dir   such files elsewhere, where DIR is plain ImageNet
+  model.weights=FILE model.pretrained=false    weights from a file instead of the model hub
+
+{EXAMPLES}
+--help lists all options; every setting of a recipe can be given as key=value."""
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    arguments = parse(
+        words,
+        description=str(__doc__),
+        examples=EXAMPLES,
+        config_file="adapter_config.yaml",
+        config=None,
+        folders={"data_dir": "data.root", "multi_scale_dir": "data.multi_scale_root"},
+    )
+    if arguments.config is None and arguments.config_file == "adapter_config.yaml":
+        print(NEEDS, file=sys.stderr)
+        sys.exit(2)
+    seed = arguments.random_seed
+
+    def load() -> list[Recipe]:
+        recipes = load_recipes(arguments.config_file, arguments.config, arguments.settings, ImageNetConfig)
+        return [Recipe(name, config, dump(name, config)) for name, config in recipes]
+
+    def carry(recipes: list[Recipe], process: Process) -> None:
+        def built(config: Any) -> Experiment:
+            return build(config.resolved(), seed, process, is_evaluated=arguments.eval_only)
+
+        names = [recipe.name for recipe in recipes]
+        Runner(arguments, process, built, read_weights).run_all(
+            recipes, lambda root, folder: write_suite(names, root, folder, seed)
+        )
+
+    script.main(load, carry)
+
+
+def build(config: ImageNetConfig, seed: int, process: Process, *, is_evaluated: bool = False) -> Experiment:
+    """The experiment of a recipe."""
+    classes = build_classes(config.data)
+    if is_evaluated and config.warm_start is None:
+        check_head(config.model, len(classes))
+    model = build_model(config, len(classes), seed, is_normalized=True)
+    size = config.model.image_size
+    description = resolve_data_config({"img_size": size} if size else {}, pretrained_cfg=model.pretrained_cfg)
+    data = build_images(config.data, config.augmentation, config.evaluation, classes, description, seed)
+    for line in data.report():
+        process.say(f"  {line}")
+    chosen = config.evaluation
+    return Experiment(
+        model,
+        build_image_loader(data, config.data, config.train.batch_size, seed, process.share),
+        lambda model, full: measured(config, data, model, process, full),
+        Rhythm(every=chosen.every, full_every=chosen.full_every, before_training=chosen.before_training),
+        build_mixing(config.augmentation, len(classes), seed),
+        draw_scales,
+    )
+
+
+def measured(config: ImageNetConfig, data: ImageData, model: nn.Module, process: Process, full: bool) -> Evaluation:
+    """The metrics of the model as it is now."""
+    found = evaluate_pictures(
+        model,
+        data.evaluated,
+        data.calibration,
+        grid_size=config.warp.grid_size,
+        strength=config.warp.strength,
+        warp_items=config.evaluation.warp_items,
+        device=process.device,
+        share=process.share,
+        gather=process.gather,
+        full=full,
+    )
+    data.check()
+    if full and config.dec is not None:
+        some = data.evaluated["val"]
+        found.metrics.update(equilibrium(model, some.loader(list(islice(some.batches, 4))), device=process.device))
+    return found
+
+
+def draw_scales(folder: Path, metrics: Mapping[str, float]) -> None:
+    """The accuracy over scales of a finished run."""
+    if curve := scale_curve(metrics):
+        scale_figure(folder / "scales.png", {"top-1": curve, "top-5": scale_curve(metrics, "top5")})
+
+
+def write_suite(names: list[str], root: Path, folder: Path, seed: int) -> None:
+    """The table and the curves over a suite's runs; their paths are printed."""
+    try:
+        written = write_report(folder, root, names, seed)
+    except OSError as error:
+        raise RunError(f"the table and the figure could not be written to {folder} ({error.strerror})") from error
+    for path in written:
+        print(path)
+
+
+if __name__ == "__main__":
+    main()
