@@ -70,8 +70,12 @@ def evaluate_pictures(
 
     temperature = None
     if calibration is not None:
-        known = divided(lambda own: _logits(predict, calibration.loader(own), device), calibration.batches)
-        temperature = fit_temperature(known["logits"], known["label"])
+        own = calibration.batches[share[0] :: share[1]]
+        known = gather(_logits(predict, calibration.loader(own), device))
+        order = known["index"].argsort(stable=True)
+        if not len(order):
+            raise ValueError("there are no items to fit the temperature on")
+        temperature = fit_temperature(known["logits"].view(len(order), -1)[order], known["label"][order])
     metrics: dict[str, float] = {} if temperature is None else {"temperature": temperature}
     items: dict[str, np.ndarray] = {}
 
@@ -106,13 +110,15 @@ def evaluate_pictures(
 
 
 def _logits(predict: Predict, loader: Loader, device: torch.device | str) -> Columns:
+    """Logits one item after the other in one dimension: a process without items does not know how many classes."""
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     with undisturbed(predict):
         for image, label, number in loader:
             found.append((logits_of(predict, image, device)[label >= 0], label[label >= 0], number[label >= 0]))
     if not found:
-        return {"logits": torch.empty(0, 0), "label": torch.empty(0).long(), "index": torch.empty(0).long()}
-    return dict(zip(("logits", "label", "index"), map(torch.cat, zip(*found, strict=True)), strict=True))
+        return {"logits": torch.empty(0), "label": torch.empty(0).long(), "index": torch.empty(0).long()}
+    logits, label, index = map(torch.cat, zip(*found, strict=True))
+    return {"logits": logits.flatten(), "label": label, "index": index}
 
 
 def _unscaled(part: PictureSet, count: int) -> list[list[int]]:
@@ -146,7 +152,7 @@ def _warp_columns(
         floor_items=None,
         device=device,
     )
-    readable = found.labels >= 0
+    readable = found.labels.flatten() >= 0  # (0, 0) of no items
     columns = {"index": torch.tensor(numbers, dtype=torch.int64)}
     for name, pairs in (("error", found.changed), ("floor", found.restored)):
         columns[f"warp_invariance_{name}"] = pairs.errors()

@@ -1,6 +1,7 @@
 """The metrics under their fixed names: each takes a callable from images to logits and returns a dict of floats.
 
-What each metric says of every single item is in ``predictions``, ``warp_pairs`` and ``local_scale_pairs``.
+What each metric says of every single item is in ``predictions``, ``warp_pairs``, ``local_scale_pairs`` and
+``picture_columns``.
 """
 
 from __future__ import annotations
@@ -8,6 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from evaluation.pictures import (
+    GroupedPictures,
+    consistency_columns,
+    loaded,
+    picture_columns,
+    picture_means,
+    scale_means,
+)
 from evaluation.predictions import Comparison, Loader, Predict, Predictions, predictions
 from evaluation.scales import Intervals, ScaledItems, local_scale_pairs
 from evaluation.warps import warp_pairs
@@ -101,6 +110,64 @@ def local_scale_error(
     return _means("local_scale", found, temperature, relative=True)
 
 
+def scale_consistency(
+    predict: Predict,
+    dataset: GroupedPictures,
+    *,
+    temperature: float = 1.0,
+    batch_size: int = 100,
+    device: torch.device | str = "cpu",
+) -> dict[str, float]:
+    """Mean of ||p(x_s) - p(x_1)||_2 over the scales s of an object but 1, then over objects; from 0 to the root of 2.
+
+    Args:
+        predict: from images (B, C, H, W) to logits (B, classes); p is their softmax.
+        dataset: has ``groups``, and gives a picture and its label, -1 where the picture could not be read. Objects
+            without a picture at scale 1, or with no other, do not count.
+        temperature: as in ``warp_invariance_error``.
+        batch_size: images per call of ``predict``, of whole groups.
+        device: where the images are moved to.
+
+    Returns:
+        ``consistency_error``; ``consistency_error_published``, which counts the zero distance of scale 1 from itself
+        as one more scale, as the original did; and ``consistency_flips``, the mean share of scales that change the
+        class.
+    """
+    if not 0 < temperature < float("inf"):
+        raise ValueError(f"temperature is {temperature}; expected a positive number")
+    loader = loaded(dataset, _batches(dataset, batch_size))
+    columns = picture_columns(predict, loader, dataset.groups, temperature=temperature, device=device)
+    found = consistency_columns(columns | {"change": columns["change_tempered"]})
+    if not len(found["group_index"]):
+        raise ValueError("no group has a picture at scale 1 and one at another; there is no consistency")
+    names = ("consistency_error", "consistency_error_published", "consistency_flips")
+    return {name: mean(found[name]) for name in names}
+
+
+def per_scale_accuracy(
+    predict: Predict,
+    dataset: GroupedPictures,
+    *,
+    batch_size: int = 100,
+    device: torch.device | str = "cpu",
+) -> dict[str, float]:
+    """Accuracy over the pictures at each scale of the objects.
+
+    Args:
+        predict: from images (B, C, H, W) to logits (B, classes), see ``predictions``.
+        dataset: as in ``scale_consistency``.
+        batch_size: images per call of ``predict``, of whole groups.
+        device: where the images are moved to.
+
+    Returns:
+        ``top1_at_S`` and ``top5_at_S`` for every scale S that there is; ``multi_scale_top1`` and ``multi_scale_top5``
+        over all pictures.
+    """
+    columns = picture_columns(predict, loaded(dataset, _batches(dataset, batch_size)), dataset.groups, device=device)
+    total = picture_means(columns)
+    return scale_means(columns) | {f"multi_scale_{name}": total[name] for name in ("top1", "top5")}
+
+
 def correct(found: Predictions) -> Tensor:
     """Which items are classified correctly, (N,) of 0 and 1 in float64."""
     return (found.logits.argmax(-1) == found.labels).double() if len(found.labels) else torch.empty(0).double()
@@ -111,6 +178,12 @@ def mean(values: Tensor) -> float:
     if not len(values):
         raise ValueError("there are no items to evaluate")
     return values.mean().item()
+
+
+def _batches(dataset: GroupedPictures, size: int) -> list[list[int]]:
+    if size < 1:
+        raise ValueError(f"batch_size is {size}; expected at least 1")
+    return dataset.groups.batches(size)
 
 
 def _means(name: str, found: Comparison, temperature: float, *, relative: bool = False) -> dict[str, float]:

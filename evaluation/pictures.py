@@ -149,7 +149,7 @@ def consistency_columns(columns: Columns) -> Columns:
 
     ``consistency_error_published`` counts the zero distance of scale 1 from itself too, as the original did.
     """
-    kept = ~columns["change"].isnan()
+    kept = ~columns["flip"].isnan()  # a model may say NaN, and its distance then counts
     group, place = columns["group"][kept].unique(return_inverse=True)
     counts = torch.zeros(len(group), dtype=torch.float64).index_add_(0, place, torch.ones(len(place)).double())
 
