@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +39,7 @@ def read_classes(class_map: str | None, folder: Path) -> dict[str, int]:
         folder: of the training split.
     """
     if class_map is None:
-        names = sorted(entry.name for entry in _entries(folder) if entry.is_dir())
+        names = _folders(folder)
         if not names:
             raise ValueError(f"{folder} has no class folders")
     elif class_map == "imagenet":
@@ -64,10 +64,9 @@ def read_folder(folder: Path, classes: Mapping[str, int]) -> Files:
         FileNotFoundError: without the folder, or without pictures in it.
         ValueError: for a class folder without pictures, and for one that the map does not know.
     """
-    known = get_img_extensions(as_set=True)
     names: list[str] = []
     labels: list[int] = []
-    folders = sorted(entry.name for entry in _entries(folder) if entry.is_dir() and not entry.name.startswith("."))
+    folders = _folders(folder)
     if unknown := [name for name in folders if name not in classes]:
         raise ValueError(
             f"{folder} has {_some(unknown)} that the class map with its {len(classes)} classes does not know: name "
@@ -75,12 +74,7 @@ def read_folder(folder: Path, classes: Mapping[str, int]) -> Files:
         )
     empty = []
     for name in folders:
-        found = sorted(
-            os.path.relpath(os.path.join(above, file), folder)
-            for above, _, files in os.walk(folder / name, followlinks=True)
-            for file in files
-            if os.path.splitext(file)[1].lower() in known and not file.startswith(".")
-        )
+        found = sorted(os.path.relpath(path, folder) for path in _pictures(folder / name))
         if not found:
             empty.append(name)
         names += found
@@ -90,6 +84,20 @@ def read_folder(folder: Path, classes: Mapping[str, int]) -> Files:
     if not names:
         raise FileNotFoundError(f"{folder} has no class folders with pictures; expected {folder}/CLASS/NAME.JPEG")
     return Files(folder, np.array([os.fsencode(name) for name in names]), np.array(labels, np.int64))
+
+
+def _pictures(folder: Path) -> Iterator[str]:
+    """Paths of those below a folder, but for what is hidden, such as a notebook's checkpoints."""
+    known = get_img_extensions(as_set=True)
+    for above, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for file in files:
+            if os.path.splitext(file)[1].lower() in known and not file.startswith("."):
+                yield os.path.join(above, file)
+
+
+def _folders(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in _entries(folder) if entry.is_dir() and not entry.name.startswith("."))
 
 
 def _entries(folder: Path) -> Sequence[os.DirEntry]:

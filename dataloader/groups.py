@@ -41,7 +41,7 @@ class ScaleGroups:
     @property
     def common_scales(self) -> tuple[float, ...]:
         """The set of scales that most groups have, rising."""
-        counts = Counter(tuple(sorted(self.scales[group])) for group in self.members if not self._is_single(group))
+        counts = Counter(tuple(sorted({*self.scales[group].tolist()})) for group in self._scaled())
         return max(counts, key=lambda scales: (counts[scales], len(scales)), default=())
 
     def batches(self, size: int) -> list[list[int]]:
