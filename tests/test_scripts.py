@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from config.imagenet import ImageNetConfig
 from config.load import load_recipes, recipe_names
 
+VARIABLES = {"CONFIGS_TO_RUN", "SEEDS", "DATA_DIR", "MULTI_SCALE_DIR", "NPROC", "MODELS", "METHODS", "EPOCHS"}
 ROOT = Path(__file__).parents[1]
 GROUPS = {"base_configs": 6, "data_aug_configs": 6, "equiv_configs": 6, "canon_configs": 6, "ada_dem_configs": 6}
 
@@ -22,7 +24,7 @@ def start(tmp_path):
     python.chmod(0o755)
 
     def run(*words: str, **variables: str) -> tuple[subprocess.CompletedProcess, list[str]]:
-        environment = {name: value for name, value in os.environ.items() if name not in ("CONFIGS_TO_RUN", "SEEDS")}
+        environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
         environment |= {"PYTHON": str(python), "FAIL_AT": "none", **variables}
         done = subprocess.run(
             ["bash", *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
@@ -80,3 +82,44 @@ def test_a_failed_run_stops_with_its_exit_code(start) -> None:
     done, calls = start(str(ROOT / "run_all_mnist.sh"), CONFIGS_TO_RUN="base_configs", FAIL_AT="vit")
     assert done.returncode == 7
     assert recipes_of(calls) == ["swin_transformer", "res_net", "vit"]
+
+
+def test_imagenet_scripts_pass_their_words_on(start) -> None:
+    done, calls = start(
+        str(ROOT / "imagenet_dem.sh"), "swin", "dem_swin", "3", "--resume", "train.amp=off", DATA_DIR="a b"
+    )
+    assert done.returncode == 0
+    assert calls == [
+        "train_imagenet.py --config dem_swin --data_dir a b model.backbone=swin_tiny_patch4_window7_224.ms_in1k "
+        "train.epochs=3 --resume train.amp=off"
+    ]
+
+
+def test_imagenet_scripts_start_processes_and_find_other_groups(start) -> None:
+    words = str(ROOT / "imagenet_baselines.sh"), "test_vit", "base", "1"
+    done, (call,) = start(*words, NPROC="2", MULTI_SCALE_DIR="groups")
+    assert done.returncode == 0
+    assert call.startswith("-m torch.distributed.run --standalone --nproc_per_node 2 train_imagenet.py --config base ")
+    assert "--data_dir data/multi_scale_imagenet --multi_scale_dir groups model.backbone=test_vit" in call
+
+
+@pytest.mark.parametrize("script", ["imagenet_dem.sh", "imagenet_baselines.sh"])
+def test_imagenet_scripts_say_how_they_are_used(start, script: str) -> None:
+    done, calls = start(str(ROOT / script), "swin")
+    assert done.returncode == 2 and "MODEL RECIPE EPOCHS" in done.stderr and not calls
+
+
+@pytest.mark.parametrize(("script", "methods"), [("imnet_all_dem.sh", 1), ("imnet_all_baselines.sh", 4)])
+def test_all_published_imagenet_runs_start(start, script: str, methods: int) -> None:
+    done, calls = start(str(ROOT / script), "train.amp=fp16")
+    names = recipes_of(calls)
+    assert done.returncode == 0 and len(names) == len(set(names)) == 4 * methods
+    assert set(names) <= set(recipe_names("adapter_config.yaml"))
+    for call, name in zip(calls, names, strict=True):
+        ((_, config),) = load_recipes("adapter_config.yaml", name, schema=ImageNetConfig)
+        assert f"model.backbone={config.model.backbone} train.epochs=20 --resume train.amp=fp16" in call
+
+
+def test_a_failed_imagenet_run_stops_with_its_exit_code(start) -> None:
+    done, calls = start(str(ROOT / "imnet_all_dem.sh"), FAIL_AT="dem_swin")
+    assert done.returncode == 7 and recipes_of(calls) == ["dem_vit", "dem_swin"]
