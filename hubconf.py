@@ -9,20 +9,15 @@ import timm
 import torch
 from safetensors.torch import load_file
 
-from models.dec import DECModel, Site, with_dec
+from config.imagenet import ImageNetConfig
+from config.load import load_recipes, recipe_names
+from models.build import dec_options
+from models.dec import DECModel, with_dec
 from models.light import LIGHT
 
-dependencies = ["torch", "timm", "torchdeq", "safetensors"]
+dependencies = ["torch", "timm", "torchdeq", "safetensors", "yaml"]
 
-# The published ImageNet settings: one canonicalizer network, and per recipe the sites.
-PUBLISHED_NETWORK = {"channels": (3, 64, 128), "kernel_sizes": (5, 3), "pools": (4, 2)}
-PUBLISHED_SITES = {
-    "dem_swin": (Site("image", 6), Site(0, 4)),
-    "dem_vit": (Site("image", 4), Site(0, 4)),
-    "dem_deit": (Site("image", 10), Site(0, 4)),
-    "dem_beit": (Site(0, 10), Site(1, 4)),
-    "dem1_beit": (Site(0, 4), Site(1, 4)),
-}
+RECIPES = "adapter_config.yaml"
 
 
 def dec(
@@ -37,21 +32,30 @@ def dec(
 
     Args:
         backbone: name of a timm model.
-        recipe: ``light``, or a published setting: ``dem_swin``, ``dem_vit``, ``dem_deit``, ``dem_beit`` or
-            ``dem1_beit``; without one the image and the first stage are canonicalized on 4 x 4 knots.
+        recipe: ``light``, or one of config/adapter_config.yaml with a DEC, such as ``dem_swin`` (images then come
+            normalized, as from timm's loaders); without one the image and the first stage are canonicalized on 4 x 4
+            knots, ``dem_vit``.
         pretrained: True for timm's published weights (needs a network), or a safetensors or pth file with a state dict
             under timm's names, which must fit exactly.
         backbone_options: for ``timm.create_model``, ``{"num_classes": 10}`` for instance.
         **options: for ``with_dec``; they win over the recipe.
     """
-    recipes = {name: {"sites": sites, **PUBLISHED_NETWORK} for name, sites in PUBLISHED_SITES.items()}
-    recipes["light"] = LIGHT
-    if recipe is not None and recipe not in recipes:
-        raise ValueError(f"recipe is {recipe!r}; expected one of {', '.join(recipes)}")
     network = timm.create_model(backbone, pretrained=pretrained is True, **(backbone_options or {}))
     if not isinstance(pretrained, bool):
         network.load_state_dict(_read_state(Path(pretrained)), strict=True)
-    return with_dec(network, **(recipes[recipe or "dem_vit"] | options))
+    return with_dec(network, **(settings(recipe or "dem_vit") | options))
+
+
+def settings(recipe: str) -> dict[str, Any]:
+    """What ``with_dec`` is given for a recipe."""
+    if recipe == "light":
+        return LIGHT
+    if recipe in recipe_names(RECIPES):
+        configs = [config.resolved() for _, config in load_recipes(RECIPES, recipe, schema=ImageNetConfig)]
+        if len(configs) == 1 and configs[0].dec is not None:
+            return dec_options(configs[0].dec)
+    known = [name for name in recipe_names(RECIPES) if name.startswith("dem")]
+    raise ValueError(f"recipe is {recipe!r}; expected light, or one of {', '.join(known)}")
 
 
 def _read_state(path: Path) -> dict[str, torch.Tensor]:

@@ -9,8 +9,8 @@ import torch
 from sklearn.datasets import load_sample_images
 from torch import Tensor
 
+from benchmarks.published import NETWORK
 from benchmarks.report import write
-from hubconf import PUBLISHED_NETWORK
 from layers.canonicalizer import Canonicalizer, evaluate_in_parts
 from layers.fixed_point import FixedPointSolver, spectral_radius
 from layers.grid import WarpParams
@@ -55,7 +55,7 @@ def crops(size: int) -> Tensor:
 def built(R: int, strength: float, input_size: int = 224) -> Canonicalizer:
     """The published map, the same weights every time."""
     torch.manual_seed(0)
-    return Canonicalizer([R], **PUBLISHED_NETWORK, strength=strength, input_size=input_size)
+    return Canonicalizer([R], **NETWORK, strength=strength, input_size=input_size)
 
 
 def convergence(canonicalizer: Canonicalizer, image: Tensor, damping: float) -> dict[str, Any]:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.measure import medians, multiply_adds, peak_bytes
+from benchmarks.published import NETWORK
 from benchmarks.report import typed, write
-from hubconf import PUBLISHED_NETWORK, PUBLISHED_SITES
+from hubconf import settings
 from layers.canonicalizer import Canonicalizer, evaluate_in_parts
 from layers.grid import random_warp_params
 from models.dec import with_dec
@@ -76,11 +77,11 @@ def images(batch: int, device: str) -> Tensor:
 @torch.no_grad()
 def map_rows(image: Tensor, repeats: int) -> list[dict[str, Any]]:
     """One evaluation of the map, eager and compiled, against its two convolutions alone."""
-    canonicalizer = Canonicalizer([6], **PUBLISHED_NETWORK).to(image.device)
+    canonicalizer = Canonicalizer([6], **NETWORK).to(image.device)
     source = canonicalizer.prepared(image)
     update = canonicalizer.module_list[0]
     phi = random_warp_params(len(image), update.grid_size, 1.0, device=image.device)
-    compiled = Canonicalizer([6], **PUBLISHED_NETWORK).to(image.device).module_list[0]
+    compiled = Canonicalizer([6], **NETWORK).to(image.device).module_list[0]
     compiled.compile()
     calls = {
         "eager": partial(evaluate_in_parts, update, source, phi),
@@ -118,7 +119,7 @@ def backbone_rows(name: str, recipe: str, image: Tensor, repeats: int, is_eager:
     def adapted(**options: Any) -> nn.Module:
         return with_dec(timm.create_model(name).to(image.device), **options)
 
-    published: dict[str, Any] = {"sites": PUBLISHED_SITES[recipe], **PUBLISHED_NETWORK}
+    published: dict[str, Any] = {"sites": settings(recipe)["sites"], **NETWORK}
     models = {
         "bare": timm.create_model(name).to(image.device),
         "published": adapted(**published),

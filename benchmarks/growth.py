@@ -17,15 +17,16 @@ from torch import nn
 
 from benchmarks.cost import infer, train
 from benchmarks.measure import medians, peak_bytes
+from benchmarks.published import NETWORK
 from benchmarks.report import RESULTS, typed, write
-from hubconf import PUBLISHED_NETWORK, PUBLISHED_SITES
+from hubconf import settings
 from layers.fixed_point import FixedPointSolver
 from models.dec import Site, with_dec
 from models.light import LIGHT
 
 BACKBONE = "deit_tiny_patch16_224"
 Options = dict[str, Any]
-PUBLISHED: Options = {"sites": PUBLISHED_SITES["dem_deit"], **PUBLISHED_NETWORK}
+PUBLISHED: Options = {"sites": settings("dem_deit")["sites"], **NETWORK}
 AXES: dict[str, tuple[int, ...]] = {
     "batch": (1, 2, 4, 8, 16),
     "resolution": (224, 336, 448, 672, 896),

@@ -64,11 +64,13 @@ def build_dec(
     config: DECConfig, backbone: nn.Module, *, image_size: int | None = None, preprocess: nn.Module | None = None
 ) -> DECModel:
     """A recipe's DEC in a backbone."""
-    options = _without(config, "sites", "solver")
+    return with_dec(backbone, image_size=image_size, preprocess=preprocess, **dec_options(config))
+
+
+def dec_options(config: DECConfig) -> dict[str, Any]:
+    """What ``with_dec`` is given for a recipe's section."""
     solver = FixedPointSolver(**vars(config.solver))
-    return with_dec(
-        backbone, _sites(config.sites), solver=solver, image_size=image_size, preprocess=preprocess, **options
-    )
+    return {"sites": _sites(config.sites), "solver": solver, **_without(config, "sites", "solver")}
 
 
 def _without(section: DECConfig | EnergyConfig | CandidatesConfig, *names: str) -> dict[str, Any]:
