@@ -57,7 +57,14 @@ class FolderSource:
 
     def read(self, number: int) -> Image.Image:
         with Image.open(self.name(number)) as image:
-            return image.convert("RGB")
+            return rgb(image)
+
+
+def rgb(image: Image.Image) -> Image.Image:
+    """A picture of any kind in RGB, without its transparency."""
+    if image.mode.startswith("I"):  # 16 bits, which PIL would cut off at 255: nearly all white
+        image = Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
+    return image.convert("RGB")
 
 
 class Pictures(Dataset):

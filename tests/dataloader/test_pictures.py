@@ -1,0 +1,186 @@
+"""Decoded pictures: of any kind, broken or not, and what is drawn for them."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from timm.data import create_transform
+from torch.utils.data import DataLoader
+from torchvision.transforms.functional import pil_to_tensor
+
+from dataloader.folder import read_folder
+from dataloader.groups import scale_groups
+from dataloader.order import Indexed
+from dataloader.pictures import FolderSource, Pictures, TrainingPictures
+
+RANDOM = create_transform(
+    16, is_training=True, auto_augment="original", re_prob=0.5, re_mode="pixel", interpolation="random"
+)
+RAMP = np.linspace(0, 255, 40 * 48).astype(np.uint8).reshape(40, 48)
+
+
+def write(path: Path, image: Image.Image | None = None, **options) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (image or Image.fromarray(RAMP).convert("RGB")).save(path, **options)
+    return path
+
+
+def pictures(root: Path, transform=pil_to_tensor, **options) -> Pictures:
+    files = read_folder(root, {"a": 0, "b": 1})
+    source = FolderSource(files)
+    return Pictures(source, transform, scale_groups([files.name(n) for n in range(len(source))]), 2, **options)
+
+
+@pytest.fixture
+def some(tmp_path: Path) -> Path:
+    """Eight pictures, of which number 2 is no picture and number 5 lacks its end."""
+    for number in range(8):
+        noise = np.random.RandomState(number).randint(0, 256, (40, 48, 3)).astype(np.uint8)
+        write(tmp_path / "ab"[number // 4] / f"{number}.jpg", Image.fromarray(noise))
+    (tmp_path / "a" / "2.jpg").write_bytes(b"not a picture")
+    cut = tmp_path / "b" / "5.jpg"
+    cut.write_bytes(cut.read_bytes()[:900])
+    return tmp_path
+
+
+def kinds() -> dict[str, Image.Image]:
+    grey = Image.fromarray(RAMP)
+    alpha = Image.fromarray(255 - RAMP)
+    return {
+        "L": grey,
+        "RGB": grey.convert("RGB"),
+        "P": grey.convert("P"),
+        "LA": Image.merge("LA", [grey, alpha]),
+        "RGBA": Image.merge("RGBA", [grey, grey, grey, alpha]),
+        "16 bits": Image.fromarray(RAMP.astype(np.uint16) * 257),
+    }
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_pictures_of_every_kind_come_in_rgb_with_their_greys(tmp_path: Path, kind: str) -> None:
+    write(tmp_path / "a" / "x.png", kinds()[kind])
+    image, label = pictures(tmp_path)[0]
+    assert label == 0
+    assert torch.equal(image, torch.from_numpy(RAMP).expand(3, -1, -1))
+
+
+def test_photographs_come_in_rgb(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its side; timm leaves it so, and so do we
+    grey = Image.fromarray(RAMP)
+    write(tmp_path / "a" / "1.jpg", grey.convert("CMYK"), quality=95)
+    write(tmp_path / "a" / "2.jpg", grey, quality=95)
+    write(tmp_path / "a" / "3.jpg", grey.convert("RGB"), quality=95, exif=exif)
+    for image, _ in map(pictures(tmp_path).__getitem__, range(3)):
+        assert image.shape == (3, 40, 48)
+        assert (image.float() - torch.from_numpy(RAMP)).abs().max() < 8
+
+
+def test_a_content_of_another_kind_than_its_name_says_is_read(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "x.JPEG", format="png")
+    assert pictures(tmp_path)[0][0].shape == (3, 40, 48)
+
+
+def test_what_cannot_be_read_is_reported_once_and_left_out_of_evaluation(some: Path, capsys) -> None:
+    found = pictures(some, create_transform(16))
+    for _ in range(2):
+        labels = [found[number][1] for number in range(8)]
+        assert labels == [0, 0, -1, 0, 1, -1, 1, 1]
+    assert found[2][0].shape == found[0][0].shape and not found[2][0].any()
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(" cannot be read (")[0] for line in lines] == [str(some / "a/2.jpg"), str(some / "b/5.jpg")]
+    assert "truncated" in lines[1]
+    assert found.broken.nonzero().flatten().tolist() == [2, 5]
+
+
+def test_training_takes_the_same_other_picture_each_time(some: Path, capsys) -> None:
+    training = TrainingPictures(pictures(some, RANDOM), [0, 1, 2, 3, 4, 5], seed=7)
+    drawn = []
+    for epoch in range(12):
+        training.set_epoch(epoch)
+        image, label = training[2]
+        (again, same), others = training[2], [training[number] for number in (0, 1, 3, 4)]
+        assert torch.equal(image, again) and label == same
+        # It is what the replacement itself gives in this epoch, and one of the items that are trained on.
+        matches = [number for number, other in enumerate(others) if torch.equal(image, other[0])]
+        assert len(matches) == 1 and others[matches[0]][1] == label
+        drawn += matches
+    assert len(set(drawn)) > 1  # another epoch, another replacement
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == len(training.pictures.broken.nonzero()) == 2  # 5 was drawn for 2 at times
+
+
+def test_more_broken_pictures_than_allowed_end_the_run(some: Path) -> None:
+    for limit in (1, 2):
+        training = TrainingPictures(pictures(some, broken_limit=limit), [0], seed=1)
+        training.check()
+        assert len(training) == 8
+        training[2], training[5]
+        if limit == 2:
+            training.check()
+            continue
+        with pytest.raises(ValueError, match=r"2 pictures could not be read, .*a/2\.jpg for instance; .* allows 1"):
+            Indexed(training).check()
+
+
+def test_a_set_of_nothing_but_broken_pictures_has_an_end(some: Path) -> None:
+    training = TrainingPictures(pictures(some), [2, 5], seed=1)
+    with pytest.raises(ValueError, match="none of 10 pictures in a row could be read; see the messages above"):
+        training[2]
+
+
+def test_labels_beyond_the_classes_are_refused(some: Path) -> None:
+    source = pictures(some).source
+    with pytest.raises(ValueError, match="there are labels from 0 to 1; expected 0 to 0, as there are 1 classes"):
+        Pictures(source, pil_to_tensor, scale_groups([]), 1)
+
+
+def test_a_draw_belongs_to_the_seed_the_epoch_and_the_number_alone(some: Path) -> None:
+    found = {}
+    for workers in (0, 1, 2):
+        training = TrainingPictures(pictures(some, RANDOM), [0, 1, 3, 4], seed=7)
+        batches = [[3, 0], [1], [4, 2, 6]] if workers else [[6, 4], [3, 2], [1, 0]]
+        for epoch in (0, 1):
+            torch.manual_seed(workers), random.seed(workers), np.random.seed(workers)
+            training.set_epoch(epoch)
+            for images, labels, numbers in DataLoader(Indexed(training), batch_sampler=batches, num_workers=workers):
+                for image, label, number in zip(images, labels.tolist(), numbers.tolist(), strict=True):
+                    expected = found.setdefault((epoch, number), (image, label))
+                    assert torch.equal(image, expected[0]) and label == expected[1]
+        if workers:  # what a worker could not read is known here
+            assert training.pictures.broken[2] and training.pictures.broken.sum() == 1
+    for number in (0, 1, 3, 4, 6):
+        assert not torch.equal(found[0, number][0], found[1, number][0])
+    other = TrainingPictures(pictures(some, RANDOM), [0, 1, 3, 4], seed=8)
+    assert not torch.equal(other[0][0], found[0, 0][0])
+
+
+def test_the_global_generators_are_left_alone(some: Path) -> None:
+    training = TrainingPictures(pictures(some, RANDOM), [0, 1, 3, 4], seed=7)
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    for number in range(4):
+        training[number]
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1:] == (random.getstate(), np.random.get_state()[1].tolist())
+
+
+def test_a_file_that_has_gone_is_one_that_cannot_be_read(some: Path, capsys) -> None:
+    found = pictures(some)
+    (some / "a" / "0.jpg").unlink()
+    assert found[0][1] == -1
+    assert "0.jpg cannot be read ([Errno 2] No such file" in capsys.readouterr().err
+
+
+def test_a_fault_of_the_transform_is_not_taken_for_one_of_the_picture(some: Path) -> None:
+    def spoilt(image: Image.Image) -> torch.Tensor:
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        pictures(some, spoilt)[0]
+    with pytest.raises(OSError, match="no space left"):
+        TrainingPictures(pictures(some, spoilt), [0], seed=1)[0]
