@@ -113,11 +113,22 @@ def measured(config: ImageNetConfig, data: ImageData, model: nn.Module, process:
         gather=process.gather,
         full=full,
     )
-    data.check()
+    try:
+        data.check()
+    except ValueError as error:
+        raise RunError(str(error)) from error
+    if broken := count_broken(data, process):
+        found.metrics["broken"] = broken
     if full and config.dec is not None:
         some = data.evaluated["val"]
         found.metrics.update(equilibrium(model, some.loader(list(islice(some.batches, 4))), device=process.device))
     return found
+
+
+def count_broken(data: ImageData, process: Process) -> int:
+    """Pictures that could not be read so far, since the run began or went on; all processes call this."""
+    parts = [data.train.pictures, data.calibration.pictures, *(part.pictures for part in data.evaluated.values())]
+    return sum(part.count_broken(process.sum) for part in {id(part): part for part in parts}.values())
 
 
 def draw_scales(folder: Path, metrics: Mapping[str, float]) -> None:

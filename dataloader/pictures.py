@@ -111,9 +111,13 @@ class Pictures(Dataset):
             self.broken[number] = True
             return None
 
+    def count_broken(self, summed: Callable[[Tensor], Tensor] = lambda values: values) -> int:
+        """Pictures that could not be read so far, by any of the processes that ``summed`` sums over."""
+        return int(summed(self.broken.int()).count_nonzero())
+
     def check(self) -> None:
         """Raise where more pictures than the limit could not be read."""
-        count = int(self.broken.sum())
+        count = self.count_broken()
         if count > self.broken_limit:
             first = self.source.name(int(self.broken.nonzero()[0, 0]))
             raise ValueError(
