@@ -71,6 +71,27 @@ def test_every_process_knows_how_few_items_any_has(size: int, world: int) -> Non
         assert [order.least(step) for order in orders] == [fewest] * world
 
 
+@pytest.mark.parametrize("world", range(1, 6))
+@pytest.mark.parametrize("size", range(1, 13))
+def test_mirrored_items_belong_to_one_process_at_mirrored_places(size: int, world: int) -> None:
+    (whole,) = batches(BatchOrder(list(range(size)), 12, seed=1))
+    orders = [BatchOrder(list(range(size)), 12, seed=1, rank=rank, world=world) for rank in range(world)]
+    shares = [batches(order)[0] for order in orders]
+    weights = [order.weight(0) for order in orders]
+    parts = [share for share, weight in zip(shares, weights, strict=True) if weight > 0]
+    assert sorted(item for part in parts for item in part) == sorted(whole)  # each exactly once
+    assert weights == [
+        len(share) * world / size if weight else 0 for share, weight in zip(shares, weights, strict=True)
+    ]
+    mirror = dict(zip(whole, reversed(whole), strict=True))
+    for part in parts:
+        assert [mirror[item] for item in part] == part[::-1]
+        assert [item for item in whole if item in part] == part  # in the batch's order
+    sizes = [len(part) for part in parts] + [0] * (world - len(parts))
+    assert max(sizes) - min(sizes) <= 2
+    assert all(share == whole[:1] for share, weight in zip(shares, weights, strict=True) if not weight)
+
+
 def test_a_run_goes_on_in_the_middle_of_an_epoch() -> None:
     order = BatchOrder(ITEMS, 8, seed=1, rank=1, world=2)
     whole = batches(order, epoch=5)
@@ -102,6 +123,16 @@ def test_a_loader_gives_items_with_their_numbers() -> None:
     assert all(square == [item**2 for item in index] and set(epoch) == {6} for square, epoch, index in found)
     assert len(indexed) == 30
     Indexed([1, 2]).set_epoch(3)  # a data set without epochs does not mind
+
+
+def test_a_data_set_that_met_too_much_it_could_not_read_says_so_through_the_numbering() -> None:
+    class Broken(Squares):
+        def check(self) -> None:
+            raise ValueError("too many")
+
+    with pytest.raises(ValueError, match="too many"):
+        Indexed(Broken()).check()
+    Indexed(Squares()).check()
 
 
 def test_what_cannot_be_shared_is_refused() -> None:
