@@ -134,8 +134,8 @@ KNOWN = OURS.keys() | MADE_OF | WITHOUT_EFFECT.keys()
 class Entry:
     """An entry that remembers which of its keys were read, and the recipe that is made of it."""
 
-    def __init__(self, flat: Mapping[str, Any]):
-        self.flat = flat
+    def __init__(self, flat: Mapping[str, Any], ours: Mapping[str, str] = OURS):
+        self.flat, self.ours = flat, ours
         self.read: set[str] = set()
         self.recipe: dict[str, Any] = {}
 
@@ -183,4 +183,4 @@ class Entry:
         """Take over values that are one of ours, where the entry has them."""
         for key in keys:
             if key in self.flat:
-                self.set(OURS[key], self.get(key))
+                self.set(self.ours[key], self.get(key))

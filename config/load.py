@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple, TypeVar, get_args
@@ -13,7 +13,11 @@ import yaml
 
 from config.convert import Place, Settings, build, kinds, merged, partial, plain, section_of
 from config.flat_keys import OURS
+from config.imagenet import ImageNetConfig
 from config.reference import is_flat, to_recipe
+from config.reference_imagenet import BACKBONES, to_imagenet_recipe
+from config.reference_imagenet import KNOWN as IMAGENET_KEYS
+from config.reference_imagenet import OURS as IMAGENET_OURS
 from config.schema import Config, ConfigError
 from config.words import shown, suggestion
 
@@ -198,9 +202,17 @@ def _content(source: File, name: str, asking: str) -> Any:
 
 def _load(source: File, name: str, overrides: list[str]) -> Config:
     place = Place(f"{source.label}: {name}")
-    if is_flat(source.recipes):
+    if source.schema is ImageNetConfig and is_flat(source.recipes, ImageNetConfig, IMAGENET_KEYS):
+        place = Place(place.source, aliases={ours: flat for flat, ours in IMAGENET_OURS.items()})
+        flat = _over_base(source, name, "base", place)
+        settings = _translated(lambda: to_imagenet_recipe(name, flat), place, source.schema)
+        backbone = name.rpartition("_")[2]
+        parent = f"base_{backbone}" if backbone in BACKBONES else "base"
+        settings = merged(_settings(_read("adapter_config.yaml")._replace(schema=ImageNetConfig), parent, []), settings)
+    elif is_flat(source.recipes):
         place = Place(place.source, aliases={ours: flat for flat, ours in OURS.items()})
-        settings = _flat_settings(source, name, place)
+        flat = _over_base(source, name, "base_config", place)
+        settings = _translated(lambda: to_recipe(flat), place, source.schema)
     else:
         settings = _settings(source, name, [])
     command = Place(f"command line: {name}")
@@ -234,13 +246,21 @@ def _settings(source: File, name: str, children: list[str]) -> Settings:
     return merged(_settings(source, parent, [*children, name]), own)
 
 
-def _flat_settings(source: File, name: str, place: Place) -> Settings:
-    base = source.recipes.get("base_config") or {}
+def _over_base(source: File, name: str, base: str, place: Place) -> Settings:
+    """An entry of the published flat format over its base entry."""
+    below = source.recipes.get(base) or {}
     own = source.recipes[name]
-    if not (isinstance(base, dict) and isinstance(own, dict)):
+    if not (isinstance(below, dict) and isinstance(own, dict)):
         raise place.error(f"is {shown(own)}; expected a mapping of settings")
+    return {**below, **own}
+
+
+def _translated(
+    translate: Callable[[], tuple[Settings, dict[str, str]]], place: Place, schema: type[Config]
+) -> Settings:
+    """Checked settings of a flat entry; keys without effect are named in one warning."""
     try:
-        recipe, ignored = to_recipe({**base, **own})
+        recipe, ignored = translate()
     except ConfigError as error:
         raise ConfigError(f"{place.source}: {error}") from None
     if ignored:
@@ -249,7 +269,7 @@ def _flat_settings(source: File, name: str, place: Place) -> Settings:
             reasons.setdefault(reason, []).append(key)
         listed = "; ".join(f"{', '.join(keys)} ({reason})" for reason, keys in reasons.items())
         warnings.warn(f"{place.source}: without effect: {listed}", stacklevel=4)
-    return partial(Config, recipe, place)
+    return partial(schema, recipe, place)
 
 
 def _override(text: str, settings: Settings, place: Place, schema: type[Config]) -> Settings:

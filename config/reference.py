@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import fields
 from pathlib import PurePath
 from typing import Any, NamedTuple
@@ -53,13 +53,13 @@ SCHEDULE_KEYS: dict[str, ScheduleKeys] = {
 }
 
 
-def is_flat(recipes: Mapping[str, Any]) -> bool:
+def is_flat(recipes: Mapping[str, Any], schema: type[Config] = Config, known: Set[str] = KNOWN) -> bool:
     """Whether a file's entries hold keys of the published flat format and none of ours."""
-    ours = {entry.name for entry in fields(Config)} | {"extends", "suite"}
+    ours = {entry.name for entry in fields(schema)} | {"extends", "suite"}
     entries = [content for content in recipes.values() if isinstance(content, dict)]
     # the key `model` is known to both, and says nothing
     keys = {key for content in entries for key in content} - {"model"}
-    return bool(keys & KNOWN) and not keys & ours
+    return bool(keys & known) and not keys & ours
 
 
 def to_recipe(flat: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -262,6 +262,11 @@ def _alternation(entry: Entry) -> None:
 def _candidates(entry: Entry) -> None:
     entry.recipe["candidates"] = {}
     entry.copy(["unique_params_limit"])
+    read_scorer(entry)
+
+
+def read_scorer(entry: Entry) -> None:
+    """The network that chooses among candidate warps."""
     layers = None
     for key in entry.flat:
         if (match := SCORER_KEY.fullmatch(key)) is None:
@@ -272,7 +277,7 @@ def _candidates(entry: Entry) -> None:
         else:
             name = what if what in ("channels", "values") else "kernel_sizes"
             entry.set(f"candidates.{name}", value)
-    kernels = entry.recipe["candidates"].get("kernel_sizes")
+    kernels = entry.recipe.get("candidates", {}).get("kernel_sizes")
     if layers is not None and isinstance(kernels, list) and layers != len(kernels):
         raise ConfigError(
             f"the canonicalisation network has {layers} layers; expected {len(kernels)}, as many as kernels"
