@@ -11,9 +11,11 @@ import pytest
 import yaml
 
 import train_imagenet
+from dataloader.groups import scale_groups
 from dataloader.shapes import draw
+from dataloader.split import split_indices
 from layers.seeds import seed_of
-from tests.train.runs import OWN_RATE, joined
+from tests.train.runs import OWN_RATE, SEED, joined
 
 CLASSES = ("disc", "square", "stripe")
 SCALES = (1.0, 0.7, 1.4)
@@ -54,6 +56,13 @@ def write_pictures(root: Path) -> Path:
                 path = root / split / kind / f"{item:02d}_scale_{scale:g}.png"
                 draw(kind, scale, seed_of("tests", split, item)).save(path)
     return root
+
+
+def trained_on(data: Path) -> Path:
+    """A picture that is trained on, where all are that the temperature is not fitted on."""
+    paths = sorted(path.relative_to(data / "train").as_posix() for path in data.glob("train/*/*"))
+    groups = scale_groups(paths).members
+    return data / "train" / paths[groups[split_indices(len(groups), SEED, len(groups))[0][-1]][0]]
 
 
 def recipe(folder: Path, data: Path, *settings: Mapping[str, Any], name: str = "tiny") -> Path:

@@ -137,3 +137,25 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
         original(self, *args, **options)
 
     monkeypatch.setattr(Trainer, "_step", step)
+
+
+def note_items(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    """Let every process of the next run write the items of its steps into a file of its own, PATH-RANK."""
+    original = Trainer._step
+
+    def step(self: Trainer, wrapped: Any, batch: Any, *args: Any, **options: Any) -> None:
+        line = [self.place.epoch, self.place.step, batch.items]
+        with path.with_name(f"{path.name}-{self.process.rank}").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        original(self, wrapped, batch, *args, **options)
+
+    monkeypatch.setattr(Trainer, "_step", step)
+
+
+def noted_items(path: Path) -> dict[tuple[int, int], list[int]]:
+    """By (epoch, step), what all processes noted."""
+    found: dict[tuple[int, int], list[int]] = {}
+    for part in sorted(path.parent.glob(f"{path.name}-[0-9]")):
+        for epoch, step, items in map(json.loads, part.read_text().splitlines()):
+            found.setdefault((epoch, step), []).extend(items)
+    return {place: sorted(items) for place, items in found.items()}

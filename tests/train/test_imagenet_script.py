@@ -20,10 +20,19 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 import train_imagenet
-from dataloader.groups import scale_groups
 from dataloader.shapes import draw
-from dataloader.split import split_indices
-from tests.train.picture_runs import BROKEN, DEM, METHODS, TINY, joined, recipe, refusal, train, write_pictures
+from tests.train.picture_runs import (
+    BROKEN,
+    DEM,
+    METHODS,
+    TINY,
+    joined,
+    recipe,
+    refusal,
+    train,
+    trained_on,
+    write_pictures,
+)
 from tests.train.runs import SEED, Stopped, assert_same_run, stop_after
 
 ROOT = Path(__file__).parents[2]
@@ -77,13 +86,6 @@ def metrics_of(folder: Path) -> dict[str, float]:
 def items_of(folder: Path) -> dict[str, np.ndarray]:
     with np.load(folder / "items.npz") as items:
         return dict(items)
-
-
-def trained_on(data: Path) -> Path:
-    """A picture that is trained on, where all are that the temperature is not fitted on."""
-    paths = sorted(path.relative_to(data / "train").as_posix() for path in data.glob("train/*/*"))
-    groups = scale_groups(paths).members
-    return data / "train" / paths[groups[split_indices(len(groups), SEED, len(groups))[0][-1]][0]]
 
 
 # The command line.
