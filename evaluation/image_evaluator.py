@@ -103,9 +103,10 @@ def evaluate_pictures(
             return _warp_columns(predict, part, own, grid_size, strength, seed, temperature, device)
 
         columns = divided(warped, _unscaled(part, warp_items))
-        metrics |= {name: values.nanmean().item() for name, values in columns.items() if name != "index"}
-        columns["warp_index"] = columns.pop("index")
-        items |= _arrays({name: values for name, values in columns.items() if "floor" not in name})
+        if len(columns["index"]):
+            metrics |= {name: values.mean().item() for name, values in columns.items() if name != "index"}
+            columns["warp_index"] = columns.pop("index")
+            items |= _arrays({name: values for name, values in columns.items() if "floor" not in name})
     return Evaluation(metrics, items)
 
 
