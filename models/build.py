@@ -118,7 +118,9 @@ def check_head(model: ModelConfig, num_classes: int) -> None:
     else:
         return
     if found != num_classes:
-        raise ConfigError(f"the classifier of {source} has {found} classes; expected {num_classes}, as the data has")
+        raise ConfigError(
+            f"the classifier of {source} has {found or 'no'} classes; expected {num_classes}, as the data has"
+        )
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
