@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from timm.data import create_transform
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from config.imagenet import AugmentationConfig, ImageDataConfig, ImageEvaluationConfig
 from config.schema import ConfigError
@@ -18,8 +18,10 @@ from dataloader.folder import read_classes, read_folder
 from dataloader.groups import ScaleGroups, batches_of, scale_groups
 from dataloader.order import BatchOrder, Indexed
 from dataloader.pictures import FolderSource, Pictures, Source, TrainingPictures, Transform
+from dataloader.readers import PACKAGES, STREAMS, Stream, build_class_names, build_hub_source, build_stream, kind_of
 from dataloader.shapes import CLASSES, ShapesSource
 from dataloader.split import split_indices
+from dataloader.streams import Decoded, StreamOrder, StreamPart, StreamTraining, TrainingDecoded, first_part
 
 Group = list[int]
 MOST_WORKERS = 16
@@ -49,15 +51,15 @@ class ImageData(NamedTuple):
 
     Args:
         train: the training split.
-        train_items: numbers of those that are trained on.
+        train_items: numbers of those that are trained on, in a stream of those of an epoch.
         calibration: groups of the training split of which none is trained on.
         evaluated: by name: val, and multi_scale where that is another set.
     """
 
-    train: TrainingPictures
-    train_items: list[int]
-    calibration: Evaluated
-    evaluated: dict[str, Evaluated]
+    train: TrainingPictures | StreamTraining
+    train_items: Sequence[int]
+    calibration: Evaluated | StreamPart
+    evaluated: Mapping[str, Evaluated | StreamPart]
 
     def check(self) -> None:
         """Raise where more pictures than the limit could not be read."""
@@ -73,7 +75,7 @@ class ImageData(NamedTuple):
         for name, part in named.items():
             count = sum(map(len, part.batches))
             text = f"{name}: {count} files"
-            lines.append(f"{text}; {part.pictures.groups.report()}" if part.pictures.groups.has_scales else text)
+            lines.append(f"{text}; {part.groups.report()}" if part.groups.has_scales else text)
         return lines
 
 
@@ -81,7 +83,12 @@ def build_classes(config: ImageDataConfig) -> dict[str, int]:
     """The number of every class, before any picture is looked at."""
     if config.name == "shapes":
         return {name: number for number, name in enumerate(CLASSES)}
-    classes = read_classes(config.class_map, _root(config) / config.train_split)
+    is_read = kind_of(config) in PACKAGES
+    if is_read and config.class_map is None:
+        classes = {name: number for number, name in enumerate(build_class_names(config))}
+    else:
+        root = Path() if is_read and config.root is None else _root(config)  # a set from the hub needs none
+        classes = read_classes(config.class_map, root / config.train_split)
     if config.num_classes is not None and config.num_classes != len(classes):
         raise ConfigError(f"data.num_classes is {config.num_classes}; the class map has {len(classes)}")
     return classes
@@ -105,23 +112,45 @@ def build_images(
         description: of the model's input, as ``timm.data.resolve_data_config`` gives it.
         seed: of the run.
     """
-    training = _pictures(config, config.train_split, classes, _training_transform(augmentation, description))
-    plain, workers = _plain_transform(description), workers_of(config)
+    random, plain = _training_transform(augmentation, description), _plain_transform(description)
+    workers = workers_of(config)
 
     def judged_by(pictures: Pictures, groups: list[Group]) -> Evaluated:
         return Evaluated(pictures, batches_of(groups, evaluation.batch_size), workers)
 
+    def first_of(stream: Stream, items: int | None) -> StreamPart:
+        return first_part(stream, Decoded(plain, config.broken_limit), items, evaluation.batch_size, workers)
+
+    def judged_on(part: ImageDataConfig, split: str) -> Evaluated | StreamPart:
+        if kind_of(part) in STREAMS:
+            return first_of(build_stream(part, split, classes), evaluation.items)
+        pictures = _pictures(part, split, classes, plain)
+        return judged_by(pictures, _chosen(pictures.groups, evaluation.items))
+
+    if kind_of(config) in STREAMS:
+        if evaluation.split == "held_out":
+            raise ConfigError(f"evaluation.split is held_out, which data.name={config.name} cannot do; expected val")
+        stream = build_stream(config, config.train_split, classes)
+        known = _least_known(stream.total, config)
+        # where the groups are, is not known before all is read: the first ones are held out
+        first = first_of(stream, min(evaluation.calibration_items, known // 5))
+        size = config.train_samples or known
+        if stream.total is not None:
+            size = min(size, stream.total - len(first.groups.scales))
+        streamed = StreamTraining(stream, TrainingDecoded(random, config.broken_limit, seed), size, first.marks)
+        judged = {name: judged_on(part, split) for name, part, split in _splits(config)}
+        return ImageData(streamed, range(size), first, judged)
+
+    training = _pictures(config, config.train_split, classes, random)
     held_in = Pictures(training.source, plain, training.groups, len(classes), config.broken_limit)
     calibration, held_out, pool = _parts(training.groups, evaluation, seed)
     if not (pool and calibration):
         raise ConfigError(f"the training split has {len(training)} files; too few to hold a fifth out of them")
     wanted = min(config.train_samples or len(pool), len(pool))
     train_items = [pool[place] for place in split_indices(len(pool), seed, wanted)[0]]
-    evaluated = {"val": judged_by(held_in, held_out)}
+    evaluated: dict[str, Evaluated | StreamPart] = {"val": judged_by(held_in, held_out)}
     if evaluation.split == "val":
-        for name, part, split in _splits(config):
-            pictures = _pictures(part, split, classes, plain)
-            evaluated[name] = judged_by(pictures, _chosen(pictures.groups, evaluation.items))
+        evaluated |= {name: judged_on(part, split) for name, part, split in _splits(config)}
     return ImageData(
         TrainingPictures(training, train_items, seed), train_items, judged_by(held_in, calibration), evaluated
     )
@@ -131,9 +160,14 @@ def build_image_loader(
     data: ImageData, config: ImageDataConfig, batch_size: int, seed: int, share: tuple[int, int]
 ) -> DataLoader:
     """One process's share of the shuffled training batches, (image, label, number)."""
-    order = BatchOrder(data.train_items, batch_size, seed, *share)
+    order: BatchOrder
+    dataset: Dataset
+    if isinstance(data.train, StreamTraining):
+        order, dataset = StreamOrder(data.train, batch_size, seed, *share), data.train.pictures
+    else:
+        order, dataset = BatchOrder(list(data.train_items), batch_size, seed, *share), Indexed(data.train)
     return DataLoader(
-        Indexed(data.train), batch_sampler=order, num_workers=workers_of(config), pin_memory=torch.cuda.is_available()
+        dataset, batch_sampler=order, num_workers=workers_of(config), pin_memory=torch.cuda.is_available()
     )
 
 
@@ -156,6 +190,9 @@ def _pictures(config: ImageDataConfig, split: str, classes: Mapping[str, int], t
     if config.name == "shapes":
         source = ShapesSource(split)
         names = [source.name(number) for number in range(len(source))]
+    elif kind_of(config) == "hfds":
+        source = hub = build_hub_source(config, split, classes)
+        names = hub.names()
     else:
         files = read_folder(_root(config) / split, classes)
         source, names = FolderSource(files), [files.name(number) for number in range(len(files.labels))]
@@ -166,8 +203,9 @@ def _splits(config: ImageDataConfig) -> Iterator[tuple[str, ImageDataConfig, str
     """Name, root and folder of what is evaluated; one set may be both."""
     yield "val", config, config.val_split
     if config.multi_scale_root is not None:
-        other = replace(config, root=config.multi_scale_root)
-        if (_root(other) / config.multi_scale_split).resolve() != (_root(config) / config.val_split).resolve():
+        other = replace(config, name="folder", root=config.multi_scale_root)
+        folder = (_root(other) / config.multi_scale_split).resolve()
+        if config.name != "folder" or folder != (_root(config) / config.val_split).resolve():
             yield "multi_scale", other, config.multi_scale_split
 
 
@@ -180,6 +218,19 @@ def _parts(groups: ScaleGroups, config: ImageEvaluationConfig, seed: int) -> tup
     held_out = _taken(order[len(calibration) :], wanted)
     rest = order[len(calibration) + len(held_out) :]
     return calibration, held_out, sorted(item for group in rest for item in group)
+
+
+def _least_known(total: int | None, config: ImageDataConfig) -> int:
+    """Pictures of a stream, of which an epoch and a fifth for the temperature are taken."""
+    known = total or config.train_samples
+    if known is None:
+        raise ConfigError(
+            f"{config.name} ({config.train_split}) does not say how many pictures it has; expected the pictures of an "
+            "epoch in data.train_samples"
+        )
+    if known < 5:
+        raise ConfigError(f"the training split has {known} pictures; too few to hold a fifth out of them")
+    return known
 
 
 def _taken(groups: Sequence[Group], items: int) -> list[Group]:
