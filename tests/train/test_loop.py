@@ -91,6 +91,61 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(tmp_path, monkeypatch, m
         assert (grad - parts[name]).abs().max() <= 1e-4 * grad.abs().max() + 1e-6 * scale, name
 
 
+def joint_norm(gradients: dict[str, Tensor]) -> float:
+    return float(torch.stack([grad.norm() for grad in gradients.values()]).norm())
+
+
+def test_the_joint_clip_bounds_the_gradients_of_all_learners_together(tmp_path, monkeypatch) -> None:
+    free = {"train": {"backbone_clip": None, "canonicalizer_clip": None}}
+    whole, clipped, loose, after_own = (
+        gradients_of_a_step(monkeypatch, config_of(tmp_path, WITH_DEC, FEW, *settings))
+        for settings in (
+            [free],
+            [free, {"train": {"clip": 0.01}}],
+            [free, {"train": {"clip": 1e6}}],
+            [{"train": {"backbone_clip": 0.003, "canonicalizer_clip": 0.004, "clip": 0.01}}],
+        )
+    )
+    assert {name.partition(".")[0] for name in whole} == {"backbone", "canonicalizer"}
+    assert joint_norm(whole) > 0.1 and joint_norm(clipped) == pytest.approx(0.01, rel=1e-3)
+    factor = 0.01 / joint_norm(whole)  # one for all: the direction stays
+    for name, grad in whole.items():
+        torch.testing.assert_close(clipped[name], grad * factor, rtol=1e-3, atol=1e-9)
+        torch.testing.assert_close(loose[name], grad)
+    for part, bound in (("backbone", 0.003), ("canonicalizer", 0.004)):
+        own = joint_norm({name: grad for name, grad in after_own.items() if name.startswith(part)})
+        assert own <= bound * 1.001  # 3-4-5: the joint bound is not reached any more
+    assert joint_norm(after_own) <= 0.005 * 1.001
+
+
+def test_in_the_canonicalizers_phase_the_joint_clip_is_its_own(tmp_path, monkeypatch) -> None:
+    phase = {"train": {"canonicalizer_epochs": 1, "clip": 1e-4, "backbone_clip": None, "canonicalizer_clip": None}}
+    found = gradients_of_a_step(monkeypatch, config_of(tmp_path, WITH_DEC, FEW, phase))
+    assert {name.partition(".")[0] for name in found} == {"canonicalizer"}
+    assert joint_norm(found) == pytest.approx(1e-4, rel=1e-2)
+
+
+def test_a_whole_batch_is_mixed_before_it_is_cut_into_parts(tmp_path) -> None:
+    config = config_of(tmp_path, {"data": {"train_items": 11}, "train": {"batch_size": 11, "epochs": 2}})
+    called: list[tuple[int, ...]] = []
+
+    def mix(image: Tensor, label: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        called.append((len(image), epoch, step))
+        shares = nn.functional.one_hot(label, 100).float()
+        return (image + image.flip(0)) / 2, (shares + shares.flip(0)) / 2
+
+    losses = []
+    for count in (1, 3):
+        trainer, _ = trainer_of(config)
+        trainer.mix, trainer.accumulate = mix, count
+        metrics: list[dict[str, float]] = []
+        trainer.fit(lambda: None, metrics.append)
+        losses.append([one["train_loss"] for one in metrics])
+    assert called == [(11, 0, 0), (11, 1, 0)] * 2
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert fitted(config)[1][0]["train_loss"] != pytest.approx(losses[0][0], rel=1e-4)
+
+
 def test_training_in_parts_ends_where_training_as_a_whole_ends(tmp_path) -> None:
     settings = {"data": {"train_items": 20}, "train": {"batch_size": 8, "schedule": {"name": "constant"}}}
     (whole, metrics), (parts, in_parts) = (

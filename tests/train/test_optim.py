@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
+import timm
 import torch
+from timm.optim import param_groups_layer_decay
+from timm.scheduler import CosineLRScheduler
 from torch import nn
 
-from config.schema import ConfigError, ScheduleConfig, TrainConfig
+from config.imagenet import ImageNetConfig
+from config.load import load_recipes
+from config.schema import Config, ConfigError, DECConfig, ModelConfig, ScheduleConfig, SiteConfig, TrainConfig
+from models.build import build_model
 from train.optim import build_learners, build_schedule, rate_at
 
 
@@ -126,3 +133,126 @@ def test_the_backbones_schedule_ends_with_the_run_though_it_rests_at_first() -> 
                 learner.optimizer.step()
                 learner.end_epoch(1.0)
     assert [learner.rate for learner in learners.values()] == pytest.approx([0, 0])
+
+
+SWIN: dict[str, Any] = {"img_size": 32, "embed_dim": 12, "depths": (1, 2), "num_heads": (1, 2), "window_size": 4}
+BACKBONES: dict[str, dict[str, Any]] = {"test_vit": {}, "test_resnet": {}, "swin_tiny_patch4_window7_224": SWIN}
+DEC = DECConfig(sites=(SiteConfig(stage="image"),), channels=(3, 4), kernel_sizes=(3,), pools=(2,), input_size=16)
+LAYERED = {"backbone_lr": 0.1, "weight_decay": 0.05, "layer_decay": 0.75}
+
+
+def model_of(backbone: str, dec: DECConfig | None = None, **train: Any) -> nn.Module:
+    options = {"backbone": backbone, "pretrained": False, "image_size": 32, "options": BACKBONES[backbone]}
+    return build_model(Config(model=ModelConfig(**options), dec=dec, train=TrainConfig(**train)), num_classes=7)
+
+
+def acting(learners: dict[str, Any], model: nn.Module) -> dict[str, tuple[float, float]]:
+    """(rate, weight decay) of every parameter that an optimizer steps."""
+    names = {id(value): name for name, value in model.named_parameters()}
+    groups = [group for learner in learners.values() for group in learner.optimizer.param_groups]
+    found = [(names[id(value)], (group["lr"], group["weight_decay"])) for group in groups for value in group["params"]]
+    assert len(found) == len(dict(found))  # none twice
+    return dict(found)
+
+
+def by_timm(backbone: nn.Module, rate: float, decay: float, layer_decay: float) -> dict[str, tuple[float, float]]:
+    names = {id(value): name for name, value in backbone.named_parameters()}
+    exempt = getattr(backbone, "no_weight_decay", set)()
+    groups = param_groups_layer_decay(backbone, decay, exempt, layer_decay=layer_decay)
+    return {
+        f"backbone.{names[id(value)]}": (rate * group["lr_scale"], group["weight_decay"])
+        for group in groups
+        for value in group["params"]
+    }
+
+
+def assert_alike(found: dict[str, tuple[float, float]], expected: dict[str, tuple[float, float]]) -> None:
+    assert found.keys() == expected.keys()
+    for name, settings in expected.items():
+        assert found[name] == pytest.approx(settings, rel=1e-6, abs=0), name
+
+
+@pytest.mark.parametrize("dec", [None, DEC], ids=["base", "dec"])
+@pytest.mark.parametrize("name", BACKBONES)
+def test_layer_decay_makes_the_groups_of_timm(name: str, dec: DECConfig | None) -> None:
+    own_rate = {} if dec is None else {"canonicalizer_lr": 0.2, "canonicalizer_weight_decay": 1e-4}
+    model = model_of(name, dec)
+    learners = build_learners(model, TrainConfig(**LAYERED, **own_rate))
+    found = acting(learners, model)
+    assert found.keys() == dict(model.named_parameters()).keys()
+    own = {key: value for key, value in found.items() if not key.startswith("backbone.")}
+    bare = timm.create_model(name, pretrained=False, num_classes=7, **BACKBONES[name])
+    expected = by_timm(bare, 0.1, 0.05, 0.75)
+    assert_alike({key: value for key, value in found.items() if key not in own}, expected)
+    assert len({rate for rate, _ in expected.values()}) > 3
+    shapes = {key: value.ndim for key, value in model.named_parameters()}
+    assert all(decay == 0 for key, (_, decay) in found.items() if shapes[key] == 1)
+    assert learners["backbone"].rate == pytest.approx(0.1)  # of the head
+    # The canonicalizer is no layer of the backbone: its rate is its own, and its norms and biases are exempt too.
+    assert bool(own) == (dec is not None)
+    assert all(value == pytest.approx((0.2, 1e-4 if shapes[key] > 1 else 0)) for key, value in own.items())
+
+
+def test_what_is_frozen_belongs_to_no_learner() -> None:
+    for mode, names in (("head", {"backbone.head.weight", "backbone.head.bias"}), ("partial", set())):
+        train = {**LAYERED, "canonicalizer_lr": 0.2, "finetune": mode}
+        model = model_of("test_vit", DEC, **train)
+        learners = build_learners(model, TrainConfig(**train))
+        own = {name for name, _ in model.named_parameters() if name.startswith("canonicalizer.")}
+        assert acting(learners, model).keys() == own | names
+        assert ("backbone" in learners) == bool(names)
+
+
+def test_a_joint_learner_gives_the_canonicalizer_the_rate_of_the_head() -> None:
+    model = model_of("test_vit", DEC)
+    found = acting(build_learners(model, TrainConfig(**LAYERED)), model)
+    assert {rate for name, (rate, _) in found.items() if name.startswith("canonicalizer.")} == {0.1}
+
+
+@pytest.mark.parametrize("rate", [1e-7, 0.01])
+def test_cosine_is_timms_in_every_epoch_and_group(rate: float) -> None:
+    schedule = ScheduleConfig(name="cosine", warmup_epochs=5, warmup_lr=1e-8)
+    model = model_of("test_vit")
+    train = TrainConfig(epochs=20, backbone_lr=rate, layer_decay=0.75, schedule=schedule)
+    learner = build_learners(model, train)["backbone"]
+    bare = timm.create_model("test_vit", num_classes=7)
+    theirs = torch.optim.AdamW(param_groups_layer_decay(bare, layer_decay=0.75), lr=rate)
+    scheduler = CosineLRScheduler(theirs, 20, warmup_t=5, warmup_lr_init=1e-8, warmup_prefix=False)
+    for epoch in range(20):
+        scheduler.step(epoch)
+        expected = sorted(group["lr"] for group in theirs.param_groups)
+        assert sorted(group["lr"] for group in learner.optimizer.param_groups) == pytest.approx(
+            expected, rel=1e-9, abs=0
+        )
+        learner.optimizer.step()
+        learner.end_epoch(1.0)
+
+
+def test_rates_and_decays_of_a_published_dec_run() -> None:
+    config = load_recipes("adapter_config.yaml", "dem_swin", schema=ImageNetConfig)[0][1].resolved()
+    model = Adapted()
+    learners = build_learners(model, config.train)
+    backbone, own = [], []
+    for _ in range(config.train.epochs):
+        backbone.append(learners["backbone"].rate)
+        own.append(learners["canonicalizer"].rate)
+        for learner in learners.values():
+            learner.optimizer.step()
+            learner.end_epoch(1.0)
+    assert len(own) == 20
+    assert own[:7] == pytest.approx([1e-8, 0.002, 0.004, 0.006, 0.008, 0.0085, 0.0079], rel=0.006, abs=0)
+    assert own[-1] == pytest.approx(6.2e-5, rel=0.01)
+    assert max(backbone) == pytest.approx(8.5e-8, rel=0.01, abs=0) and backbone[0] == pytest.approx(1e-8, abs=0)
+    decays = {name: {group["weight_decay"] for group in one.optimizer.param_groups} for name, one in learners.items()}
+    assert decays == {"backbone": {0.05}, "canonicalizer": {1e-4}}  # biases and norms too
+    assert [learner.clip for learner in learners.values()] == [None, None] and config.train.clip == 1.0
+
+
+def test_a_published_baseline_run_has_layer_decay() -> None:
+    config = load_recipes("adapter_config.yaml", "base_beit", schema=ImageNetConfig)[0][1].resolved()
+    model = model_of("test_vit")
+    found = acting(build_learners(model, config.train), model)
+    bare = timm.create_model("test_vit", num_classes=7)
+    start = 0.1  # the first epoch's rate is 1e-8, a tenth of the rate
+    expected = {name: (rate * start, decay) for name, (rate, decay) in by_timm(bare, 1e-7, 0.05, 0.85).items()}
+    assert_alike(found, expected)
