@@ -94,7 +94,8 @@ class ShardStream(Stream):
                 for sample in webdataset.tarfile_to_samples()([{"url": shard}]):
                     yield from self._encoded(shard, sample)
             except (OSError, TarError) as error:
-                raise ConfigError(f"{shard} cannot be read ({error.args[0] if error.args else error})") from error
+                reason = getattr(error, "strerror", None) or (error.args or [type(error).__name__])[0]
+                raise ConfigError(f"{shard} cannot be read ({reason})") from error
 
     def _encoded(self, shard: str, sample: Mapping[str, Any]) -> Iterator[Encoded]:
         key = sample["__key__"]
@@ -136,8 +137,8 @@ class HubSource:
 
     def __init__(self, reader: Any, title: str, numbered: Callable[[Any], int]):
         self.title, self.rows = title, _undecoded(reader.dataset, title)
-        table = self.rows.with_format("arrow")[:]  # mapped into the memory: the pictures stay on the disk
-        labels = table.column(LABEL).to_pylist()
+        # a table that is mapped into the memory: no picture is read from the disk
+        labels = self.rows.with_format("arrow")[:].column(LABEL).to_pylist()
         try:
             of_label = {label: numbered(label) for label in set(labels)}
         except ValueError as error:
@@ -220,9 +221,8 @@ def _reader(config: ImageDataConfig, split: str) -> Any:
             return ReaderHfds(name, config.root, split)
         from timm.data.readers.reader_hfids import ReaderHfids
 
-        reader: Any = ReaderHfids(
-            name, config.root, split, num_samples=1
-        )  # without, it refuses a set of unknown length
+        # it refuses a set of unknown length where it is told none
+        reader: Any = ReaderHfids(name, config.root, split, num_samples=1)
         reader.dataset = reader.builder.as_streaming_dataset(split=split)  # as the other one has
         return reader
     except (KeyError, ValueError, ConnectionError) as error:
@@ -241,12 +241,13 @@ def _class_names(reader: Any) -> Sequence[str]:
 
 
 def _numbering(names: Sequence[str], classes: Mapping[str, int]) -> Callable[[Any], int]:
-    """By the names of the classes, where the data and the class map have the same; else a label is the number."""
+    """By the names of the classes, where the class map knows them; where it knows none, a label is the number."""
     unknown = [name for name in names if name not in classes]
-    if unknown and len(unknown) < len(names):
+    if unknown and (len(unknown) < len(names) or len(names) != len(classes)):
         raise ConfigError(
-            f"the data has {len(unknown)} classes that the class map does not know, {unknown[0]!r} for instance; "
-            "name another with data.class_map=FILE, or take those of the data with data.class_map=null"
+            f"the data names {len(names)} classes, of which the class map with its {len(classes)} does not know "
+            f"{len(unknown)}, {unknown[0]!r} for instance; name another with data.class_map=FILE, or take those of the "
+            "data with data.class_map=null"
         )
     return partial(_number_of, range(len(classes)) if unknown or not names else [classes[name] for name in names])
 

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dataloader.groups import SCALED, ScaleGroups
 from dataloader.order import BatchOrder
-from dataloader.pictures import UNREADABLE, Transform
+from dataloader.pictures import UNREADABLE, BrokenPictures, Transform
 from dataloader.readers import Encoded, Stream
 from dataloader.seeded import seeded
 from layers.seeds import seed_of
@@ -72,7 +72,7 @@ class Decoded(Dataset):
     def check(self) -> None:
         """Raise where more pictures than the limit could not be read."""
         if (found := self.count_broken()) > self.broken_limit:
-            raise ValueError(
+            raise BrokenPictures(
                 f"{found} pictures could not be read, see the messages above; data.broken_limit allows "
                 f"{self.broken_limit}"
             )
@@ -110,7 +110,7 @@ class TrainingDecoded(Decoded):
             if image is not None:
                 with seeded(self.seed, "transform", part.epoch, number):
                     return self.transform(image), candidate.label, number
-        raise ValueError(f"none of {1 + len(part.spares)} pictures could be read; see the messages above")
+        raise BrokenPictures(f"none of {1 + len(part.spares)} pictures could be read; see the messages above")
 
 
 class StreamTraining:
@@ -119,7 +119,7 @@ class StreamTraining:
     Args:
         stream: of the training split.
         pictures: decodes and transforms them.
-        size: pictures of an epoch.
+        size: pictures of an epoch; where the split has more, every epoch takes others of them.
         held_out: marks of those that are not trained on.
     """
 

@@ -22,7 +22,7 @@ from config.imagenet import AugmentationConfig, ImageDataConfig, ImageEvaluation
 from dataloader import readers, streams
 from dataloader.images import ImageData, build_classes, build_image_loader, build_images
 from dataloader.streams import StreamTraining, neighbours
-from tests.train.picture_runs import recipe, refusal, train
+from tests.train.picture_runs import recipe, refusal, train, write_pictures
 from tests.train.runs import Stopped, assert_same_run, stop_after
 
 SEED, BATCH, CLASSES = 3, 8, 4
@@ -271,8 +271,9 @@ def test_classes_that_the_data_names(hub, tmp_path) -> None:
         part = built(dataclasses.replace(config, class_map="turned.txt")).evaluated["val"]
         for image, label, _ in part.loader(part.batches):
             assert label.tolist() == [3 - number % CLASSES for number in numbers_of(image)]
-        with pytest.raises(ValueError, match="1 classes that the class map does not know, 'kind3'"):
-            built(dataclasses.replace(config, class_map="other.txt"))
+        for class_map, message in (("other.txt", "of which .* 4 does not know 1, 'kind3'"), ("imagenet", "not know 4")):
+            with pytest.raises(ValueError, match=message):
+                built(dataclasses.replace(config, class_map=class_map))
 
 
 def test_a_set_on_the_disk_is_like_a_folder(hub, tmp_path) -> None:
@@ -294,6 +295,15 @@ def test_a_set_on_the_disk_is_grouped_by_the_names_of_its_files(tmp_path) -> Non
     assert [0, 4, 8, 12] in part.groups.members and len(part.groups.members) == CLASSES  # a name is of one class
 
 
+def test_a_multi_scale_folder_is_evaluated_beside_shards(shards, tmp_path) -> None:
+    (tmp_path / "classes.txt").write_text("disc\nsquare\nstripe\nother\n")
+    folder = write_pictures(tmp_path / "pictures")
+    config = of_shards(shards, class_map=str(tmp_path / "classes.txt"), multi_scale_root=str(folder))
+    found = built(config).evaluated
+    assert list(found) == ["val", "multi_scale"] and not found["val"].groups.has_scales
+    assert {len(group) for group in found["multi_scale"].groups.members} == {3}
+
+
 def test_what_does_not_fit_is_refused(shards, hub, tmp_path, monkeypatch) -> None:
     with pytest.raises(ValueError, match="split is held_out"):
         built(of_shards(shards), dataclasses.replace(EVALUATION, split="held_out"))
@@ -309,7 +319,10 @@ def test_what_does_not_fit_is_refused(shards, hub, tmp_path, monkeypatch) -> Non
         built(of_shards(shards, train_split="train-{0..2}.tar"))
     assert len(built(of_shards(shards, train_split="train-{0..2}.tar|40")).train_items) == 34
     (tmp_path / "_info.json").write_text((shards / "_info.json").read_text())
-    with pytest.raises(ValueError, match=r"train-0\.tar cannot be read"):
+    with pytest.raises(ValueError, match=r"train-0\.tar cannot be read \(No such file or directory\)"):
+        built(of_shards(tmp_path))
+    (tmp_path / "train-0.tar").write_bytes((shards / "train-0.tar").read_bytes()[:700])
+    with pytest.raises(ValueError, match=r"train-0\.tar cannot be read \(unexpected end of data"):
         built(of_shards(tmp_path))
     for kind in ("hfds", "hfids"):
         with pytest.raises((ValueError, FileNotFoundError), match="none"):
