@@ -15,6 +15,7 @@ from config.imagenet import ImageNetConfig
 from config.load import dump, load_recipes
 from dataloader.images import ImageData, build_classes, build_image_loader, build_images
 from dataloader.mixing import build_mixing
+from dataloader.pictures import BrokenPictures
 from evaluation.equilibrium import equilibrium
 from evaluation.evaluator import Evaluation
 from evaluation.figures import scale_curve, scale_figure
@@ -70,9 +71,11 @@ def main(words: Sequence[str] | None = None) -> None:
             return build(config.resolved(), seed, process, is_evaluated=arguments.eval_only)
 
         names = [recipe.name for recipe in recipes]
-        Runner(arguments, process, built, read_weights).run_all(
-            recipes, lambda root, folder: write_suite(names, root, folder, seed)
-        )
+        runner = Runner(arguments, process, built, read_weights)
+        try:
+            runner.run_all(recipes, lambda root, folder: write_suite(names, root, folder, seed))
+        except BrokenPictures as error:  # of a worker, it holds the worker's traceback, and ends with what we said
+            raise RunError(str(error).splitlines()[-1].rpartition("BrokenPictures: ")[2]) from error
 
     script.main(load, carry)
 
@@ -101,22 +104,21 @@ def build(config: ImageNetConfig, seed: int, process: Process, *, is_evaluated: 
 
 def measured(config: ImageNetConfig, data: ImageData, model: nn.Module, process: Process, full: bool) -> Evaluation:
     """The metrics of the model as it is now."""
-    found = evaluate_pictures(
-        model,
-        data.evaluated,
-        data.calibration,
-        grid_size=config.warp.grid_size,
-        strength=config.warp.strength,
-        warp_items=config.evaluation.warp_items,
-        device=process.device,
-        share=process.share,
-        gather=process.gather,
-        full=full,
-    )
     try:
-        data.check()
-    except ValueError as error:
-        raise RunError(str(error)) from error
+        found = evaluate_pictures(
+            model,
+            data.evaluated,
+            data.calibration,
+            grid_size=config.warp.grid_size,
+            strength=config.warp.strength,
+            warp_items=config.evaluation.warp_items,
+            device=process.device,
+            share=process.share,
+            gather=process.gather,
+            full=full,
+        )
+    finally:
+        data.check()  # says more than that nothing was there to be measured
     if broken := count_broken(data, process):
         found.metrics["broken"] = broken
     if full and config.dec is not None:

@@ -29,6 +29,10 @@ ATTEMPTS = 10  # other files that are tried in the place of one that cannot be r
 Transform = Callable[[Image.Image], Tensor]
 
 
+class BrokenPictures(ValueError):
+    """More pictures could not be read than a run puts up with."""
+
+
 class Source(Protocol):
     """Where pictures come from: a folder, or one of timm's readers."""
 
@@ -120,7 +124,7 @@ class Pictures(Dataset):
         count = self.count_broken()
         if count > self.broken_limit:
             first = self.source.name(int(self.broken.nonzero()[0, 0]))
-            raise ValueError(
+            raise BrokenPictures(
                 f"{count} pictures could not be read, {first} for instance; data.broken_limit allows "
                 f"{self.broken_limit}"
             )
@@ -162,4 +166,4 @@ class TrainingPictures(Dataset):
                     return self.pictures.transform(image), int(self.pictures.source.labels[number])
             draw = seed_of(self.seed, "replacement", self.epoch, number, attempt)
             number = int(self.items[draw % len(self.items)])
-        raise ValueError(f"none of {ATTEMPTS} pictures in a row could be read; see the messages above")
+        raise BrokenPictures(f"none of {ATTEMPTS} pictures in a row could be read; see the messages above")

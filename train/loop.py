@@ -136,6 +136,7 @@ class Trainer:
         self.order.seek(place.epoch, place.step)
         data: Any = self.loader.dataset
         getattr(data, "set_epoch", lambda epoch: None)(place.epoch)
+        check: Callable[[], None] = getattr(data, "check", lambda: None)
         with self._bar(canonicalizer_only) as bar:
             for image, label, index in self.loader:
                 self._step(wrapped, Batch(image, label, index.tolist()), canonicalizer_only)
@@ -145,7 +146,7 @@ class Trainer:
                 saves = self.checkpoint_steps and place.step % self.checkpoint_steps == 0 and not is_last
                 if place.step % SHOWN_EVERY == 0 or saves or is_last:
                     self._check(place.tally)
-                    self._check_data(data)
+                    check()
                     bar.set_postfix(self._shown(place.tally), refresh=False)
                 bar.update(len(image) * self.process.world)
                 if max_steps and place.step >= max_steps:
@@ -206,13 +207,6 @@ class Trainer:
     def _check(self, tally: Tensor) -> None:
         if not math.isfinite(tally[0]):
             self._fail(f"the loss became {tally[0].item()}")
-
-    def _check_data(self, data: Any) -> None:
-        """A data set may have met more that it could not read than it puts up with."""
-        try:
-            getattr(data, "check", lambda: None)()
-        except ValueError as error:
-            raise RunError(str(error)) from error
 
     def _check_weights(self) -> None:
         """Before anything is saved: a gradient can spoil the weights one step before the loss shows it."""

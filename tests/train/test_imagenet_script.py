@@ -311,6 +311,15 @@ def test_half_a_jpeg_counts_as_broken(own_data, tmp_path, capfd, workers: int) -
     assert not (tmp_path / "run" / "state.pt").exists()
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_folder_without_a_readable_picture_ends_the_run(own_data, tmp_path, capfd, workers: int) -> None:
+    for path in own_data.glob("train/*/*"):
+        path.write_bytes(BROKEN)
+    file = recipe(tmp_path, own_data, {"data": {"workers": workers}})
+    message = refusal(capfd, "--config_file", str(file), "--run_dir", str(tmp_path / "run"))
+    assert message == "error: none of 10 pictures in a row could be read; see the messages above"
+
+
 def test_the_limit_counts_what_is_evaluated(own_data, tmp_path, capsys) -> None:
     path = spoil(next(own_data.glob("val/disc/*_scale_0.7.png")))
     settings = {"data": {"broken_limit": 0}, "evaluation": {"before_training": True}}
