@@ -16,7 +16,7 @@ class ImageDataConfig:
     """folder: root/split/class/file, where files NAME_scale_S.EXT are groups; shapes: a small multi-scale set, drawn on
     the spot; wds/, hfds/NAME, hfids/NAME: timm's readers of shards and of Hugging Face sets, hfids streaming."""
     root: str | None = None
-    """Of the pictures; --data_dir sets it."""
+    """Of the pictures, of the shards (wds/), or of the cache (hfds/, hfids/); --data_dir sets it."""
     multi_scale_root: str | None = None
     """Of the folders whose groups are evaluated; --multi_scale_dir sets it. null: root, where its files are groups."""
     train_split: str = "train"
@@ -24,11 +24,11 @@ class ImageDataConfig:
     multi_scale_split: str = "val"
     class_map: str | None = "imagenet"
     """imagenet: the 1000 synsets in their order; a text file with a class per line; null: the folders of the training
-    split in alphabetical order."""
+    split in alphabetical order, or the classes that a Hugging Face set names, or num_classes numbers."""
     num_classes: int | None = None
     """Checked against the class map, where it is given."""
     train_samples: int | None = None
-    """Files of the training split, drawn by the seed; null, and more than there are, takes all."""
+    """Files of the training split, drawn by the seed; null, and more than there are, takes all. Of a stream, an epoch."""
     channels: Literal[3] = 3
     broken_limit: int = 100
     """Files that cannot be read before the run stops; until then others take their places."""
@@ -131,7 +131,7 @@ class ImageNetConfig(Config):
             require(self.dec is not None, "a legacy setting of the canonicalizer is on; it needs a dec section")
 
     def resolved(self) -> ImageNetConfig:
-        """The same without legacy settings: what they say stands in the sections that they are about."""
+        """The same with what the legacy settings say written into the sections that they are about; twice is once."""
         dec, train = self.dec, self.train
         if dec is not None:
             # The loader normalizes; a map that does so too does it twice.
@@ -140,14 +140,7 @@ class ImageNetConfig(Config):
                 dec = replace(dec, sites=tuple(_shifted(site) for site in dec.sites))
         if self.legacy_flat_groups and train.canonicalizer_lr is not None:
             train = replace(train, layer_decay=None)
-        return replace(
-            self,
-            dec=dec,
-            train=train,
-            legacy_double_normalization=False,
-            legacy_shifted_sites=False,
-            legacy_flat_groups=False,
-        )
+        return replace(self, dec=dec, train=train, legacy_shifted_sites=False)
 
 
 def _shifted(site: SiteConfig) -> SiteConfig:

@@ -207,7 +207,7 @@ def test_what_acted_in_the_published_runs(name: str) -> None:
     assert not any(site.restore for site in config.dec.sites)
     assert config.dec.normalize  # behind the loader's normalization: for the second time
     assert config.train.layer_decay is None and config.train.weight_decay == 0.05
-    assert not any(getattr(config, key) for key in vars(config) if key.startswith("legacy_"))
+    assert config.resolved() == config
 
 
 @pytest.mark.parametrize("name", EFFECTIVE)
