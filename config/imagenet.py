@@ -28,7 +28,7 @@ class ImageDataConfig:
     num_classes: int | None = None
     """Checked against the class map, where it is given."""
     train_samples: int | None = None
-    """Files of the training split, drawn by the seed; null, and more than there are, takes all. Of a stream, an epoch."""
+    """Files of the training split, drawn by the seed; null, and more than there are, takes all. A stream's epoch."""
     channels: Literal[3] = 3
     broken_limit: int = 100
     """Files that cannot be read before the run stops; until then others take their places."""
