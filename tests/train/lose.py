@@ -108,7 +108,7 @@ def lose(file: str, folder: Path, victim: int, place: str) -> dict[str, Any]:
 
 
 def main(file: str, folder: Path) -> None:
-    cases = [(0, "training"), (1, "training"), (1, "evaluation")]
+    cases = [(0, "training"), (1, "evaluation")]
     print(json.dumps([lose(file, folder / f"{place}-{victim}", victim, place) for victim, place in cases]))
 
 
