@@ -179,9 +179,15 @@ def loaded(name: str) -> ImageNetConfig:
 def test_all_published_names_are_there() -> None:
     assert len(PUBLISHED) == 22
     assert set(PUBLISHED) <= set(NAMES)
-    assert set(NAMES) - set(PUBLISHED) == {
-        f"{kind}_{model}" for model in ("resnet", "dinov2") for kind in ("base", *UNPUBLISHED)
-    } | {"smoke", "smoke_base", *(f"smoke_{kind}" for kind in UNPUBLISHED)}
+    ours = {name for name in set(NAMES) - set(PUBLISHED) if not name.startswith(("smoke", "photos"))}
+    assert ours == {f"{kind}_{model}" for model in ("resnet", "dinov2") for kind in ("base", *UNPUBLISHED)}
+
+
+@pytest.mark.parametrize("suite", ["smoke", "photos"])
+def test_a_suite_runs_its_whole_family(suite: str) -> None:
+    members = [name for name, _ in LOADED[suite]]
+    assert members == [name for name in NAMES if name.startswith(f"{suite}_")]
+    assert [name.split("_")[1] for name in members[:4]] == list(BASELINES)
 
 
 def test_the_base_holds_the_published_values() -> None:
@@ -287,12 +293,14 @@ def test_every_recipe_says_how_it_is_run_and_what_to_expect() -> None:
         kind, _, model = name.partition("_")
         if "smoke" in name:
             assert command == f"python train_imagenet.py --config {name}"
+        elif "photos" in name:
+            assert command == f"python train_imagenet.py --config {name} --data_dir DIR --random_seed 70"
         else:
             script = "imagenet_dem.sh" if kind.startswith("dem") else "imagenet_baselines.sh"
             assert command == f"bash {script} {model or 'swin'} {name} {loaded(name).train.epochs}"
         assert any(line.startswith("# Expect: ") for line in comment)
         assert not comment[0].startswith("# Expect:")
-        assert not comment[0].startswith("# Run:") or name == "smoke"  # what the suite is stands above it
+        assert not comment[0].startswith("# Run:") or name in ("smoke", "photos")  # suites; see above them
 
 
 @pytest.mark.parametrize("name", NAMES)
