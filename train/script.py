@@ -141,6 +141,11 @@ class Runner(NamedTuple):
         given = parent_of(recipe.config, root, self.arguments.random_seed) if recipe.config.warm_start else None
         own = folder_of(root, recipe.name, self.arguments) / WEIGHTS
         source = given or (own if own.exists() else None)
+        if source is None and not (recipe.config.model.pretrained or recipe.config.model.weights):
+            raise RunError(
+                f"{recipe.name}: there are no weights to measure but random ones, as {own} is not there. Name a file "
+                "with warm_start=FILE, or output_dir=DIR for runs that lie elsewhere"
+            )
         if source is not None:
             if not source.exists():
                 raise RunError(f"{recipe.name}: there are no weights at {source}")

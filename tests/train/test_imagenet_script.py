@@ -404,6 +404,11 @@ def spoiled(data: Path, what: str) -> None:
         ("", ["model.weights=nowhere.pth"], "there are no weights at nowhere.pth"),
         ("", ["model.weights=DATA/train/disc/00_scale_1.png"], "is no file of weights, or a broken one"),
         ("", ["warm_start=nowhere.safetensors"], "nowhere.safetensors, which is not there"),
+        (
+            "",
+            ["--eval_only", "output_dir=nowhere"],
+            "there are no weights to measure but random ones, as nowhere/tiny/42/",
+        ),
         ("", ["--eval_only", "warm_start=nowhere.safetensors"], "there are no weights at nowhere.safetensors"),
         ("", ["--eval_only", "model.weights=HEAD"], "HEAD has 5 classes; expected 3, as the data has"),
         ("", ["train.device=cuda"], "torch sees no CUDA device"),
