@@ -102,8 +102,9 @@ def assert_alike(folder: Path, other: Path) -> None:
         loose = {name for name in line if "residual" in name or "error" in name or "floor" in name}
         assert line.keys() == expected.keys()
         for name, value in line.items():
-            close = {"rel": 0.02, "abs": 2e-5} if name in loose else {"rel": 1e-3, "abs": 1e-6}
-            assert value == pytest.approx(expected[name], **close), name
+            # and so is a floor, the distance of two predictions that are nearly equal
+            close = 0.05 if "floor" in name else 0.02 if name in loose else 1e-3
+            assert value == pytest.approx(expected[name], rel=close, abs=1e-6), name
     with np.load(folder / "items.npz") as items, np.load(other / "items.npz") as other_items:
         assert np.array_equal(items["index"], other_items["index"])
     weights, expected_weights = (read_weights(run / "model.safetensors") for run in (folder, other))
