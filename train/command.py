@@ -35,7 +35,7 @@ def parse(
     add("--random_seed", type=int, default=42, help="42 if not given")
     add("--run_dir", help="folder of the run, instead of weights/RECIPE/SEED; for a suite, instead of weights/")
     add("--resume", action="store_true", help="go on where a run was broken off, and leave finished runs as they are")
-    add("--dry_run", action="store_true", help="build everything, train two steps, write nothing")
+    add("--dry_run", action="store_true", help="build everything, train two steps on a few items, write nothing")
     add("--eval_only", action="store_true", help="train nothing; measure the weights that are there, see the README")
     for name, key in (folders or {}).items():
         add(f"--{name}", metavar="DIR", help=f"the same as {key}=DIR")

@@ -6,6 +6,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from train.log import Log, build_wandb, read_summary, write_summary
 from train.loop import Mix
 from train.run import Rhythm, carry_out
 
+DRY_ITEMS = 4  # of a batch and process
 ReadWeights = Callable[[Path], dict[str, Tensor]]
 
 
@@ -110,6 +112,9 @@ class Runner(NamedTuple):
         if resumes and read_summary(folder) is not None:
             return process.say(f"{name}: finished already, see {folder}")
         process.say(f"{name}: {'dry run' if is_dry else folder}")
+        if is_dry:  # shows that everything fits together, on any machine
+            few = min(config.train.batch_size, DRY_ITEMS * process.world)
+            config = replace(config, train=replace(config.train, batch_size=few, accumulate=1))
         try:
             experiment = self.build(config)
         except (ValueError, FileNotFoundError) as error:  # what a user can have got wrong shows here, before training
@@ -122,7 +127,7 @@ class Runner(NamedTuple):
         trainer = build_trainer(config, experiment.model, experiment.loader, seed, process, experiment.mix)
         if is_dry:
             trainer.fit(max_steps=2)
-            return process.say(f"{name}: two steps ran, nothing was written")
+            return process.say(f"{name}: two steps of {config.train.batch_size} items ran, nothing was written")
 
         if state is not None:
             trainer.load_state_dict(state["trainer"])

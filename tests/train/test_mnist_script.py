@@ -93,7 +93,7 @@ def test_a_dry_run_writes_nothing(tmp_path, monkeypatch, capsys, words: list[str
     train_mnist.main([*words, "--dry_run", *DIGITS, *FEW, "data.train_items=6", "train.batch_size=2"])
     out = capsys.readouterr().out
     assert f"{words[1]}: dry run" in out and "would start from weights/" in out
-    assert out.rstrip().endswith("two steps ran, nothing was written")
+    assert out.rstrip().endswith("two steps of 2 items ran, nothing was written")
     assert list(tmp_path.iterdir()) == []
 
 
