@@ -68,7 +68,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
     def carry(recipes: list[Recipe], process: Process) -> None:
         def built(config: Any) -> Experiment:
-            return build(config.resolved(), seed, process, is_evaluated=arguments.eval_only)
+            return build(config.resolved(), seed, process)
 
         names = [recipe.name for recipe in recipes]
         runner = Runner(arguments, process, built, read_weights)
@@ -80,11 +80,9 @@ def main(words: Sequence[str] | None = None) -> None:
     script.main(load, carry)
 
 
-def build(config: ImageNetConfig, seed: int, process: Process, *, is_evaluated: bool = False) -> Experiment:
+def build(config: ImageNetConfig, seed: int, process: Process) -> Experiment:
     """The experiment of a recipe."""
     classes = build_classes(config.data)
-    if is_evaluated and config.warm_start is None:
-        check_head(config.model, len(classes))
     model = build_model(config, len(classes), seed, is_normalized=True)
     size = config.model.image_size
     description = resolve_data_config({"img_size": size} if size else {}, pretrained_cfg=model.pretrained_cfg)
@@ -97,6 +95,7 @@ def build(config: ImageNetConfig, seed: int, process: Process, *, is_evaluated: 
         build_image_loader(data, config.data, config.train.batch_size, seed, process.share),
         lambda model, full: measured(config, data, model, process, full),
         Rhythm(every=chosen.every, full_every=chosen.full_every, before_training=chosen.before_training),
+        lambda: check_head(config.model, len(classes)),
         build_mixing(config.augmentation, len(classes), seed),
         draw_scales,
     )

@@ -52,6 +52,7 @@ class Experiment(NamedTuple):
         loader: of (image, label, number) batches to train on.
         measure: evaluates a model, in full or not; every process calls it.
         rhythm: when.
+        check_head: raises where the classifier that the model was built with knows other classes.
         mix: what is done to whole batches.
         close: is given the folder and the metrics of a finished run, for files of the script's own.
     """
@@ -60,6 +61,7 @@ class Experiment(NamedTuple):
     loader: DataLoader
     measure: Callable[[nn.Module, bool], Evaluation]
     rhythm: Rhythm
+    check_head: Callable[[], None]
     mix: Mix | None = None
     close: Callable[[Path, Mapping[str, float]], None] = lambda folder, metrics: None
 
@@ -143,15 +145,12 @@ class Runner(NamedTuple):
 
     def _evaluate(self, recipe: Recipe, experiment: Experiment, folder: Path, root: Path) -> None:
         """Measure the weights of a run, of a file, or those that the model was built with."""
-        given = parent_of(recipe.config, root, self.arguments.random_seed) if recipe.config.warm_start else None
+        given = file_of(recipe.config)  # a recipe that it started from is not meant
         own = folder_of(root, recipe.name, self.arguments) / WEIGHTS
         source = given or (own if own.exists() else None)
-        if source is None and not (recipe.config.model.pretrained or recipe.config.model.weights):
-            raise RunError(
-                f"{recipe.name}: there are no weights to measure but random ones, as {own} is not there. Name a file "
-                "with warm_start=FILE, or output_dir=DIR for runs that lie elsewhere"
-            )
-        if source is not None:
+        if source is None:
+            self._check_built(recipe, experiment, own)
+        else:
             if not source.exists():
                 raise RunError(f"{recipe.name}: there are no weights at {source}")
             start_from(experiment.model, self.read_weights(source), str(source), is_whole=True)
@@ -160,6 +159,19 @@ class Runner(NamedTuple):
         if self.writes:
             save_items(folder, found.items)
         self._close(recipe.name, folder, experiment, {"metrics": found.metrics, "weights": str(source)})
+
+    def _check_built(self, recipe: Recipe, experiment: Experiment, own: Path) -> None:
+        """Refuse to measure a model of which a part would be random."""
+        way_out = f"{own} is not there; name a file with warm_start=FILE, or output_dir=DIR for runs that lie elsewhere"
+        config = recipe.config
+        if not (config.model.pretrained or config.model.weights):
+            raise RunError(f"{recipe.name}: there are no weights to measure but random ones, as {way_out}")
+        if config.dec or config.energy or config.candidates:
+            raise RunError(f"{recipe.name}: there are no weights of the canonicalizer, as {way_out}")
+        try:
+            experiment.check_head()
+        except ConfigError as error:
+            raise RunError(f"{recipe.name}: {error}; {way_out}") from error
 
     def _close(self, name: str, folder: Path, experiment: Experiment, summary: dict[str, Any]) -> None:
         if self.writes:
@@ -189,8 +201,13 @@ def folder_of(root: Path, name: str, arguments: Namespace) -> Path:
 
 def parent_of(config: Config, root: Path, seed: int) -> Path:
     """The weights that a recipe starts from."""
-    given = Path(str(config.warm_start))
-    return given if given.suffix in (".safetensors", ".pth") else root / given / str(seed) / WEIGHTS
+    return file_of(config) or root / str(config.warm_start) / str(seed) / WEIGHTS
+
+
+def file_of(config: Config) -> Path | None:
+    """The file of weights that a recipe names, if it does."""
+    given = Path(config.warm_start or "")
+    return given if given.suffix in (".safetensors", ".pth") else None
 
 
 def main(load: Callable[[], list[Recipe]], carry: Callable[[list[Recipe], Process], None]) -> None:

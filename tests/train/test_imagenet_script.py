@@ -487,6 +487,14 @@ def test_evaluation_of_files(runs, data, tmp_path, capsys) -> None:
     assert "evaluating the weights that the model was built with" in capsys.readouterr().out
 
 
+def test_a_canonicalizer_without_weights_is_not_measured(runs, tmp_path, capsys) -> None:
+    plain = tmp_path / "plain.safetensors"
+    weights = load_file(runs / "base" / str(SEED) / "model.safetensors")
+    save_file({name.removeprefix("backbone."): value for name, value in weights.items()}, plain)
+    words = ["--config_file", str(runs / "dem.yaml"), "--eval_only", f"output_dir={tmp_path}"]
+    assert "there are no weights of the canonicalizer" in refusal(capsys, *words, f"model.weights={plain}")
+
+
 def test_weights_of_another_head_are_refused(runs, own_data, tmp_path, capsys) -> None:
     """In evaluation; to train, the classifier begins anew."""
     (own_data / "train" / "star").mkdir()

@@ -202,6 +202,17 @@ def test_without_the_parent_the_message_says_what_to_do(suite, tmp_path, capsys)
     assert "warm_start=FILE.safetensors" in message
 
 
+def test_evaluation_alone_finds_the_numbers_of_the_run_and_not_of_its_parent(suite, tmp_path) -> None:
+    file, root = suite
+    words = ["--config_file", str(file), "--config", "dem", "--eval_only", f"output_dir={root}"]
+    train_mnist.main([*words, "--run_dir", str(tmp_path / "evaluated")])
+    found, expected = (
+        json.loads((folder / "summary.json").read_text())["metrics"]
+        for folder in (tmp_path / "evaluated", root / "dem" / "42")
+    )
+    assert found == expected
+
+
 def test_the_settings_of_a_run_run_again_as_they_stand(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     settings = {"data": {"train_items": 32}}
