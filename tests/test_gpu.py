@@ -1,10 +1,12 @@
 """What only a GPU can show; `pytest -m gpu` runs it where there is one."""
 
 import copy
+import json
 
 import pytest
 import torch
 
+import train_imagenet
 from models.dec import DECModel
 from tests.layers.test_canonicalizer import golden
 from tests.models.test_compile import THREE
@@ -60,3 +62,13 @@ def test_compiled_equals_eager_on_the_device(architecture):
     image = smooth_images(4, architecture.image_size).cuda()
     expected = model(image)
     assert (torch.compile(model)(image) - expected).abs().max() <= 1e-2 * expected.std()
+
+
+@pytest.mark.parametrize("amp", ["bf16", "fp16"])
+@pytest.mark.parametrize("name", ["smoke_equiv", "smoke_dem"])
+def test_pictures_train_in_half_precision_with_all_that_the_published_recipes_use(name, amp, tmp_path):
+    words = ["train.epochs=3", "augmentation.mixup=0.8", "augmentation.cutmix=1.0", "augmentation.erase=0.25"]
+    words += ["train.layer_decay=0.75", "train.ema=0.9", "train.accumulate=2", "augmentation.auto_augment=original"]
+    train_imagenet.main(["--config", name, "--run_dir", str(tmp_path), f"train.amp={amp}", "train.device=cuda", *words])
+    losses = [json.loads(line)["train_loss"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()[:3]]
+    assert losses[-1] < losses[0]
