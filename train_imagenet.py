@@ -73,7 +73,7 @@ def main(words: Sequence[str] | None = None) -> None:
         names = [recipe.name for recipe in recipes]
         runner = Runner(arguments, process, built, read_weights)
         try:
-            runner.run_all(recipes, lambda root, folder: write_suite(names, root, folder, seed))
+            runner.run_all(recipes, lambda root, folder: write_report(folder, root, names, seed))
         except BrokenPictures as error:  # of a worker, it holds the worker's traceback, and ends with what we said
             raise RunError(str(error).splitlines()[-1].rpartition("BrokenPictures: ")[2]) from error
 
@@ -136,16 +136,6 @@ def draw_scales(folder: Path, metrics: Mapping[str, float]) -> None:
     """The accuracy over scales of a finished run."""
     if curve := scale_curve(metrics):
         scale_figure(folder / "scales.png", {"top-1": curve, "top-5": scale_curve(metrics, "top5")})
-
-
-def write_suite(names: list[str], root: Path, folder: Path, seed: int) -> None:
-    """The table and the curves over a suite's runs; their paths are printed."""
-    try:
-        written = write_report(folder, root, names, seed)
-    except OSError as error:
-        raise RunError(f"the table and the figure could not be written to {folder} ({error.strerror})") from error
-    for path in written:
-        print(path)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from train import script
 from train.checkpoint import WEIGHTS, start_from
 from train.command import parse
 from train.distributed import Process
-from train.errors import RunError
 from train.run import Rhythm
 from train.script import Experiment, Recipe, Runner
 
@@ -92,8 +91,8 @@ def measured(config: Config, data: Data, model: nn.Module, process: Process, ful
     return found
 
 
-def write_suite(recipes: list[Recipe], root: Path, folder: Path, seed: int) -> None:
-    """The table over a suite's runs, and a figure of its last DEC; their paths are printed."""
+def write_suite(recipes: list[Recipe], root: Path, folder: Path, seed: int) -> list[Path]:
+    """The table over a suite's runs, and a figure of its last DEC."""
     shown: Any = None
     for name, config, _ in recipes:
         if config.dec is not None:
@@ -103,12 +102,7 @@ def write_suite(recipes: list[Recipe], root: Path, folder: Path, seed: int) -> N
             images = torch.stack([data.evaluated[item][0] for item in data.evaluated_items[:4]])
             with torch.no_grad():
                 shown = images, model(images, return_output=True).phis
-    try:
-        written = write_report(folder, root, [recipe.name for recipe in recipes], seed, shown)
-    except OSError as error:
-        raise RunError(f"the table and the figure could not be written to {folder} ({error.strerror})") from error
-    for path in written:
-        print(path)
+    return write_report(folder, root, [recipe.name for recipe in recipes], seed, shown)
 
 
 if __name__ == "__main__":

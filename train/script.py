@@ -86,12 +86,13 @@ class Runner(NamedTuple):
         """Whether this process writes files."""
         return self.process.is_first and not self.arguments.dry_run
 
-    def run_all(self, recipes: list[Recipe], close_suite: Callable[[Path, Path], None]) -> None:
+    def run_all(self, recipes: list[Recipe], close_suite: Callable[[Path, Path], list[Path]]) -> None:
         """Carry recipes out one after the other.
 
         Args:
             recipes: one, or all members of a suite.
-            close_suite: is given the folder above the runs and the suite's own, behind the last run.
+            close_suite: is given the folder above the runs and the suite's own, behind the last run, and says what it
+                wrote.
         """
         arguments = self.arguments
         is_suite = arguments.config is not None and arguments.config not in {recipe.name for recipe in recipes}
@@ -102,7 +103,13 @@ class Runner(NamedTuple):
             with locked(folder) if self.writes else nullcontext():
                 self._run(recipe, folder, root)
         if is_suite and self.writes and not arguments.eval_only:
-            close_suite(root, folder_of(root, arguments.config, arguments))
+            folder = folder_of(root, arguments.config, arguments)
+            try:
+                written = close_suite(root, folder)
+            except OSError as error:
+                raise RunError(f"the table and the figure could not be written to {folder} ({error.strerror})") from error
+            for path in written:
+                print(path)
 
     def _run(self, recipe: Recipe, folder: Path, root: Path) -> None:
         """One recipe: build, train, evaluate, write."""

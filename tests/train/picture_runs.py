@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 import train_imagenet
@@ -15,6 +14,7 @@ from dataloader.groups import scale_groups
 from dataloader.shapes import draw
 from dataloader.split import split_indices
 from layers.seeds import seed_of
+from tests.train import runs
 from tests.train.runs import OWN_RATE, SEED, joined
 
 CLASSES = ("disc", "square", "stripe")
@@ -72,17 +72,5 @@ def recipe(folder: Path, data: Path, *settings: Mapping[str, Any], name: str = "
     return path
 
 
-def train(file: Path, folder: Path, *words: str) -> dict[str, Any]:
-    """Run the script in this process, and return the summary that it wrote."""
-    train_imagenet.main(["--config_file", str(file), "--run_dir", str(folder), *words])
-    return json.loads((folder / "summary.json").read_text())
-
-
-def refusal(captured: pytest.CaptureFixture[str], *words: str) -> str:
-    """The one line that the script ends with where it cannot go on."""
-    with pytest.raises(SystemExit) as end:
-        train_imagenet.main(list(words))
-    code = end.value.code
-    assert isinstance(code, str) and code.startswith("error: ") and "\n" not in code  # python prints it and exits by 1
-    assert "error:" not in captured.readouterr().err
-    return code
+train = functools.partial(runs.train, script=train_imagenet)
+refusal = functools.partial(runs.refusal, script=train_imagenet)

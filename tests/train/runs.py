@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -80,16 +81,16 @@ def recipe(folder: Path, *settings: Mapping[str, Any], name: str = "tiny") -> Pa
     return path
 
 
-def train(file: Path, folder: Path, *words: str) -> dict[str, Any]:
-    """Run the script in this process, and return the summary that it wrote."""
-    train_mnist.main(["--config_file", str(file), "--run_dir", str(folder), *words])
+def train(file: Path, folder: Path, *words: str, script: ModuleType = train_mnist) -> dict[str, Any]:
+    """Run a script in this process, and return the summary that it wrote."""
+    script.main(["--config_file", str(file), "--run_dir", str(folder), *words])
     return json.loads((folder / "summary.json").read_text())
 
 
-def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """The one line that the script ends with where it cannot go on."""
+def refusal(capsys: pytest.CaptureFixture[str], *words: str, script: ModuleType = train_mnist) -> str:
+    """The one line that a script ends with where it cannot go on."""
     with pytest.raises(SystemExit) as end:
-        train_mnist.main(list(words))
+        script.main(list(words))
     code = end.value.code
     assert isinstance(code, str) and code.startswith("error: ") and "\n" not in code  # python prints it and exits by 1
     assert "error:" not in capsys.readouterr().err
