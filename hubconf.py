@@ -10,14 +10,14 @@ import torch
 from safetensors.torch import load_file
 
 from config.imagenet import ImageNetConfig
-from config.load import load_recipes, recipe_names
+from config.load import FOLDER, load_recipes, recipe_names
 from models.build import dec_options
 from models.dec import DECModel, with_dec
 from models.light import LIGHT
 
 dependencies = ["torch", "timm", "torchdeq", "safetensors", "yaml"]
 
-RECIPES = "adapter_config.yaml"
+RECIPES = FOLDER / "adapter_config.yaml"  # the path, for the current folder may have a file of this name
 
 
 def dec(

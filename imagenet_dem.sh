@@ -4,6 +4,7 @@
 #   DATA_DIR         folder that holds train/ and val/                               (data/multi_scale_imagenet)
 #   MULTI_SCALE_DIR  folder whose val/ holds the groups, if DATA_DIR is plain ImageNet               (not set)
 #   NPROC            processes on this machine, one per GPU                                                (1)
+#   TORCHRUN_ARGS    of torchrun, for several machines: "--nnodes 4 --rdzv_backend c10d --rdzv_endpoint HOST:29500"
 set -euo pipefail
 if (($# < 3)); then
   echo "usage: bash $(basename "$0") MODEL RECIPE EPOCHS [key=value ...]    (bash imagenet_dem.sh swin dem_swin 20)" >&2
@@ -20,7 +21,11 @@ case "$model" in
   dinov2) backbone=vit_small_patch14_reg4_dinov2.lvd142m ;;
   *) backbone=$model ;;
 esac
-cd "$(dirname "${BASH_SOURCE[0]}")"
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+data=${DATA_DIR:-$here/data/multi_scale_imagenet} groups=${MULTI_SCALE_DIR:-}
+[[ "$data" == /* ]] || data=$PWD/$data
+[[ -z "$groups" || "$groups" == /* ]] || groups=$PWD/$groups
+cd "$here"
 if [[ -z "${PYTHON:-}" ]]; then  # an active environment, else the one that make has made
   PYTHON=python
   if [[ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" && -x "${VENV:-.venv}/bin/python" ]]; then
@@ -28,8 +33,9 @@ if [[ -z "${PYTHON:-}" ]]; then  # an active environment, else the one that make
   fi
 fi
 start=("$PYTHON")
-if ((${NPROC:-1} > 1)); then
-  start+=(-m torch.distributed.run --standalone --nproc_per_node "$NPROC")
+if ((${NPROC:-1} > 1)) || [[ -n "${TORCHRUN_ARGS:-}" ]]; then
+  # shellcheck disable=SC2206  # several words
+  start+=(-m torch.distributed.run ${TORCHRUN_ARGS:---standalone} --nproc_per_node "${NPROC:-1}")
 fi
-exec "${start[@]}" train_imagenet.py --config "$recipe" --data_dir "${DATA_DIR:-data/multi_scale_imagenet}" \
-  ${MULTI_SCALE_DIR:+--multi_scale_dir "$MULTI_SCALE_DIR"} "model.backbone=$backbone" "train.epochs=$epochs" "$@"
+exec "${start[@]}" train_imagenet.py --config "$recipe" --data_dir "$data" \
+  ${groups:+--multi_scale_dir "$groups"} "model.backbone=$backbone" "train.epochs=$epochs" "$@"

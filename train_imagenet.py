@@ -8,7 +8,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from timm.data import resolve_data_config
 from torch import nn
 
 from config.imagenet import ImageNetConfig
@@ -21,7 +20,7 @@ from evaluation.evaluator import Evaluation
 from evaluation.figures import scale_curve, scale_figure
 from evaluation.image_evaluator import evaluate_pictures
 from evaluation.report import write_report
-from models.build import build_model, check_head, read_weights
+from models.build import build_model, check_head, input_description, read_weights
 from train import script
 from train.command import parse
 from train.distributed import Process
@@ -68,7 +67,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
     def carry(recipes: list[Recipe], process: Process) -> None:
         def built(config: Any) -> Experiment:
-            return build(config.resolved(), seed, process)
+            return build(config.resolved(), seed, process, trains=not arguments.eval_only)
 
         names = [recipe.name for recipe in recipes]
         runner = Runner(arguments, process, built, read_weights)
@@ -80,19 +79,18 @@ def main(words: Sequence[str] | None = None) -> None:
     script.main(load, carry)
 
 
-def build(config: ImageNetConfig, seed: int, process: Process) -> Experiment:
+def build(config: ImageNetConfig, seed: int, process: Process, *, trains: bool = True) -> Experiment:
     """The experiment of a recipe."""
     classes = build_classes(config.data)
     model = build_model(config, len(classes), seed, is_normalized=True)
-    size = config.model.image_size
-    description = resolve_data_config({"img_size": size} if size else {}, pretrained_cfg=model.pretrained_cfg)
-    data = build_images(config.data, config.augmentation, config.evaluation, classes, description, seed)
-    for line in data.report():
-        process.say(f"  {line}")
+    description = input_description(config.model, model)
+    data = build_images(config.data, config.augmentation, config.evaluation, classes, description, seed, trains=trains)
+    if process.is_first:  # it takes a minute for millions of files
+        process.say("\n".join(f"  {line}" for line in data.report()))
     chosen = config.evaluation
     return Experiment(
         model,
-        build_image_loader(data, config.data, config.train.batch_size, seed, process.share),
+        build_image_loader(data, config.data, config.train.batch_size, seed, process.share) if trains else None,
         lambda model, full: measured(config, data, model, process, full),
         Rhythm(every=chosen.every, full_every=chosen.full_every, before_training=chosen.before_training),
         lambda: check_head(config.model, len(classes)),
@@ -128,8 +126,7 @@ def measured(config: ImageNetConfig, data: ImageData, model: nn.Module, process:
 
 def count_broken(data: ImageData, process: Process) -> int:
     """Pictures that could not be read so far, since the run began or went on; all processes call this."""
-    parts = [data.train.pictures, data.calibration.pictures, *(part.pictures for part in data.evaluated.values())]
-    return sum(part.count_broken(process.sum) for part in {id(part): part for part in parts}.values())
+    return sum(part.count_broken(process.sum) for part in data.parts())
 
 
 def draw_scales(folder: Path, metrics: Mapping[str, float]) -> None:

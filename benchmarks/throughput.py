@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.data import resolve_data_config
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -23,7 +22,7 @@ from benchmarks.report import typed, write
 from config.imagenet import ImageNetConfig
 from config.load import load_recipes
 from dataloader.images import build_classes, build_image_loader, build_images, workers_of
-from models.build import build_model
+from models.build import build_model, input_description
 
 NOTES = (
     "Recipe {recipe}, batches of {batch}. `loading` is decoding, cropping and augmenting by {workers} worker processes "
@@ -45,7 +44,7 @@ def main() -> None:
     ((name, loaded),) = load_recipes("adapter_config.yaml", options.config, settings, ImageNetConfig)
     config = loaded.resolved()
     classes = build_classes(config.data)
-    description = resolve_data_config({}, model=build_model(config, len(classes), is_normalized=True).backbone)
+    description = input_description(config.model, build_model(config, len(classes), is_normalized=True))
     data = build_images(config.data, config.augmentation, config.evaluation, classes, description, seed=0)
     loader = build_image_loader(data, config.data, config.train.batch_size, 0, (0, 1))
     batches = endless(loader)

@@ -31,7 +31,7 @@ class ImageDataConfig:
     """Files of the training split, drawn by the seed; null, and more than there are, takes all. A stream's epoch."""
     channels: Literal[3] = 3
     broken_limit: int = 100
-    """Files that cannot be read before the run stops; until then others take their places."""
+    """Files of a split that a process may find unreadable before the run stops; others take their places."""
     workers: int | None = None
     """Processes that prepare batches, per training process; null: as many as this process has cores, at most 16."""
 

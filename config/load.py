@@ -208,7 +208,9 @@ def _load(source: File, name: str, overrides: list[str]) -> Config:
         settings = _translated(lambda: to_imagenet_recipe(name, flat), place, source.schema)
         backbone = name.rpartition("_")[2]
         parent = f"base_{backbone}" if backbone in BACKBONES else "base"
-        settings = merged(_settings(_read("adapter_config.yaml")._replace(schema=ImageNetConfig), parent, []), settings)
+        # by its path, for the user's file may have this name
+        below = _read(FOLDER / "adapter_config.yaml")._replace(schema=ImageNetConfig)
+        settings = merged(_settings(below, parent, []), settings)
     elif is_flat(source.recipes):
         place = Place(place.source, aliases={ours: flat for flat, ours in OURS.items()})
         flat = _over_base(source, name, "base_config", place)

@@ -72,9 +72,9 @@ def read_folder(folder: Path, classes: Mapping[str, int]) -> Files:
             f"{folder} has {_some(unknown)} that the class map with its {len(classes)} classes does not know: name "
             "another with data.class_map=FILE, or take the folders' names with data.class_map=null"
         )
-    empty = []
+    empty, start = [], len(os.path.join(folder, ""))
     for name in folders:
-        found = sorted(os.path.relpath(path, folder) for path in _pictures(folder / name))
+        found = sorted(str(path)[start:] for path in _pictures(folder / name))
         if not found:
             empty.append(name)
         names += found

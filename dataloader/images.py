@@ -50,28 +50,35 @@ class ImageData(NamedTuple):
     """What a run trains on, fits its temperature on, and is judged by.
 
     Args:
-        train: the training split.
+        train: the training split; None where it is not there and nothing is to be trained.
         train_items: numbers of those that are trained on, in a stream of those of an epoch.
         calibration: groups of the training split of which none is trained on.
         evaluated: by name: val, and multi_scale where that is another set.
     """
 
-    train: TrainingPictures | StreamTraining
+    train: TrainingPictures | StreamTraining | None
     train_items: Sequence[int]
-    calibration: Evaluated | StreamPart
+    calibration: Evaluated | StreamPart | None
     evaluated: Mapping[str, Evaluated | StreamPart]
 
     def check(self) -> None:
         """Raise where more pictures than the limit could not be read."""
-        self.train.check()
-        for part in (self.calibration, *self.evaluated.values()):
-            part.pictures.check()
+        for part in self.parts():
+            part.check()
+
+    def parts(self) -> list[Pictures | Decoded]:
+        """All that pictures are read by, each once."""
+        judged = [*self.evaluated.values(), *([self.calibration] if self.calibration else [])]
+        found = [part.pictures for part in judged] + ([self.train.pictures] if self.train else [])
+        return list({id(part): part for part in found}.values())
 
     def report(self) -> list[str]:
         """What was found, line by line."""
-        count, total = len(self.train_items), len(self.train)
-        lines = [f"training on {count} of {total} files, {self.train.num_classes} classes"]
-        named = {"calibration": self.calibration, **self.evaluated}
+        lines = ["there is no training split: nothing is tempered"]
+        if self.train is not None:
+            count, total = len(self.train_items), len(self.train)
+            lines = [f"training on {count} of {total} files, {self.train.num_classes} classes"]
+        named = {**({"calibration": self.calibration} if self.calibration else {}), **self.evaluated}
         for name, part in named.items():
             count = sum(map(len, part.batches))
             text = f"{name}: {count} files"
@@ -101,6 +108,8 @@ def build_images(
     classes: Mapping[str, int],
     description: Mapping[str, Any],
     seed: int,
+    *,
+    trains: bool = True,
 ) -> ImageData:
     """All splits of a recipe; which files they hold depends on the seed alone.
 
@@ -111,6 +120,7 @@ def build_images(
         classes: number of every class.
         description: of the model's input, as ``timm.data.resolve_data_config`` gives it.
         seed: of the run.
+        trains: False does without a training split where its folder is absent.
     """
     random, plain = _training_transform(augmentation, description), _plain_transform(description)
     workers = workers_of(config)
@@ -141,6 +151,10 @@ def build_images(
         judged = {name: judged_on(part, split) for name, part, split in _splits(config)}
         return ImageData(streamed, range(size), first, judged)
 
+    if not trains and config.name == "folder" and not (_root(config) / config.train_split).exists():
+        judged = {name: judged_on(part, split) for name, part, split in _splits(config)}
+        return ImageData(None, [], None, judged)
+
     training = _pictures(config, config.train_split, classes, random)
     held_in = Pictures(training.source, plain, training.groups, len(classes), config.broken_limit)
     calibration, held_out, pool = _parts(training.groups, evaluation, seed)
@@ -162,6 +176,7 @@ def build_image_loader(
     """One process's share of the shuffled training batches, (image, label, number)."""
     order: BatchOrder
     dataset: Dataset
+    assert data.train is not None
     if isinstance(data.train, StreamTraining):
         order, dataset = StreamOrder(data.train, batch_size, seed, *share), data.train.pictures
     else:

@@ -10,6 +10,7 @@ from typing import Any
 import timm
 import torch
 from safetensors.torch import load_file
+from timm.data import resolve_data_config
 from torch import Tensor, nn
 
 from config.schema import CandidatesConfig, Config, ConfigError, DECConfig, EnergyConfig, ModelConfig, SiteConfig
@@ -102,6 +103,12 @@ def build_backbone(model: ModelConfig, num_classes: int, image_channels: int = 3
     if model.weights is not None:
         _load_weights(backbone, Path(model.weights))
     return backbone
+
+
+def input_description(config: ModelConfig, model: WrappedBackbone) -> dict[str, Any]:
+    """Size, statistics and cropping of a backbone's pictures, as ``timm.data.resolve_data_config`` gives them."""
+    given = {"img_size": config.image_size} if config.image_size else {}
+    return resolve_data_config(given, pretrained_cfg=model.pretrained_cfg)
 
 
 def check_head(model: ModelConfig, num_classes: int) -> None:

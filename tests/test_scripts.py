@@ -11,7 +11,17 @@ import pytest
 from config.imagenet import ImageNetConfig
 from config.load import load_recipes, recipe_names
 
-VARIABLES = {"CONFIGS_TO_RUN", "SEEDS", "DATA_DIR", "MULTI_SCALE_DIR", "NPROC", "MODELS", "METHODS", "EPOCHS"}
+VARIABLES = {
+    "CONFIGS_TO_RUN",
+    "SEEDS",
+    "DATA_DIR",
+    "MULTI_SCALE_DIR",
+    "NPROC",
+    "TORCHRUN_ARGS",
+    "MODELS",
+    "METHODS",
+    "EPOCHS",
+}
 ROOT = Path(__file__).parents[1]
 GROUPS = {"base_configs": 6, "data_aug_configs": 6, "equiv_configs": 6, "canon_configs": 6, "ada_dem_configs": 6}
 
@@ -84,23 +94,23 @@ def test_a_failed_run_stops_with_its_exit_code(start) -> None:
     assert recipes_of(calls) == ["swin_transformer", "res_net", "vit"]
 
 
-def test_imagenet_scripts_pass_their_words_on(start) -> None:
+def test_imagenet_scripts_pass_their_words_on(start, tmp_path) -> None:
     done, calls = start(
         str(ROOT / "imagenet_dem.sh"), "swin", "dem_swin", "3", "--resume", "train.amp=off", DATA_DIR="a b"
     )
     assert done.returncode == 0
     assert calls == [
-        "train_imagenet.py --config dem_swin --data_dir a b model.backbone=swin_tiny_patch4_window7_224.ms_in1k "
-        "train.epochs=3 --resume train.amp=off"
+        f"train_imagenet.py --config dem_swin --data_dir {tmp_path}/a b "
+        "model.backbone=swin_tiny_patch4_window7_224.ms_in1k train.epochs=3 --resume train.amp=off"
     ]
 
 
 def test_imagenet_scripts_start_processes_and_find_other_groups(start) -> None:
     words = str(ROOT / "imagenet_baselines.sh"), "test_vit", "base", "1"
-    done, (call,) = start(*words, NPROC="2", MULTI_SCALE_DIR="groups")
+    done, (call,) = start(*words, NPROC="2", MULTI_SCALE_DIR="/groups")
     assert done.returncode == 0
     assert call.startswith("-m torch.distributed.run --standalone --nproc_per_node 2 train_imagenet.py --config base ")
-    assert "--data_dir data/multi_scale_imagenet --multi_scale_dir groups model.backbone=test_vit" in call
+    assert f"--data_dir {ROOT}/data/multi_scale_imagenet --multi_scale_dir /groups model.backbone=test_vit" in call
 
 
 @pytest.mark.parametrize("script", ["imagenet_dem.sh", "imagenet_baselines.sh"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -56,10 +57,18 @@ class Process:
         dist.all_gather_object(parts, columns)
         return {name: torch.cat([part[name] for part in parts]) for name in columns}
 
+    def all_have(self, value: object) -> bool:
+        """Whether all processes have an equal value."""
+        if self.world == 1:
+            return True
+        values: list = [None] * self.world
+        dist.all_gather_object(values, value)
+        return all(other == value for other in values)
+
     def place(self, model: nn.Module) -> nn.Module:
         """The model on this process's device, with batch statistics over all processes where torch has them (CUDA)."""
         if self.world > 1 and self.device.type == "cuda":
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+            model = convert_sync_batchnorm(model)  # timm's, for torch's loses the activations inside timm's norms
         return model.to(self.device)
 
     def wrap(self, model: nn.Module) -> nn.Module:

@@ -16,7 +16,10 @@ from train.log import SUMMARY
 
 SETTINGS = "config.yaml"
 # What may differ when a run goes on: none of it changes a number.
-FREE = ("data.root", "data.download", "data.workers", "train.device", "wandb.", "output_dir", "evaluation.batch_size")
+FREE = (
+    *("data.root", "data.multi_scale_root", "data.download", "data.workers", "data.broken_limit"),
+    *("train.device", "wandb.", "output_dir", "evaluation.batch_size"),
+)
 
 
 @contextmanager

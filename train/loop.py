@@ -122,21 +122,26 @@ class Trainer:
             self._estimate_statistics()
 
     def _estimate_statistics(self) -> None:
-        """Behind the last step, on views like those of the training; it begins anew whenever it is called."""
+        """Behind the last step, on views as in the last epoch, unmixed; it begins anew whenever it is called."""
+        self._seek(self.epochs - 1)
         self.order.seek(self.epochs)
         with estimated_anew(self.evaluated, self.process), torch.no_grad(), self._autocast():
             for step, (image, label, index) in zip(range(self.statistics_steps), self.loader, strict=False):
                 batch = Batch(image.to(self.process.device), label.to(self.process.device), index.tolist())
                 self.objective(self.evaluated, batch, self.epochs, step)
 
+    def _seek(self, epoch: int, step: int = 0) -> None:
+        """Let the loader go on from there."""
+        self.order.seek(epoch, step)
+        data: Any = self.loader.dataset
+        getattr(data, "set_epoch", lambda epoch: None)(epoch)
+
     def _run_epoch(
         self, wrapped: nn.Module, canonicalizer_only: bool, save: Callable[[], None], max_steps: int
     ) -> None:
         place, began, before = self.place, time.perf_counter(), self.place.seconds
-        self.order.seek(place.epoch, place.step)
-        data: Any = self.loader.dataset
-        getattr(data, "set_epoch", lambda epoch: None)(place.epoch)
-        check: Callable[[], None] = getattr(data, "check", lambda: None)
+        self._seek(place.epoch, place.step)
+        check: Callable[[], None] = getattr(self.loader.dataset, "check", lambda: None)
         with self._bar(canonicalizer_only) as bar:
             for image, label, index in self.loader:
                 self._step(wrapped, Batch(image, label, index.tolist()), canonicalizer_only)
@@ -177,10 +182,16 @@ class Trainer:
         active = [self.learners["canonicalizer"]] if canonicalizer_only else list(self.learners.values())
         for learner in active:
             learner.prepare(self.scaler)
+        has_step = True
         if self.clip is not None:
-            nn.utils.clip_grad_norm_([value for learner in active for value in learner.parameters], self.clip)
+            norm = nn.utils.clip_grad_norm_([value for learner in active for value in learner.parameters], self.clip)
+            # The scaler knows of each learner alone, whether its gradients overflowed; the norm has spread it to all.
+            has_step = not self.scaler.is_enabled() or bool(norm.isfinite())
         for learner in active:
-            learner.step(self.scaler)
+            if has_step:
+                learner.step(self.scaler)
+            else:
+                learner.optimizer.zero_grad(set_to_none=True)
         self.scaler.update()
         if self.ema is not None:
             self.ema.update(self.model)

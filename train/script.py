@@ -49,7 +49,7 @@ class Experiment(NamedTuple):
 
     Args:
         model: with its first weights.
-        loader: of (image, label, number) batches to train on.
+        loader: of (image, label, number) batches to train on; evaluation alone needs none.
         measure: evaluates a model, in full or not; every process calls it.
         rhythm: when.
         check_head: raises where the classifier that the model was built with knows other classes.
@@ -58,7 +58,7 @@ class Experiment(NamedTuple):
     """
 
     model: nn.Module
-    loader: DataLoader
+    loader: DataLoader | None
     measure: Callable[[nn.Module, bool], Evaluation]
     rhythm: Rhythm
     check_head: Callable[[], None]
@@ -98,27 +98,44 @@ class Runner(NamedTuple):
         is_suite = arguments.config is not None and arguments.config not in {recipe.name for recipe in recipes}
         for recipe in recipes:
             root = Path(arguments.run_dir if arguments.run_dir and is_suite else recipe.config.output_dir)
-            name = f"{recipe.name}_eval" if arguments.eval_only else recipe.name
-            folder = Path(arguments.run_dir) if arguments.run_dir and not is_suite else folder_of(root, name, arguments)
+            folder, trained = self._folders(recipe.name, root, is_suite)
             with locked(folder) if self.writes else nullcontext():
-                self._run(recipe, folder, root)
+                self._run(recipe, folder, root, trained)
         if is_suite and self.writes and not arguments.eval_only:
             folder = folder_of(root, arguments.config, arguments)
             try:
                 written = close_suite(root, folder)
             except OSError as error:
-                raise RunError(f"the table and the figure could not be written to {folder} ({error.strerror})") from error
+                raise RunError(
+                    f"the table and the figure could not be written to {folder} ({error.strerror})"
+                ) from error
             for path in written:
                 print(path)
 
-    def _run(self, recipe: Recipe, folder: Path, root: Path) -> None:
+    def _folders(self, name: str, root: Path, is_suite: bool) -> tuple[Path, Path]:
+        """What is written to, and where the weights lie that evaluation alone looks for."""
+        arguments = self.arguments
+        own = folder_of(root, name, arguments)
+        given = Path(arguments.run_dir) if arguments.run_dir and not is_suite else None
+        if not arguments.eval_only:
+            return given or own, own
+        if given is None:
+            return folder_of(root, f"{name}_eval", arguments), own
+        return (given.with_name(f"{given.name}_eval"), given) if (given / WEIGHTS).exists() else (given, own)
+
+    def _run(self, recipe: Recipe, folder: Path, root: Path, trained: Path) -> None:
         """One recipe: build, train, evaluate, write."""
         (name, config, text), process, is_dry = recipe, self.process, self.arguments.dry_run
         seed, resumes = self.arguments.random_seed, self.arguments.resume and not is_dry
         if self.writes:
             claim(folder, text, resume=resumes)
         process.wait()
-        if resumes and read_summary(folder) is not None:
+        state = load_state(folder) if resumes else None
+        is_finished = resumes and read_summary(folder) is not None
+        place = None if state is None else (state["trainer"]["place"]["epoch"], state["trainer"]["place"]["step"])
+        if not process.all_have((is_finished, place)):
+            raise RunError(f"{folder} does not hold the same for all processes; expected one that all machines see")
+        if is_finished:
             return process.say(f"{name}: finished already, see {folder}")
         process.say(f"{name}: {'dry run' if is_dry else folder}")
         if is_dry:  # shows that everything fits together, on any machine
@@ -129,8 +146,8 @@ class Runner(NamedTuple):
         except (ValueError, FileNotFoundError) as error:  # what a user can have got wrong shows here, before training
             raise RunError(f"{name}: {error}") from error
         if self.arguments.eval_only:
-            return self._evaluate(recipe, experiment, folder, root)
-        state = load_state(folder) if resumes else None
+            return self._evaluate(recipe, experiment, folder, trained / WEIGHTS)
+        assert experiment.loader is not None
         if config.warm_start is not None and state is None:
             self._warm_start(experiment.model, parent_of(config, root, seed))
         trainer = build_trainer(config, experiment.model, experiment.loader, seed, process, experiment.mix)
@@ -150,11 +167,11 @@ class Runner(NamedTuple):
             log.summary = summary["metrics"]
         self._close(name, folder, experiment, summary)
 
-    def _evaluate(self, recipe: Recipe, experiment: Experiment, folder: Path, root: Path) -> None:
+    def _evaluate(self, recipe: Recipe, experiment: Experiment, folder: Path, own: Path) -> None:
         """Measure the weights of a run, of a file, or those that the model was built with."""
-        given = file_of(recipe.config)  # a recipe that it started from is not meant
-        own = folder_of(root, recipe.name, self.arguments) / WEIGHTS
-        source = given or (own if own.exists() else None)
+        given = file_of(recipe.config)
+        is_meant = any(word.startswith("warm_start=") for word in self.arguments.settings)  # and not what it began with
+        source = given if given is not None and (is_meant or not own.exists()) else own if own.exists() else None
         if source is None:
             self._check_built(recipe, experiment, own)
         else:

@@ -102,6 +102,15 @@ def test_an_entry_becomes_our_recipe_of_its_name(tmp_path, name: str) -> None:
     assert replace(found.train, **kept) == ours.train
 
 
+def test_a_file_of_the_published_name_in_the_current_folder_is_not_taken_for_ours(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    expected = load(tmp_path, "dem_swin")
+    (tmp_path / "flat.yaml").rename("adapter_config.yaml")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert load_recipes("adapter_config.yaml", "dem_swin", schema=ImageNetConfig)[0][1] == expected
+
+
 def test_keys_without_effect_are_named_once(tmp_path) -> None:
     path = tmp_path / "flat.yaml"
     path.write_text(yaml.safe_dump(FLAT))

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 
 from config.schema import ConfigError
 from models.build import read_weights
-from tests.train.runs import DEC, ENERGY, OWN_RATE, Stopped, config_of, recipe, stop_after, train, trainer_of
+from tests.train.runs import DEC, ENERGY, OWN_RATE, Stopped, config_of, recipe, refusal, stop_after, train, trainer_of
 from train.distributed import Process
 
 pytestmark = pytest.mark.dist
@@ -132,6 +133,25 @@ def test_evaluation_before_training_is_the_same(runs) -> None:
     assert first.keys() == expected.keys() and first["epoch"] == 0
     for name, value in first.items():
         assert value == pytest.approx(expected[name], rel=1e-3, abs=1e-7), name
+
+
+@pytest.mark.parametrize("name", ["test_efficientnet", "test_resnet"])
+def test_batch_norms_over_processes_keep_their_activations(name: str, monkeypatch) -> None:
+    """timm has norms with an activation inside."""
+    model = timm.create_model(name, num_classes=3).eval()
+    image = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    expected = model(image)
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, device: self)  # there may be no CUDA device
+    found = Process(0, 2, torch.device("cuda")).place(model)
+    assert any(isinstance(part, torch.nn.SyncBatchNorm) for part in found.modules())
+    torch.testing.assert_close(found(image), expected)
+
+
+def test_processes_that_see_other_folders_do_not_begin(tmp_path, monkeypatch, capsys) -> None:
+    """As on machines where each has an output_dir of its own."""
+    monkeypatch.setattr(Process, "all_have", lambda self, value: False)
+    message = refusal(capsys, "--config_file", str(recipe(tmp_path)), "--run_dir", str(tmp_path / "run"))
+    assert "does not hold the same for all processes; expected one that all machines see" in message
 
 
 def test_more_processes_than_items_of_a_batch_are_refused(tmp_path) -> None:

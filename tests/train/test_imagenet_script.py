@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
@@ -34,6 +35,7 @@ from tests.train.picture_runs import (
     write_pictures,
 )
 from tests.train.runs import SEED, Stopped, assert_same_run, stop_after
+from train.loop import Trainer
 
 ROOT = Path(__file__).parents[2]
 ONE_EPOCH: dict[str, Any] = {"train": {"epochs": 1}}
@@ -355,7 +357,7 @@ def test_a_broken_picture_is_left_out_of_evaluation(runs, own_data, tmp_path, ca
 def head_of(folder: Path, classes: int) -> Path:
     """A timm model's weights with another classifier."""
     path = folder / f"{classes}.safetensors"
-    save_file({"head.weight": torch.zeros(classes, 64)}, path)
+    save_file(timm.create_model("test_vit", num_classes=classes, img_size=32).state_dict(), path)
     return path
 
 
@@ -485,6 +487,43 @@ def test_evaluation_of_files(runs, data, tmp_path, capsys) -> None:
     train(file, tmp_path / "plain", "--eval_only", f"model.weights={plain}")
     assert_same_evaluation(tmp_path / "plain", folder)
     assert "evaluating the weights that the model was built with" in capsys.readouterr().out
+
+
+def test_evaluation_of_a_run_in_a_folder_of_its_own(runs, data, tmp_path, capsys) -> None:
+    """It is found, though the recipe says where the run began, and measured beside it."""
+    plain = tmp_path / "plain.safetensors"
+    save_file(load_file(runs / "base" / str(SEED) / "model.safetensors"), plain)
+    file, folder = recipe(tmp_path, data, ONE_EPOCH, {"warm_start": str(plain)}), tmp_path / "run"
+    train(file, folder)
+    train_imagenet.main(["--config_file", str(file), "--run_dir", str(folder), "--eval_only"])
+    assert_same_evaluation(tmp_path / "run_eval", folder)
+    assert f"evaluating {folder / 'model.safetensors'}" in capsys.readouterr().out
+
+
+def test_evaluation_without_a_training_split_leaves_the_temperature_out(runs, own_data, tmp_path, capsys) -> None:
+    shutil.rmtree(own_data / "train")
+    map_of_classes = tmp_path / "classes.txt"
+    map_of_classes.write_text("\n".join(sorted(path.name for path in (own_data / "val").iterdir())))
+    words = [f"warm_start={runs / 'base' / str(SEED) / 'model.safetensors'}", f"data.class_map={map_of_classes}"]
+    found = train(recipe(tmp_path, own_data), tmp_path / "run", "--eval_only", *words)["metrics"]
+    whole = metrics_of(runs / "base" / str(SEED))
+    assert found == {name: value for name, value in whole.items() if "temper" not in name}
+    assert "there is no training split: nothing is tempered" in capsys.readouterr().out
+
+
+def test_a_kill_behind_the_last_epoch_changes_no_statistics(data, tmp_path, monkeypatch) -> None:
+    file = recipe(tmp_path, data, RESNET)
+    train(file, tmp_path / "whole")
+
+    def stop(self: Trainer) -> None:
+        raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_estimate_statistics", stop)
+        with pytest.raises(Stopped):
+            train(file, tmp_path / "run")
+    train(file, tmp_path / "run", "--resume")
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
 def test_a_canonicalizer_without_weights_is_not_measured(runs, tmp_path, capsys) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,20 @@ def test_the_joint_clip_bounds_the_gradients_of_all_learners_together(tmp_path, 
         own = joint_norm({name: grad for name, grad in after_own.items() if name.startswith(part)})
         assert own <= bound * 1.001  # 3-4-5: the joint bound is not reached any more
     assert joint_norm(after_own) <= 0.005 * 1.001
+
+
+@pytest.mark.parametrize("overflow", [math.nan, math.inf])
+def test_where_one_learner_overflows_the_joint_clip_lets_none_step(tmp_path, overflow: float) -> None:
+    """Else the norm would carry it into the others, whose steps the scaler does not skip."""
+    trainer, _ = trainer_of(config_of(tmp_path, WITH_DEC, FEW, {"train": {"clip": 1.0}}))
+    trainer.scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    first = next(iter(trainer.model.canonicalizer.parameters()))
+    first.register_hook(lambda grad: torch.full_like(grad, overflow))
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.fit(lambda: None, lambda metrics: None, max_steps=1)
+    for name, value in trainer.model.named_parameters():
+        assert torch.equal(value, before[name]) and value.grad is None, name
+    assert trainer.scaler.get_scale() == 2.0
 
 
 def test_in_the_canonicalizers_phase_the_joint_clip_is_its_own(tmp_path, monkeypatch) -> None:
