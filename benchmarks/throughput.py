@@ -52,7 +52,8 @@ def main() -> None:
     image, label = image.to(options.device), label.to(options.device)
 
     functions: dict[str, Callable[[], Any]] = {"loading": lambda: list(islice(batches, options.batches))}
-    for what, part in {"training, bare": replace(config, dec=None), "training, with DEC": config}.items():
+    bare = replace(config, dec=None, legacy_double_normalization=False)
+    for what, part in {"training, bare": bare, "training, with DEC": config}.items():
         model = build_model(part, len(classes), is_normalized=True).to(options.device).train()
         functions[what] = trained(model, image, label, config.train.amp)
     seconds = medians(functions, options.repeats, options.device)
