@@ -141,12 +141,17 @@ class Runner(NamedTuple):
         if is_dry:  # shows that everything fits together, on any machine
             few = min(config.train.batch_size, DRY_ITEMS * process.world)
             config = replace(config, train=replace(config.train, batch_size=few, accumulate=1))
+        source = self._weights(recipe, trained / WEIGHTS) if self.arguments.eval_only else None
+        if state is not None or source is not None:  # all weights come from there: no network is needed, and no file
+            config = replace(config, model=replace(config.model, pretrained=False, weights=None))
         try:
             experiment = self.build(config)
         except (ValueError, FileNotFoundError) as error:  # what a user can have got wrong shows here, before training
             raise RunError(f"{name}: {error}") from error
         if self.arguments.eval_only:
-            return self._evaluate(recipe, experiment, folder, trained / WEIGHTS)
+            if source is None:
+                self._check_built(recipe, experiment, trained / WEIGHTS)
+            return self._evaluate(name, experiment, folder, source)
         assert experiment.loader is not None
         if config.warm_start is not None and state is None:
             self._warm_start(experiment.model, parent_of(config, root, seed))
@@ -167,22 +172,25 @@ class Runner(NamedTuple):
             log.summary = summary["metrics"]
         self._close(name, folder, experiment, summary)
 
-    def _evaluate(self, recipe: Recipe, experiment: Experiment, folder: Path, own: Path) -> None:
-        """Measure the weights of a run, of a file, or those that the model was built with."""
+    def _weights(self, recipe: Recipe, own: Path) -> Path | None:
+        """The weights that evaluation alone measures: of a file that the command names, or of the finished run."""
         given = file_of(recipe.config)
         is_meant = any(word.startswith("warm_start=") for word in self.arguments.settings)  # and not what it began with
-        source = given if given is not None and (is_meant or not own.exists()) else own if own.exists() else None
-        if source is None:
-            self._check_built(recipe, experiment, own)
-        else:
-            if not source.exists():
-                raise RunError(f"{recipe.name}: there are no weights at {source}")
+        if given is None or (own.exists() and not is_meant):
+            return own if own.exists() else None
+        if not given.exists():
+            raise RunError(f"{recipe.name}: there are no weights at {given}")
+        return given
+
+    def _evaluate(self, name: str, experiment: Experiment, folder: Path, source: Path | None) -> None:
+        """Measure these weights, or those that the model was built with."""
+        if source is not None:
             start_from(experiment.model, self.read_weights(source), str(source), is_whole=True)
-        self.process.say(f"{recipe.name}: evaluating {source or 'the weights that the model was built with'}")
+        self.process.say(f"{name}: evaluating {source or 'the weights that the model was built with'}")
         found = experiment.measure(self.process.place(experiment.model), True)
         if self.writes:
             save_items(folder, found.items)
-        self._close(recipe.name, folder, experiment, {"metrics": found.metrics, "weights": str(source)})
+        self._close(name, folder, experiment, {"metrics": found.metrics, "weights": str(source)})
 
     def _check_built(self, recipe: Recipe, experiment: Experiment, own: Path) -> None:
         """Refuse to measure a model of which a part would be random."""

@@ -500,6 +500,25 @@ def test_evaluation_of_a_run_in_a_folder_of_its_own(runs, data, tmp_path, capsys
     assert f"evaluating {folder / 'model.safetensors'}" in capsys.readouterr().out
 
 
+def test_a_run_that_has_its_weights_needs_no_others(runs, data, tmp_path, monkeypatch) -> None:
+    """Neither to be measured nor to go on: timm's published ones, which need a network, are not asked for."""
+    published = {"model": {"pretrained": True}, "train": {"checkpoint_steps": 1}}
+    file, folder = recipe(tmp_path, data, published), tmp_path / "run"
+    asked = []
+    original = timm.create_model
+    monkeypatch.setattr(
+        timm, "create_model", lambda *given, **told: (asked.append(told.pop("pretrained")), original(*given, **told))[1]
+    )
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        with pytest.raises(Stopped):
+            train(file, folder)
+    train(file, folder, "--resume")
+    train_imagenet.main(["--config_file", str(file), "--run_dir", str(folder), "--eval_only"])
+    assert_same_evaluation(tmp_path / "run_eval", folder)
+    assert asked == [True, False, False]
+
+
 def test_evaluation_without_a_training_split_leaves_the_temperature_out(runs, own_data, tmp_path, capsys) -> None:
     shutil.rmtree(own_data / "train")
     map_of_classes = tmp_path / "classes.txt"
