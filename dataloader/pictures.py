@@ -71,7 +71,51 @@ def rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-class Pictures(Dataset):
+class Decoding(Dataset):
+    """What decodes pictures: those that cannot be read are reported, and counted up to a limit.
+
+    Args:
+        transform: from a picture to a tensor.
+        flags: pictures that are told apart in counting.
+        broken_limit: pictures that cannot be read before ``check`` raises.
+    """
+
+    def __init__(self, transform: Transform, flags: int, broken_limit: int):
+        self.transform, self.broken_limit = transform, broken_limit
+        self.broken = torch.zeros(flags, dtype=torch.bool).share_memory_()  # workers write here too
+
+    def decoded(self, flag: int, name: str, read: Callable[[], Image.Image]) -> Image.Image | None:
+        """The picture, or None, reported and counted, if it cannot be read."""
+        try:
+            return read()
+        except UNREADABLE as error:
+            if not self.broken[flag]:
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                print(f"{name} cannot be read ({reason})", file=sys.stderr, flush=True)
+            self.broken[flag] = True
+            return None
+
+    def empty(self) -> Tensor:
+        """What stands for a picture that cannot be read."""
+        return torch.zeros_like(self.transform(Image.new("RGB", (64, 64))))
+
+    def count_broken(self, summed: Callable[[Tensor], Tensor] = lambda values: values) -> int:
+        """Pictures that could not be read so far, by any of the processes that ``summed`` sums over."""
+        return int(summed(self.broken.int()).count_nonzero())
+
+    def check(self) -> None:
+        """Raise where more pictures than the limit could not be read."""
+        if (count := self.count_broken()) > self.broken_limit:
+            raise BrokenPictures(
+                f"{count} pictures could not be read, {self.example()}; data.broken_limit allows {self.broken_limit}"
+            )
+
+    def example(self) -> str:
+        """Where to look for one of them."""
+        return "see the messages above"
+
+
+class Pictures(Decoding):
     """(tensor, label) of every picture of a source.
 
     Args:
@@ -90,9 +134,8 @@ class Pictures(Dataset):
                 f"there are labels from {source.labels.min()} to {source.labels.max()}; expected 0 to "
                 f"{num_classes - 1}, as there are {num_classes} classes"
             )
-        self.source, self.transform, self.groups = source, transform, groups
-        self.num_classes, self.broken_limit = num_classes, broken_limit
-        self.broken = torch.zeros(len(source), dtype=torch.bool).share_memory_()  # workers write here too
+        super().__init__(transform, len(source), broken_limit)
+        self.source, self.groups, self.num_classes = source, groups, num_classes
 
     def __len__(self) -> int:
         return len(self.source)
@@ -101,33 +144,15 @@ class Pictures(Dataset):
         """A picture that cannot be read is empty, with the label -1, which evaluation leaves out."""
         image = self.read(number)
         if image is None:
-            return torch.zeros_like(self.transform(Image.new("RGB", (64, 64)))), -1
+            return self.empty(), -1
         return self.transform(image), int(self.source.labels[number])
 
     def read(self, number: int) -> Image.Image | None:
         """The picture, or None, reported and counted, if it cannot be read."""
-        try:
-            return self.source.read(number)
-        except UNREADABLE as error:
-            if not self.broken[number]:
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                print(f"{self.source.name(number)} cannot be read ({reason})", file=sys.stderr, flush=True)
-            self.broken[number] = True
-            return None
+        return self.decoded(number, self.source.name(number), lambda: self.source.read(number))
 
-    def count_broken(self, summed: Callable[[Tensor], Tensor] = lambda values: values) -> int:
-        """Pictures that could not be read so far, by any of the processes that ``summed`` sums over."""
-        return int(summed(self.broken.int()).count_nonzero())
-
-    def check(self) -> None:
-        """Raise where more pictures than the limit could not be read."""
-        count = self.count_broken()
-        if count > self.broken_limit:
-            first = self.source.name(int(self.broken.nonzero()[0, 0]))
-            raise BrokenPictures(
-                f"{count} pictures could not be read, {first} for instance; data.broken_limit allows "
-                f"{self.broken_limit}"
-            )
+    def example(self) -> str:
+        return f"{self.source.name(int(self.broken.nonzero()[0, 0]))} for instance"
 
 
 class TrainingPictures(Dataset):

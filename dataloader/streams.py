@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import random
-import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, count, islice
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from dataloader.groups import SCALED, ScaleGroups
 from dataloader.order import BatchOrder
-from dataloader.pictures import UNREADABLE, BrokenPictures, Transform
+from dataloader.pictures import BrokenPictures, Decoding, Transform
 from dataloader.readers import Encoded, Stream
 from dataloader.seeded import seeded
 from layers.seeds import seed_of
@@ -33,7 +31,7 @@ SPARES = 5  # pictures of an epoch that stand in for those that cannot be read
 SLOTS = 2**18  # of flags for broken pictures, so many that two rarely share one
 
 
-class Decoded(Dataset):
+class Decoded(Decoding):
     """(tensor, label, number) of pictures that the batch sampler hands over undecoded.
 
     Args:
@@ -42,40 +40,20 @@ class Decoded(Dataset):
     """
 
     def __init__(self, transform: Transform, broken_limit: int):
-        self.transform, self.broken_limit = transform, broken_limit
-        self.broken = torch.zeros(SLOTS, dtype=torch.bool).share_memory_()  # workers write here too
+        super().__init__(transform, SLOTS, broken_limit)
 
     def __getitem__(self, item: tuple[int, Encoded]) -> tuple[Tensor, int, int]:
         """A picture that cannot be read is empty, with the label -1, which evaluation leaves out."""
         number, picture = item
         image = self.read(picture)
         if image is None:
-            return torch.zeros_like(self.transform(Image.new("RGB", (64, 64)))), -1, number
+            return self.empty(), -1, number
         return self.transform(image), picture.label, number
 
     def read(self, picture: Encoded) -> Image.Image | None:
         """The picture, or None, reported and counted, if it cannot be read."""
-        try:
-            return picture.decoded()
-        except UNREADABLE as error:
-            slot = zlib.crc32(picture.data, zlib.crc32(picture.name.encode())) % SLOTS
-            if not self.broken[slot]:
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                print(f"{picture.place}: {picture.name} cannot be read ({reason})", file=sys.stderr, flush=True)
-            self.broken[slot] = True
-            return None
-
-    def count_broken(self, summed: Callable[[Tensor], Tensor] = lambda values: values) -> int:
-        """Pictures that could not be read so far, by any of the processes that ``summed`` sums over."""
-        return int(summed(self.broken.int()).count_nonzero())
-
-    def check(self) -> None:
-        """Raise where more pictures than the limit could not be read."""
-        if (found := self.count_broken()) > self.broken_limit:
-            raise BrokenPictures(
-                f"{found} pictures could not be read, see the messages above; data.broken_limit allows "
-                f"{self.broken_limit}"
-            )
+        slot = zlib.crc32(picture.data, zlib.crc32(picture.name.encode())) % SLOTS
+        return self.decoded(slot, f"{picture.place}: {picture.name}", picture.decoded)
 
 
 class Part(NamedTuple):
