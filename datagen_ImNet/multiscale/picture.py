@@ -1,0 +1,118 @@
+"""A picture on its way through the stages, from its file to the background without the object."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+# what PIL raises on broken files
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels; pixel i spans [i, i + 1]."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One labelled object of one file.
+
+    Args:
+        number: its place in the order of the run.
+        file: path below the folder of the pictures, with "/" between folders.
+        label: class, and name of the folder that takes its scales.
+        name: what the names of its scales begin with; unique within its class.
+        object_id: of the annotation, where there are annotations.
+    """
+
+    number: int
+    file: str
+    label: str
+    name: str
+    object_id: int | None = None
+
+
+@dataclass
+class Picture:
+    """What the stages have found out about a source so far.
+
+    Args:
+        source: where it comes from.
+        checksum: SHA-256 of the file.
+        image: (H, W, 3) uint8, RGB, upright.
+        box: of the object.
+        box_score: of the detector.
+        mask: (H, W) bool, the object.
+        mask_score: of the segmenter.
+        hole: (H, W) float32 in [0, 1], how much of the background is new.
+        background: (H, W, 3) uint8, the picture without the object.
+        skipped: why nothing is made of it, in one word; None while all is well.
+        reason: the same at length.
+    """
+
+    source: Source
+    checksum: str | None = None
+    image: np.ndarray | None = None
+    box: Box | None = None
+    box_score: float | None = None
+    mask: np.ndarray | None = None
+    mask_score: float | None = None
+    hole: np.ndarray | None = None
+    background: np.ndarray | None = None
+    skipped: str | None = None
+    reason: str | None = None
+
+    def skip(self, word: str, reason: str) -> None:
+        """Make nothing of it, and let go of its pixels."""
+        self.skipped, self.reason = word, reason
+        self.image = self.mask = self.hole = self.background = None
+
+
+Stage = Callable[[list[Picture]], list[Picture]]
+
+
+def decode(content: bytes) -> np.ndarray:
+    """A picture of any kind as (H, W, 3) uint8: RGB, upright, without its transparency."""
+    with Image.open(io.BytesIO(content)) as image:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I"):  # 16 bits, which PIL would cut off at 255: nearly all white
+            upright = Image.fromarray((np.asarray(upright) // 256).clip(0, 255).astype(np.uint8))
+        return np.asarray(upright.convert("RGB"))
+
+
+class Read:
+    """Decodes the files.
+
+    Args:
+        folder: of the pictures.
+        classes: that are known; None for any.
+    """
+
+    def __init__(self, folder: Path, classes: frozenset[str] | None):
+        self.folder, self.classes = folder, classes
+
+    def __call__(self, pictures: list[Picture]) -> list[Picture]:
+        for picture in pictures:
+            if self.classes is not None and picture.source.label not in self.classes:
+                picture.skip("unknown_class", f"'{picture.source.label}' is none of the {len(self.classes)} synsets")
+                continue
+            try:
+                content = (self.folder / picture.source.file).read_bytes()
+                picture.checksum = hashlib.sha256(content).hexdigest()
+                picture.image = decode(content)
+            except UNREADABLE as error:
+                picture.skip("unreadable", explained(error))
+        return pictures
+
+
+def explained(error: Exception) -> str:
+    """What an error says, in one line, without addresses and folders: the same on every machine."""
+    if isinstance(error, UnidentifiedImageError):
+        return "no kind of picture that PIL knows"
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (said.strip().splitlines() or [type(error).__name__])[0]
