@@ -71,7 +71,7 @@ class Placement:
         return np.asarray(Image.fromarray(colour[self._pixels]).resize(self._size, Image.Resampling.LANCZOS, self._box))
 
     def cover(self, mask: np.ndarray) -> np.ndarray:
-        """The share of each pixel that is the object's, (h, w) float32, of a (H, W) bool; nothing is beyond the picture."""
+        """Which share of a pixel is the object's, (h, w) float32, of a (H, W) bool; beyond the picture is nothing."""
         cropped = (mask[self._pixels] & self._inside).astype(np.float32)
         return np.asarray(Image.fromarray(cropped).resize(self._size, Image.Resampling.BILINEAR, self._box))
 
@@ -144,6 +144,6 @@ class _Axis:
         # of the source, those that the stretch touches and as many more as its filter reaches (3 / scale, at least 3)
         reach = math.ceil(3 * max(1, 1 / scale))
         wanted = np.arange(math.floor(begin) - reach, math.ceil(end) + reach)
-        self.inside = (0 <= wanted) & (wanted < length)
+        self.inside = (wanted >= 0) & (wanted < length)
         self.pixels = wanted.clip(0, length - 1)
         self.low, self.high = begin - wanted[0], end - wanted[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -39,38 +39,34 @@ class Source:
 
 @dataclass
 class Picture:
-    """What the stages have found out about a source so far.
+    """What the stages have found out about a source so far; a stage that reads too early meets an AttributeError.
 
     Args:
         source: where it comes from.
-        checksum: SHA-256 of the file.
-        image: (H, W, 3) uint8, RGB, upright.
-        box: of the object.
+        checksum: SHA-256 of the file, once it is read.
         box_score: of the detector.
-        mask: (H, W) bool, the object.
         mask_score: of the segmenter.
-        hole: (H, W) float32 in [0, 1], how much of the background is new.
-        background: (H, W, 3) uint8, the picture without the object.
         skipped: why nothing is made of it, in one word; None while all is well.
         reason: the same at length.
     """
 
     source: Source
     checksum: str | None = None
-    image: np.ndarray | None = None
-    box: Box | None = None
     box_score: float | None = None
-    mask: np.ndarray | None = None
     mask_score: float | None = None
-    hole: np.ndarray | None = None
-    background: np.ndarray | None = None
     skipped: str | None = None
     reason: str | None = None
+    image: np.ndarray = field(init=False)  # (H, W, 3) uint8, RGB, upright
+    box: Box = field(init=False)
+    mask: np.ndarray = field(init=False)  # (H, W) bool, the object
+    hole: np.ndarray = field(init=False)  # (H, W) float32 in [0, 1], how much of the background is new
+    background: np.ndarray = field(init=False)  # (H, W, 3) uint8, without the object
 
     def skip(self, word: str, reason: str) -> None:
         """Make nothing of it, and let go of its pixels."""
         self.skipped, self.reason = word, reason
-        self.image = self.mask = self.hole = self.background = None
+        for pixels in ("image", "mask", "hole", "background"):
+            self.__dict__.pop(pixels, None)
 
 
 Stage = Callable[[list[Picture]], list[Picture]]

@@ -53,7 +53,6 @@ class Detect:
     def __call__(self, pictures: list[Picture]) -> list[Picture]:
         left = remaining(pictures)
         for picture, found in zip(left, self.detector(left) if left else [], strict=True):
-            assert picture.image is not None
             box = found and clipped(found.box, picture.image)
             if found is None:
                 picture.skip("no_box", f"no box for '{picture.source.label}'")
@@ -79,7 +78,6 @@ class Segment:
     def __call__(self, pictures: list[Picture]) -> list[Picture]:
         left = remaining(pictures)
         for picture, found in zip(left, self.segmenter(left) if left else [], strict=True):
-            assert picture.image is not None and picture.box is not None
             if not found.mask.any():
                 picture.skip("no_mask", "no pixel of the picture is the object's")
             elif (share := share_in_box(found.mask, picture.box)) < self.min_in_box:
@@ -111,15 +109,12 @@ class Inpaint:
 
     def __call__(self, pictures: list[Picture]) -> list[Picture]:
         for picture in remaining(pictures):
-            assert picture.mask is not None
             picture.hole = hole_mask(picture.mask, self.inflation, self.blur)
             if picture.hole.all():
                 picture.skip("fills_picture", "nothing is left of the background")
         left = remaining(pictures)
-        images, holes = [p.image for p in left], [p.hole for p in left]
-        filled = self.inpainter(images, [hole > 0 for hole in holes]) if left else []
+        filled = self.inpainter([p.image for p in left], [p.hole > 0 for p in left]) if left else []
         for picture, new in zip(left, filled, strict=True):
-            assert picture.image is not None and picture.hole is not None
             hole = picture.hole[..., None]
             picture.background = np.rint(new * hole + picture.image * (1 - hole)).astype(np.uint8)
         return pictures
