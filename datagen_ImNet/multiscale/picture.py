@@ -23,18 +23,18 @@ class Source:
     """One labelled object of one file.
 
     Args:
-        number: its place in the order of the run.
         file: path below the folder of the pictures, with "/" between folders.
         label: class, and name of the folder that takes its scales.
         name: what the names of its scales begin with; unique within its class.
         object_id: of the annotation, where there are annotations.
+        size: width and height of the picture that was annotated.
     """
 
-    number: int
     file: str
     label: str
     name: str
     object_id: int | None = None
+    size: tuple[int, int] | None = None
 
 
 @dataclass
@@ -42,18 +42,24 @@ class Picture:
     """What the stages have found out about a source so far; a stage that reads too early meets an AttributeError.
 
     Args:
+        number: its place in the order of the run.
         source: where it comes from.
         checksum: SHA-256 of the file, once it is read.
+        size: width and height.
         box_score: of the detector.
         mask_score: of the segmenter.
+        mask_area: in pixels.
         skipped: why nothing is made of it, in one word; None while all is well.
         reason: the same at length.
     """
 
+    number: int
     source: Source
     checksum: str | None = None
+    size: tuple[int, int] | None = None
     box_score: float | None = None
     mask_score: float | None = None
+    mask_area: int | None = None
     skipped: str | None = None
     reason: str | None = None
     image: np.ndarray = field(init=False)  # (H, W, 3) uint8, RGB, upright
@@ -94,16 +100,23 @@ class Read:
 
     def __call__(self, pictures: list[Picture]) -> list[Picture]:
         for picture in pictures:
-            if self.classes is not None and picture.source.label not in self.classes:
-                picture.skip("unknown_class", f"'{picture.source.label}' is none of the {len(self.classes)} synsets")
-                continue
-            try:
-                content = (self.folder / picture.source.file).read_bytes()
-                picture.checksum = hashlib.sha256(content).hexdigest()
-                picture.image = decode(content)
-            except UNREADABLE as error:
-                picture.skip("unreadable", explained(error))
+            self.read(picture)
         return pictures
+
+    def read(self, picture: Picture) -> None:
+        """Decode one, or say why that cannot be."""
+        source = picture.source
+        if self.classes is not None and source.label not in self.classes:
+            return picture.skip("unknown_class", f"'{source.label}' is none of the {len(self.classes)} classes")
+        try:
+            content = (self.folder / source.file).read_bytes()
+            picture.checksum = hashlib.sha256(content).hexdigest()
+            picture.image = decode(content)
+        except UNREADABLE as error:
+            return picture.skip("unreadable", explained(error))
+        picture.size = (picture.image.shape[1], picture.image.shape[0])
+        if source.size not in (None, picture.size):
+            picture.skip("wrong_size", f"annotated at {source.size} pixels, but the file has {picture.size}")
 
 
 def explained(error: Exception) -> str:

@@ -78,7 +78,8 @@ class Segment:
     def __call__(self, pictures: list[Picture]) -> list[Picture]:
         left = remaining(pictures)
         for picture, found in zip(left, self.segmenter(left) if left else [], strict=True):
-            if not found.mask.any():
+            picture.mask_score, picture.mask_area = found.score, int(found.mask.sum())
+            if not picture.mask_area:
                 picture.skip("no_mask", "no pixel of the picture is the object's")
             elif (share := share_in_box(found.mask, picture.box)) < self.min_in_box:
                 picture.skip(
@@ -87,7 +88,7 @@ class Segment:
             elif (scale := self.vanishes(Cutout(picture.image, found.mask, picture.box))) is not None:
                 picture.skip("vanishes", f"at scale {scale:g} the object covers half of no pixel")
             else:
-                picture.mask, picture.mask_score = found.mask, found.score
+                picture.mask = found.mask
         return pictures
 
     def vanishes(self, cutout: Cutout) -> float | None:

@@ -1,0 +1,74 @@
+"""Holds a set against its manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from multiscale.manifest import NAME, VERSION, Counts, ManifestError, Record, read_lines
+
+
+def manifests(folder: Path) -> list[Path]:
+    """That of a split, or those of all splits of a set.
+
+    Raises:
+        FileNotFoundError: without any.
+    """
+    found = [folder / NAME] if (folder / NAME).is_file() else sorted(folder.glob(f"*/{NAME}"))
+    if not found:
+        raise FileNotFoundError(f"there is no {NAME} in {folder} or in a folder of it")
+    return found
+
+
+def problems(path: Path) -> Iterator[str]:
+    """What is wrong with a split, a line each; nothing, if all its files are as the manifest has them."""
+    lines = read_lines(path)
+    try:
+        _, header = next(lines, (0, {"version": None}))
+        if header.get("version") != VERSION:
+            yield f"{path} has version {header.get('version')}; expected {VERSION}"
+            return
+        scales = {f"{scale:g}" for scale in header["settings"]["scale_factors"]}
+        known: set[str] = set()
+        counts, finished = Counts(), None
+        with ThreadPoolExecutor() as pool:
+            for _, record in lines:
+                if "finished" in record:
+                    finished = record["finished"]
+                    continue
+                counts.add([record])
+                files = record.get("files", {})
+                if "skipped" not in record and files.keys() != scales:
+                    yield f"{record['source']}: scales {', '.join(files)} instead of {', '.join(sorted(scales))}"
+                known |= {entry["file"] for entry in files.values()}
+                yield from filter(None, pool.map(lambda entry: problem(path.parent, entry), files.values()))
+    except ManifestError as error:
+        yield str(error)
+        return
+    if finished is None:
+        yield f"the set is not finished: {counts.pictures} pictures are in the manifest"
+    elif finished != counts.record():
+        yield f"the last line counts {finished}, the lines before it {counts.record()}"
+    yield from (f"{name} is not in the manifest" for name in found_files(path.parent) if name not in known)
+
+
+def problem(folder: Path, entry: Record) -> str | None:
+    """What is wrong with a file."""
+    try:
+        content = (folder / entry["file"]).read_bytes()
+    except FileNotFoundError:
+        return f"{entry['file']} is missing"
+    if hashlib.sha256(content).hexdigest() != entry["sha256"]:
+        return f"{entry['file']} has another checksum, and {len(content)} bytes instead of {entry['bytes']}"
+    return None
+
+
+def found_files(split: Path) -> Iterator[str]:
+    """All files below the folders of a split, those left half written too."""
+    for above, folders, files in os.walk(split):
+        folders.sort()
+        if Path(above) != split:
+            yield from sorted(Path(above, file).relative_to(split).as_posix() for file in files)
