@@ -25,18 +25,17 @@ import PIL
 from tqdm import tqdm
 
 from multiscale.coco import Annotations
-from multiscale.local import LostWorker, run_local
-from multiscale.manifest import Counts, Manifest, ManifestError, Record
+from multiscale.errors import SettingsError, Stopped
+from multiscale.local import run_local
+from multiscale.manifest import Counts, Manifest, Record
 from multiscale.picture import Picture, Source
-from multiscale.settings import Job, Settings, SettingsError
+from multiscale.settings import Job, Settings
 from multiscale.sources import folder_sources, read_synsets, sampled
 from multiscale.verify import manifests, problems
-from multiscale.weights import MissingWeights
-from multiscale.write import CannotWrite, sweep
+from multiscale.write import sweep
 
 SYNSETS = Path(__file__).parent / "imagenet_synsets.txt"
 MOST_PROBLEMS = 20
-EXPECTED = (SettingsError, ManifestError, MissingWeights, CannotWrite, LostWorker, FileNotFoundError)
 
 
 def main() -> int:
@@ -49,7 +48,7 @@ def main() -> int:
         if not (options.dataset_path and options.output_path):
             parser.error("--dataset_path and --output_path are needed (or --verify)")
         return generate(options)
-    except EXPECTED as error:
+    except Stopped as error:
         print(f"inpaint_imagenet.py: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,10 @@ import numpy as np
 import ray
 
 from multiscale.build import STAGES, WITH_WEIGHTS, AnyStage, build_stage
+from multiscale.errors import SettingsError, Stopped
 from multiscale.manifest import Record
 from multiscale.picture import Picture
-from multiscale.settings import Job, SettingsError
-from multiscale.weights import MissingWeights
-from multiscale.write import CannotWrite
+from multiscale.settings import Job
 
 BLOCKS = 2000  # at most so many pieces that Ray hands out and repeats, so that it keeps few books
 Rows = dict[str, Any]  # "batch": (n,) pickled lists of pictures or records, as Arrow knows bytes and not these
@@ -44,11 +43,12 @@ def run_ray(batches: Iterable[list[Picture]], job: Job, workers: int, address: s
     data = ray.data.from_items(rows, override_num_blocks=min(len(rows), BLOCKS))
     for name in STAGES:
         data = with_stage(data, name, job, workers)
-    try:
-        for row in data.iter_rows():
-            yield pickle.loads(row["batch"])
-    except ray.exceptions.RayError as error:
-        raise ours(error) or error from None
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # Ray sets it anew with each data set
+    for row in data.iter_rows():
+        batch = pickle.loads(row["batch"])
+        if isinstance(batch, Stopped):
+            raise batch
+        yield batch
 
 
 def connect(workers: int, address: str | None, on_gpus: bool) -> None:
@@ -58,13 +58,9 @@ def connect(workers: int, address: str | None, on_gpus: bool) -> None:
         SettingsError: where it is too small; the stages would wait for each other for ever.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    if address is not None:  # its machines need this package, not more of this folder
-        modules = {"py_modules": [str(Path(__file__).parent)]}
-        ray.init(address, runtime_env=modules, logging_level=logging.WARNING)
-    elif not ray.is_initialized():
-        cpus = max(workers, os.cpu_count() or 1)
-        ray.init(num_cpus=cpus, include_dashboard=False, logging_level=logging.WARNING)
+    own: dict[str, Any] = {"num_cpus": max(workers, os.cpu_count() or 1), "include_dashboard": False}
+    package = {"py_modules": [str(Path(__file__).parent)]}  # for machines that do not have it
+    ray.init(address, runtime_env=package, logging_level=logging.ERROR, **({} if address else own))
     there = ray.cluster_resources()
     for kind in ["CPU"] + ["GPU"] * on_gpus:
         if there.get(kind, 0) < workers:
@@ -85,11 +81,11 @@ def with_stage(data: Any, name: str, job: Job, workers: int) -> Any:
 
 def task(rows: Rows, name: str, job: Job) -> Rows:
     """A stage that has nothing to keep."""
-    return on_rows(build_stage(name, job), rows)
+    return on_rows(lambda: build_stage(name, job), rows)
 
 
 class Actor:
-    """A stage that keeps its weights; they are loaded for the first batch, as Ray hides what goes wrong earlier."""
+    """A stage that keeps its weights; they are loaded for the first batch, which can say why they are not there."""
 
     def __init__(self, name: str, job: Job):
         self.name, self.job = name, job
@@ -100,16 +96,20 @@ class Actor:
         return build_stage(self.name, self.job)
 
     def __call__(self, rows: Rows) -> Rows:
-        return on_rows(self.stage, rows)
+        return on_rows(lambda: self.stage, rows)
 
 
-def on_rows(stage: AnyStage, rows: Rows) -> Rows:
+def on_rows(stage: Callable[[], AnyStage], rows: Rows) -> Rows:
     """Each row is a batch, so that what the models see together does not depend on Ray."""
-    return {"batch": np.array([pickle.dumps(stage(pickle.loads(row))) for row in rows["batch"]], dtype=object)}
+    return {"batch": np.array([on_row(stage, row) for row in rows["batch"]], dtype=object)}
 
 
-def ours(error: BaseException | None) -> CannotWrite | MissingWeights | None:
-    """What a stage raised, which Ray wraps."""
-    while error is not None and not isinstance(error, CannotWrite | MissingWeights):
-        error = getattr(error, "cause", None) or error.__cause__
-    return error
+def on_row(stage: Callable[[], AnyStage], row: bytes) -> bytes:
+    """A batch behind a stage, or why the run stops, which goes on in its place: Ray would keep only its text."""
+    batch = pickle.loads(row)
+    if isinstance(batch, Stopped):
+        return row
+    try:
+        return pickle.dumps(stage()(batch))
+    except Stopped as stop:
+        return pickle.dumps(stop)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from multiscale.errors import NoPictures, SettingsError
 from multiscale.picture import Picture, Source
 from multiscale.stages import Detection, Segmentation
 
@@ -28,25 +29,19 @@ class Annotations:
             content = json.loads(path.read_text("utf-8"))
             self.images: dict[int, dict[str, Any]] = {image["id"]: image for image in content["images"]}
             self.objects: dict[int, dict[str, Any]] = {item["id"]: item for item in content["annotations"]}
-            self._names = {category["id"]: str(category["name"]) for category in content["categories"]}
+            self.labels = {category["id"]: _folder_name(category["name"]) for category in content["categories"]}
             lost = [key for key, item in self.objects.items() if item["image_id"] not in self.images]
-            lost += [key for key, item in self.objects.items() if item["category_id"] not in self._names]
+            lost += [key for key, item in self.objects.items() if item["category_id"] not in self.labels]
         except FileNotFoundError:
-            raise FileNotFoundError(f"there is no annotation file {path}") from None
-        except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
-            raise ValueError(
+            raise NoPictures(f"there is no annotation file {path}") from None
+        except (KeyError, TypeError, ValueError) as error:
+            raise SettingsError(
                 f"{path} is not in COCO's format, with images, annotations and categories: {error!r}"
             ) from error
         if lost:
-            raise ValueError(f"{path}: the annotation {lost[0]} belongs to no image or no category of the file")
-
-    @cached_property
-    def labels(self) -> dict[int, str]:
-        """What the folder of each category is called."""
-        labels = {key: re.sub(r"[^\w.-]+", "_", name) for key, name in self._names.items()}
-        if twice := sorted({label for label in labels.values() if list(labels.values()).count(label) > 1}):
-            raise ValueError(f"several categories would share the folder '{twice[0]}': rename them")
-        return labels
+            raise SettingsError(f"{path}: the annotation {lost[0]} belongs to no image or no category of the file")
+        if twice := [label for label, count in Counter(self.labels.values()).items() if count > 1]:
+            raise SettingsError(f"{path}: several categories would share the folder '{twice[0]}'; rename them")
 
     def sources(self) -> list[Source]:
         """All objects but crowds, in order of their files."""
@@ -102,3 +97,7 @@ class CocoSegmenter:
         else:  # counts of a run-length code, as a list or as compressed text
             encoded = coco_mask.frPyObjects(outline, H, W) if isinstance(outline["counts"], list) else outline
         return coco_mask.decode(encoded).astype(bool) if encoded else np.zeros((H, W), bool)
+
+
+def _folder_name(category: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", category)

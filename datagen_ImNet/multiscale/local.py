@@ -11,15 +11,12 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from multiscale.build import STAGES, AnyStage, build_stage
+from multiscale.errors import LostWorker
 from multiscale.manifest import Record
 from multiscale.picture import Picture
 from multiscale.settings import Job
 
 AHEAD = 2  # batches that wait for each worker, so that none waits for a batch
-
-
-class LostWorker(RuntimeError):
-    """A worker is gone, and its batch with it."""
 
 
 def run_local(batches: Iterable[list[Picture]], job: Job, workers: int) -> Iterator[list[Record]]:

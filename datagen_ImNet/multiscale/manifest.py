@@ -12,19 +12,17 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+from multiscale.errors import CannotWrite, ManifestError
 from multiscale.picture import Source
 
 NAME = "manifest.jsonl"
 VERSION = 1
 
 Record = dict[str, Any]
-
-
-class ManifestError(ValueError):
-    """A manifest that cannot be gone on with."""
 
 
 @dataclass
@@ -132,8 +130,12 @@ class Manifest:
             )
 
     def _write(self, records: Iterable[Record]) -> None:
-        self.file.write("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode())
-        self.file.flush()
+        try:
+            left = memoryview("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode())
+            while left:
+                left = left[self.file.write(left) :]
+        except OSError as error:
+            raise CannotWrite(f"{self.path} cannot be written: {error.strerror}") from error
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, Record]]:
@@ -168,9 +170,12 @@ def compare(path: Path, found: Record, header: Record) -> None:
         print(f"begun with {found['libraries']}, goes on with {header['libraries']}: bytes may differ", file=sys.stderr)
 
 
-def _locked(path: Path) -> BinaryIO:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a+b")
+def _locked(path: Path) -> FileIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab", buffering=0)
+    except OSError as error:
+        raise CannotWrite(f"{path} cannot be written: {error.strerror}") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

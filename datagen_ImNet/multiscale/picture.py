@@ -62,11 +62,11 @@ class Picture:
     mask_area: int | None = None
     skipped: str | None = None
     reason: str | None = None
-    image: np.ndarray = field(init=False)  # (H, W, 3) uint8, RGB, upright
-    box: Box = field(init=False)
-    mask: np.ndarray = field(init=False)  # (H, W) bool, the object
-    hole: np.ndarray = field(init=False)  # (H, W) float32 in [0, 1], how much of the background is new
-    background: np.ndarray = field(init=False)  # (H, W, 3) uint8, without the object
+    image: np.ndarray = field(init=False, repr=False)  # (H, W, 3) uint8, RGB, upright
+    box: Box = field(init=False, repr=False)
+    mask: np.ndarray = field(init=False, repr=False)  # (H, W) bool, the object
+    hole: np.ndarray = field(init=False, repr=False)  # (H, W) float32 in [0, 1], how much of the background is new
+    background: np.ndarray = field(init=False, repr=False)  # (H, W, 3) uint8, without the object
 
     def skip(self, word: str, reason: str) -> None:
         """Make nothing of it, and let go of its pixels."""

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from multiscale.errors import SettingsError
 from multiscale.sources import Sampling
 
 ScaleOne = Literal["original", "composite"]
-
-
-class SettingsError(ValueError):
-    """A setting that cannot be right."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
+from multiscale.errors import NoPictures
 from multiscale.picture import Source
 
 Sampling = Literal["uniform", "balanced"]
@@ -23,7 +24,7 @@ def folder_sources(folder: Path) -> list[Source]:
     """The files of ``folder/class/`` in order of their names, without hidden ones; a run says which are no pictures."""
     if not folder.is_dir():
         beside = ", ".join(sorted(path.name for path in folder.parent.glob("*/"))) or "none"
-        raise FileNotFoundError(f"there is no folder {folder}; folders beside it: {beside}")
+        raise NoPictures(f"there is no folder {folder}; folders beside it: {beside}")
     sources = []
     for label in sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != "."):
         files = sorted(path for path in (folder / label).iterdir() if path.is_file() and path.name[0] != ".")
@@ -32,7 +33,7 @@ def folder_sources(folder: Path) -> list[Source]:
             name = path.stem if stems[path.stem] == 1 else path.name.replace(".", "_")
             sources.append(Source(f"{label}/{path.name}", label, name))
     if not sources:
-        raise FileNotFoundError(f"{folder} has no pictures; expected {folder}/CLASS/NAME.JPEG")
+        raise NoPictures(f"{folder} has no pictures; expected {folder}/CLASS/NAME.JPEG")
     return sources
 
 

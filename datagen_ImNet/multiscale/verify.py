@@ -8,18 +8,19 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from multiscale.manifest import NAME, VERSION, Counts, ManifestError, Record, read_lines
+from multiscale.errors import ManifestError, NoPictures
+from multiscale.manifest import NAME, VERSION, Counts, Record, read_lines
 
 
 def manifests(folder: Path) -> list[Path]:
     """That of a split, or those of all splits of a set.
 
     Raises:
-        FileNotFoundError: without any.
+        NoPictures: without any.
     """
     found = [folder / NAME] if (folder / NAME).is_file() else sorted(folder.glob(f"*/{NAME}"))
     if not found:
-        raise FileNotFoundError(f"there is no {NAME} in {folder} or in a folder of it")
+        raise NoPictures(f"there is no {NAME} in {folder} or in a folder of it")
     return found
 
 
@@ -27,7 +28,7 @@ def problems(path: Path) -> Iterator[str]:
     """What is wrong with a split, a line each; nothing, if all its files are as the manifest has them."""
     lines = read_lines(path)
     try:
-        _, header = next(lines, (0, {"version": None}))
+        header: Record = next((record for _, record in lines), {})
         if header.get("version") != VERSION:
             yield f"{path} has version {header.get('version')}; expected {VERSION}"
             return

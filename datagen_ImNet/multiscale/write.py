@@ -13,16 +13,13 @@ import numpy as np
 from PIL import Image
 
 from multiscale.compositor import Cutout, paste
+from multiscale.errors import CannotWrite
 from multiscale.manifest import Record
 from multiscale.picture import Picture
 from multiscale.preview import contact_sheet
 from multiscale.settings import Job
 
 PARTIAL = ".partial"  # in the split: takes files until they are whole
-
-
-class CannotWrite(RuntimeError):
-    """The disk is full, or the folder is not ours to write in."""
 
 
 class Write:
