@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import FileIO
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -100,13 +101,14 @@ class Manifest:
     def _take_up(self, header: Record, sources: Sequence[Source], batch_size: int) -> None:
         """Count the whole batches that are done, and cut off what follows them."""
         lines = read_lines(self.path)
-        kept, first = next(lines, (0, None))
-        if first is None:  # killed within the first line
+        begun = list(islice(lines, 2))
+        if len(begun) < 2:  # no picture is in it, so its settings bind nobody
             self.file.truncate(0)
             return self._write([{"version": VERSION, **header}])
+        kept, first = begun[0]
         compare(self.path, first, header)
         batch: list[Record] = []
-        for end, record in lines:
+        for end, record in chain(begun[1:], lines):
             if "finished" in record:
                 break
             batch.append(record)

@@ -40,9 +40,8 @@ class Settings:
     def __post_init__(self) -> None:
         scales = [f"{scale:g}" for scale in self.scale_factors]
         _require(bool(scales), "scale_factors must name at least one scale")
-        _require(
-            all(math.isfinite(s) and s > 0 for s in self.scale_factors), f"scale_factors must be above 0: {scales}"
-        )
+        positive = all(math.isfinite(scale) and scale > 0 for scale in self.scale_factors)
+        _require(positive, f"scale_factors must be above 0: {' '.join(scales)}")
         _require(len({*scales}) == len(scales), f"scale_factors names a scale twice: {' '.join(scales)}")
         _require(self.mask_inflation >= 0, f"mask_inflation must be at least 0, not {self.mask_inflation}")
         _require(self.mask_blur >= 0, f"mask_blur must be at least 0, not {self.mask_blur}")

@@ -89,6 +89,12 @@ def test_other_settings_and_other_pictures_are_refused_and_nothing_is_lost(tmp_p
     assert (tmp_path / NAME).read_bytes() == content
 
 
+def test_settings_bind_nobody_before_the_first_picture(tmp_path: Path) -> None:
+    opened(tmp_path, header={**HEADER, "settings": {"seed": 1}}).close()
+    content = whole(tmp_path)
+    assert json.loads(content.splitlines()[0])["settings"]["seed"] == 0
+
+
 def test_other_libraries_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole(tmp_path)
     opened(tmp_path, header={**HEADER, "libraries": {"pillow": "2"}}).close()

@@ -1,0 +1,401 @@
+"""The script from its command line to its files: hard pictures, a full disk, looking, and verifying."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import inpaint_imagenet
+from tests.datagen_ImNet.scenes import (
+    SCRIPT,
+    annotated_disc,
+    contents,
+    generate,
+    noisy_scene,
+    on_annotations,
+    records,
+    write_annotated,
+    write_coco,
+)
+
+SCALES = ["1.3", "1.2", "1.1", "1", "0.9", "0.8", "0.7"]
+
+
+@pytest.fixture(scope="module")
+def annotations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_annotated(tmp_path_factory.mktemp("scenes") / "scenes", 6)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """The script in this process."""
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
+    return inpaint_imagenet.main()
+
+
+def test_a_set_has_the_published_names_and_its_manifest_says_all(annotations, tmp_path, monkeypatch, capsys) -> None:
+    assert run(monkeypatch, *on_annotations(annotations, tmp_path)) == 0
+    header, *lines, end = records(tmp_path / "val")
+    assert header["version"] == 1 and header["settings"]["scale_factors"] == [float(scale) for scale in SCALES]
+    assert end["finished"] == {"pictures": 6, "groups": 6, "files": 42, "skipped": {}}
+    assert {path.name for path in (tmp_path / "val").iterdir()} == {"disc", "ball", "manifest.jsonl"}
+    for line in lines:
+        number = int(line["name"].split("_")[1])
+        image, (x, y), radius = noisy_scene(number)
+        assert line["source"] == f"scene_{number:03d}.png" and line["object"] == 1000 + number
+        assert line["class"] == ("disc", "ball")[number % 2] and line["size"] == [96, 72]
+        assert line["box"] == pytest.approx([x - radius, y - radius, x + radius, y + radius], abs=0.01)
+        assert line["mask_area"] == pytest.approx(np.pi * radius**2, rel=0.05)
+        assert line["scores"] == {"box": 1, "mask": 1}
+        assert (
+            line["sha256"]
+            == hashlib.sha256((annotations.parent / "pictures" / line["source"]).read_bytes()).hexdigest()
+        )
+        assert list(line["files"]) == SCALES
+        for scale, entry in line["files"].items():
+            assert entry["file"] == f"{line['class']}/{line['name']}_scale_{scale}.JPEG"
+            content = (tmp_path / "val" / entry["file"]).read_bytes()
+            assert (entry["bytes"], entry["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+            assert entry["area"] == pytest.approx(float(scale) ** 2 * line["mask_area"], rel=0.02)
+        assert (tmp_path / "val" / line["files"]["1"]["file"]).read_bytes() == jpeg(image)
+    told = capsys.readouterr()
+    assert "6 pictures: 6 groups, 42 files; 0 skipped" in told.out and "pictures/s" in told.out
+    assert "6/6" in told.err and "img/s" in told.err and "skipped=0" in told.err
+
+
+def jpeg(image: np.ndarray, **options: int) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+def test_scale_one_is_pasted_like_the_others_where_that_is_asked_for(annotations, tmp_path, monkeypatch) -> None:
+    words = ("--scale_one", "composite", "--scale_factors", "1", "0.5", "--jpeg_quality", 95)
+    assert run(monkeypatch, *on_annotations(annotations, tmp_path, *words)) == 0
+    line = records(tmp_path / "val")[1]
+    assert list(line["files"]) == ["1", "0.5"]
+    image, _, _ = noisy_scene(int(line["name"].split("_")[1]))
+    pasted = np.asarray(Image.open(tmp_path / "val" / line["files"]["1"]["file"])).astype(int)
+    original = np.asarray(Image.open(io.BytesIO(jpeg(image, quality=95)))).astype(int)
+    assert 0.5 < abs(pasted - original).mean() < 5  # around the object there is background now
+
+
+def test_a_finished_set_is_left_as_it_is(annotations, tmp_path, monkeypatch, capsys) -> None:
+    assert run(monkeypatch, *on_annotations(annotations, tmp_path)) == 0
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.JPEG")}
+    manifest = (tmp_path / "val" / "manifest.jsonl").read_bytes()
+    assert run(monkeypatch, *on_annotations(annotations, tmp_path)) == 0
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.JPEG")} == before
+    assert (tmp_path / "val" / "manifest.jsonl").read_bytes() == manifest
+    assert "0 of them now" in capsys.readouterr().out
+    assert run(monkeypatch, *on_annotations(annotations, tmp_path, "--no-resume")) == 1
+    assert "exists: go on with it (--resume)" in capsys.readouterr().err
+
+
+# Pictures that are hard.
+
+
+def save_png(path: Path, image: Image.Image, **options: object) -> Path:
+    image.save(path, "PNG", **options)
+    return path
+
+
+def test_hard_pictures_stop_nothing_and_are_all_in_the_manifest(tmp_path, monkeypatch) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    image, centre, radius = noisy_scene(3)
+    H, W = image.shape[:2]
+    plain = Image.fromarray(image)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    ramp = (image[..., 0].astype(np.uint16) * 257).astype(np.uint16)
+    (pictures / "corrupt.png").write_bytes(b"\x89PNG nothing")
+    plain.save(pictures / "torn.jpg", "JPEG")
+    (pictures / "torn.jpg").write_bytes((pictures / "torn.jpg").read_bytes()[:700])
+    save_png(pictures / "grey.png", plain.convert("L"))
+    plain.convert("CMYK").save(pictures / "cmyk.jpg", "JPEG")
+    save_png(pictures / "sixteen.png", Image.fromarray(ramp))
+    save_png(pictures / "palette.png", plain.quantize())
+    save_png(pictures / "turned.png", plain.rotate(90, expand=True), exif=turned)
+    save_png(pictures / "turned_badly.png", plain, exif=turned)
+    save_png(pictures / "pixel.png", Image.new("RGB", (1, 1)))
+    for name in ("border", "corner", "full", "tiny", "empty", "outside", "away", "plain"):
+        save_png(pictures / f"{name}.png", plain)
+    whole = [[0, 0, W, 0, W, H, 0, H]]
+    disc = {"centre": centre, "radius": radius}
+    objects = {
+        "corrupt.png": disc,
+        "torn.jpg": disc,
+        "nowhere.png": disc,
+        "grey.png": disc,
+        "cmyk.jpg": disc,
+        "sixteen.png": disc,
+        "palette.png": disc,
+        "turned.png": disc,
+        "turned_badly.png": disc,
+        "pixel.png": {"bbox": [0, 0, 1, 1], "segmentation": [[0, 0, 1, 0, 1, 1, 0, 1]]},
+        "border.png": {"centre": (4, 30), "radius": 14},
+        "corner.png": {"centre": (W - 2, H - 1), "radius": 14},
+        "full.png": {"bbox": [0, 0, W, H], "segmentation": whole},
+        "tiny.png": {"bbox": [40, 40, 1, 1], "segmentation": [[40, 40, 41, 40, 41, 41, 40, 41]]},
+        "empty.png": {"segmentation": [], **disc},
+        "outside.png": {"bbox": [W + 5, 3, 8, 8], **disc},
+        "away.png": {"bbox": [0, 0, 9, 9], **disc},
+        "plain.png": disc,
+    }
+    images, annotations = [], []
+    for number, (name, item) in enumerate(objects.items()):
+        size = {"width": 1, "height": 1} if name == "pixel.png" else {"width": W, "height": H}
+        images.append({"id": number, "file_name": name, **size})
+        item = dict(item)
+        own = annotated_disc(number, number, item.pop("centre", centre), item.pop("radius", radius))
+        annotations.append(own | item)
+    path = write_coco(tmp_path / "instances.json", images, annotations, [{"id": 1, "name": "disc"}])
+    assert run(monkeypatch, *on_annotations(path, tmp_path / "set", "--workers", 1)) == 0
+    lines = {line["source"]: line for line in records(tmp_path / "set" / "val")[1:-1]}
+    assert lines.keys() == objects.keys()
+    skipped = {name: line["skipped"] for name, line in lines.items() if "skipped" in line}
+    assert skipped == {
+        "corrupt.png": "unreadable",
+        "torn.jpg": "unreadable",
+        "nowhere.png": "unreadable",
+        "turned_badly.png": "wrong_size",
+        "pixel.png": "vanishes",
+        "full.png": "fills_picture",
+        "tiny.png": "vanishes",
+        "empty.png": "no_mask",
+        "outside.png": "no_box",
+        "away.png": "mask_outside_box",
+    }
+    for name, line in lines.items():
+        assert bool(line.get("reason")) == (name in skipped) and ("files" in line) == (name not in skipped)
+        for entry in line.get("files", {}).values():
+            with Image.open(tmp_path / "set" / "val" / entry["file"]) as made:
+                assert (made.mode, made.size) == ("RGB", (W, H))
+    finished = records(tmp_path / "set" / "val")[-1]["finished"]
+    assert (finished["pictures"], finished["groups"], finished["skipped"]["vanishes"]) == (18, 8, 2)
+    assert run(monkeypatch, "--verify", tmp_path / "set") == 0
+
+
+@pytest.mark.parametrize("scale", ["1.3", "0.7"])
+def test_an_object_at_the_border_stays_at_the_border_or_shrinks_away_from_it(tmp_path, monkeypatch, scale) -> None:
+    """Cut on every side alike: nothing is shifted inwards."""
+    (tmp_path / "pictures").mkdir()
+    image = np.full((60, 80, 3), 40, np.uint8)
+    image[20:40, :20] = image[20:40, 60:] = 200
+    save_png(tmp_path / "pictures" / "sides.png", Image.fromarray(image))
+    images = [{"id": 0, "file_name": "sides.png", "width": 80, "height": 60}]
+    sides = [
+        {"id": n, "image_id": 0, "category_id": 1, "bbox": [x, 20, 20, 20]}
+        | {"segmentation": [[x, 20, x + 20, 20, x + 20, 40, x, 40]]}
+        for n, x in enumerate((0, 60))
+    ]
+    path = write_coco(tmp_path / "a.json", images, sides, [{"id": 1, "name": "side"}])
+    assert run(monkeypatch, *on_annotations(path, tmp_path / "set", "--jpeg_quality", 100)) == 0
+    left, right = (
+        np.asarray(Image.open(tmp_path / "set" / "val" / "side" / f"sides_{n}_scale_{scale}.JPEG")).astype(int)
+        for n in (0, 1)
+    )
+    assert abs(left[:, :40] - right[:, ::-1][:, :40]).max() <= 6  # JPEG
+    assert (left[30, 0] > 190).all() == (scale == "1.3")
+
+
+def test_a_set_of_class_folders_says_which_classes_are_unknown(tmp_path, monkeypatch) -> None:
+    for label in ("n01440764", "n00000000"):
+        (tmp_path / "val" / label).mkdir(parents=True)
+        save_png(tmp_path / "val" / label / "a.png", Image.fromarray(noisy_scene(0)[0]))
+    job, sources = inpaint_imagenet.build_job(
+        inpaint_imagenet.build_parser().parse_args(
+            [
+                "--dataset_path",
+                str(tmp_path),
+                "--output_path",
+                str(tmp_path / "set"),
+                "--subset",
+                "val",
+                "--device",
+                "cpu",
+            ]
+        )
+    )
+    assert [source.label for source in sources] == ["n00000000", "n01440764"]
+    assert job.classes is not None and "n01440764" in job.classes and "n00000000" not in job.classes
+
+
+# A disk that takes no more.
+
+
+def test_a_full_disk_stops_the_run_and_the_set_goes_on_when_there_is_room(annotations, tmp_path) -> None:
+    full, straight = tmp_path / "full", tmp_path / "straight"
+    limit = 2000  # bytes a file may have, less than a picture needs
+
+    def no_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    stopped = generate(*on_annotations(annotations, full), preexec_fn=no_room)
+    assert stopped.returncode == 1 and "Traceback" not in stopped.stderr
+    assert "cannot be written: File too large" in stopped.stderr
+    assert not [path for path in full.rglob("*.JPEG")]
+    assert generate(*on_annotations(annotations, full)).returncode == 0
+    assert generate(*on_annotations(annotations, straight)).returncode == 0
+    assert contents(full) == contents(straight)
+
+
+def test_a_disk_that_fills_up_on_the_way(annotations, tmp_path) -> None:
+    disk, straight = tmp_path / "disk", tmp_path / "straight"
+    disk.mkdir()
+    words = " ".join(f"'{word}'" for word in [sys.executable, SCRIPT, *on_annotations(annotations, disk)])
+    inner = (
+        f"mount -t tmpfs -o size=100k tmpfs '{disk}' || exit 77; {words} --batch_size 1 2> '{tmp_path}/told' && exit 1;"
+        f"test -n \"$(find '{disk}' -name '*.JPEG')\" || exit 2; mount -o remount,size=9m '{disk}' || exit 77;"
+        f"{words} --batch_size 1 && cp -r '{disk}' '{tmp_path}/kept'"
+    )
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", inner], capture_output=True, text=True, timeout=60)
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip("this machine lets nobody mount a small disk")
+    assert done.returncode == 0, done.stderr
+    assert "cannot be written: No space left on device" in (tmp_path / "told").read_text()
+    assert generate(*on_annotations(annotations, straight, "--batch_size", 1)).returncode == 0
+    assert contents(tmp_path / "kept") == contents(straight)
+
+
+# What people look at.
+
+
+def test_contact_sheets_show_the_first_pictures(annotations, tmp_path, monkeypatch) -> None:
+    assert run(monkeypatch, *on_annotations(annotations, tmp_path, "--preview", 2, "--debug")) == 0
+    lines = records(tmp_path / "val")[1:3]
+    sheets = {path.name for path in (tmp_path / "preview" / "val").iterdir()}
+    assert sheets == {f"{line['class']}_{line['name']}.png" for line in lines}
+    sheet = np.asarray(Image.open(tmp_path / "preview" / "val" / sorted(sheets)[0]))
+    assert sheet.shape[1] == 4 * 244 and sheet.shape[0] == 3 * 200 + 20  # eleven cells of 96 to 72
+    between = contents(tmp_path / "debug" / "val")
+    assert len(between) == 3 * 6
+    image, *_ = noisy_scene(0)
+    background = np.asarray(Image.open(tmp_path / "debug" / "val" / "disc" / "scene_000_1000_background.png"))
+    hole = np.asarray(Image.open(tmp_path / "debug" / "val" / "disc" / "scene_000_1000_hole.png"))
+    mask = np.asarray(Image.open(tmp_path / "debug" / "val" / "disc" / "scene_000_1000_mask.png"))
+    assert (background[hole == 0] == image[hole == 0]).all() and (hole[mask > 0] == 255).all()
+    assert background[mask > 0].mean() < 70 < image[mask > 0].mean()  # the bright disc is gone
+    assert run(monkeypatch, "--verify", tmp_path / "val") == 0  # what is for people is no part of the set
+
+
+# Verifying.
+
+
+@pytest.fixture
+def finished(annotations, tmp_path, monkeypatch) -> Path:
+    assert run(monkeypatch, *on_annotations(annotations, tmp_path / "set")) == 0
+    return tmp_path / "set"
+
+
+def damage_missing(split: Path) -> None:
+    sorted(split.rglob("*_scale_0.7.JPEG"))[0].unlink()
+
+
+def damage_changed(split: Path) -> None:
+    path = sorted(split.rglob("*_scale_0.7.JPEG"))[0]
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+
+
+def damage_stray(split: Path) -> None:
+    (split / "disc" / "more_scale_1.JPEG").write_bytes(b"")
+
+
+def damage_unfinished(split: Path) -> None:
+    path = split / "manifest.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+
+
+def damage_counts(split: Path) -> None:
+    path = split / "manifest.jsonl"
+    path.write_text(path.read_text().replace('"files": 42', '"files": 41'))
+
+
+def damage_scales(split: Path) -> None:
+    path = split / "manifest.jsonl"
+    header, first, *others = path.read_text().splitlines()
+    record = json.loads(first)
+    record["files"].pop("1.3")
+    path.write_text("\n".join([header, json.dumps(record), *others]) + "\n")
+
+
+def damage_line(split: Path) -> None:
+    path = split / "manifest.jsonl"
+    path.write_text(path.read_text().replace('{"source"', '{"source', 1))
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (damage_missing, "_scale_0.7.JPEG is missing"),
+        (damage_changed, "_scale_0.7.JPEG has another checksum"),
+        (damage_stray, "disc/more_scale_1.JPEG is not in the manifest"),
+        (damage_unfinished, "the set is not finished: 6 pictures are in the manifest"),
+        (damage_counts, "the last line counts"),
+        (damage_scales, "scales 1.2, 1.1, 1, 0.9, 0.8, 0.7 instead of"),
+        (damage_line, "line 2 is no JSON"),
+    ],
+)
+def test_damage_is_found(finished, monkeypatch, capsys, damage, told) -> None:
+    assert run(monkeypatch, "--verify", finished) == 0
+    assert "all files are as it has them" in capsys.readouterr().out
+    damage(finished / "val")
+    assert run(monkeypatch, "--verify", finished) == 1
+    assert told in capsys.readouterr().out
+
+
+# What cannot be meant.
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--scale_factors", "0", "1"], "scale_factors must be above 0: 0 1"),
+        (["--scale_factors", "1", "1.0"], "scale_factors names a scale twice: 1 1"),
+        (["--scale_factors", "nan"], "scale_factors must be above 0: nan"),
+        (["--mask_inflation", "-1"], "mask_inflation must be at least 0, not -1"),
+        (["--mask_blur", "-1"], "mask_blur must be at least 0"),
+        (["--jpeg_quality", "0"], "jpeg_quality must lie between 1 and 100"),
+        (["--batch_size", "0"], "batch_size must be at least 1"),
+        (["--box_threshold", "1.5"], "box_threshold must lie in [0, 1], not 1.5"),
+        (["--workers", "0"], "--workers and --max_images must be at least 1"),
+        (["--detector_model", "x"], "--annotations and --detector_model exclude each other"),
+        (["--inpainter_model", "nowhere.pt"], "--inpainter_model: cannot load 'nowhere.pt': there is no such file"),
+        (["--inpainter_model", "nowhere.pt"], "OpenCV's Telea fills the holes, which needs no weights"),
+        (["--annotations", "nowhere.json"], "there is no annotation file nowhere.json"),
+        (["--verify", "nowhere"], "there is no manifest.jsonl in nowhere"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_a_line(annotations, tmp_path, monkeypatch, capsys, words, told) -> None:
+    assert run(monkeypatch, *on_annotations(annotations, tmp_path / "set"), *words) == 1
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.JPEG"))
+
+
+def test_a_missing_split_is_named(tmp_path, monkeypatch, capsys) -> None:
+    (tmp_path / "val").mkdir()
+    words = ["--dataset_path", tmp_path, "--output_path", tmp_path / "set", "--device", "cpu"]
+    assert run(monkeypatch, *words) == 1
+    assert f"there is no folder {tmp_path}/train; folders beside it: val" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as end:
+        run(monkeypatch)
+    assert end.value.code == 2 and "--dataset_path and --output_path are needed" in capsys.readouterr().err
+
+
+def test_the_help_names_the_published_arguments_and_their_defaults() -> None:
+    own = inpaint_imagenet.build_parser().parse_args([])
+    assert [f"{scale:g}" for scale in own.scale_factors] == SCALES
+    assert (own.max_images, own.mask_inflation, own.mask_blur, own.debug) == (10000, 5, 2, False)
+    assert (own.resume, own.engine, own.sampling, own.seed) == (True, "local", "uniform", 0)
+    told = generate("--help").stdout
+    for word in ("--dataset_path", "--subset", "--scale_factors", "--mask_inflation", "--mask_blur", "--debug"):
+        assert word in told
