@@ -78,7 +78,6 @@ def build_parser() -> argparse.ArgumentParser:
     add("--inpainter_model", help="LaMa, a TorchScript file; without it OpenCV's Telea, which needs no weights")
     add("--device", help="of the models (cuda where there is one, else cpu)")
     add("--box_threshold", type=float, default=own.box_threshold, help="least score of a box (0.35)")
-    add("--text_threshold", type=float, default=own.text_threshold, help="least score of a word (0.25)")
     add("--min_mask_in_box", type=float, default=own.min_mask_in_box, help="least share of the mask in the box (0.8)")
     add(
         "--scale_one",

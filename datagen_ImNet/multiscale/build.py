@@ -39,10 +39,7 @@ def build_detector(job: Job) -> Detector:
         return CocoDetector(Annotations(job.annotations))
     from multiscale.grounding_dino import GroundingDino, caption_of_synset
 
-    settings = job.settings
-    return GroundingDino(
-        settings.detector, caption_of_synset, job.device, settings.box_threshold, settings.text_threshold
-    )
+    return GroundingDino(job.settings.detector, caption_of_synset, job.device, job.settings.box_threshold)
 
 
 def build_segmenter(job: Job) -> Segmenter:

@@ -12,6 +12,7 @@ import torch
 from timm.data import ImageNetInfo
 from transformers import GroundingDinoForObjectDetection, GroundingDinoProcessor
 
+from multiscale.errors import SettingsError
 from multiscale.picture import Picture
 from multiscale.pretrained import Pretrained, vanishes
 from multiscale.stages import Detection
@@ -32,19 +33,15 @@ class GroundingDino:
         caption_of: what to look for, of a picture's label; closed with ".".
         device: of the model.
         box_threshold: that a box's score exceeds.
-        text_threshold: that a word's score exceeds, for the library to name the box by it; no box depends on it.
     """
 
-    def __init__(
-        self, model: str, caption_of: Callable[[str], str], device: str, box_threshold: float, text_threshold: float
-    ):
+    def __init__(self, model: str, caption_of: Callable[[str], str], device: str, box_threshold: float):
         self.model, self.processor = KIND.load(model, device)
         known, needed = self.processor.tokenizer.vocab_size, self.model.config.text_config.vocab_size
         if known < needed:  # without its files, transformers 5 makes a tokenizer that knows no word
             raise KIND.missing(model, f"its tokenizer knows {known} words of {needed}")
         self.long_side = self.processor.image_processor.size["longest_edge"]
-        self.caption_of, self.device = caption_of, device
-        self.thresholds = {"threshold": box_threshold, "text_threshold": text_threshold}
+        self.caption_of, self.device, self.box_threshold = caption_of, device, box_threshold
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Detection | None]:
         of_size: dict[tuple[int, ...], list[int]] = defaultdict(list)
@@ -69,7 +66,7 @@ class GroundingDino:
         ).to(self.device)
         sizes = [image.shape[:2] for image in images]
         results = self.processor.post_process_grounded_object_detection(
-            self.model(**inputs), inputs["input_ids"], target_sizes=sizes, **self.thresholds
+            self.model(**inputs), inputs["input_ids"], threshold=self.box_threshold, target_sizes=sizes
         )
         return [surest(result) for result in results]
 
@@ -89,7 +86,7 @@ def caption_of_synset(synset: str) -> str:
     try:
         names = _imagenet().label_name_to_description(synset)
     except KeyError as error:
-        raise ValueError(f"'{synset}' is no synset of ImageNet, such as n01440764: no name is known for it") from error
+        raise SettingsError(f"no name is known for '{synset}': it is no synset of ImageNet, as n01440764 is") from error
     return names.lower().replace(", ", "  ").rstrip(".") + "."
 
 

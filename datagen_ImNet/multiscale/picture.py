@@ -84,7 +84,7 @@ def decode(content: bytes) -> np.ndarray:
         upright = ImageOps.exif_transpose(image)
         if upright.mode.startswith("I"):  # 16 bits, which PIL would cut off at 255: nearly all white
             upright = Image.fromarray((np.asarray(upright) // 256).clip(0, 255).astype(np.uint8))
-        return np.asarray(upright.convert("RGB"))
+        return np.array(upright.convert("RGB"))  # a copy, as torch wants arrays that it could write to
 
 
 class Read:

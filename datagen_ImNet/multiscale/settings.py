@@ -29,7 +29,6 @@ class Settings:
     inpainter: str = "telea"
     """"telea", or the file of a LaMa."""
     box_threshold: float = 0.35
-    text_threshold: float = 0.25
     min_mask_in_box: float = 0.8
     jpeg_quality: int = 75
     sampling: Sampling = "uniform"
@@ -47,7 +46,7 @@ class Settings:
         _require(self.mask_blur >= 0, f"mask_blur must be at least 0, not {self.mask_blur}")
         _require(1 <= self.jpeg_quality <= 100, f"jpeg_quality must lie between 1 and 100, not {self.jpeg_quality}")
         _require(self.batch_size >= 1, f"batch_size must be at least 1, not {self.batch_size}")
-        for name in ("box_threshold", "text_threshold", "min_mask_in_box"):
+        for name in ("box_threshold", "min_mask_in_box"):
             _require(0 <= getattr(self, name) <= 1, f"{name} must lie in [0, 1], not {getattr(self, name)}")
 
 

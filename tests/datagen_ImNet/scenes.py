@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
+import inpaint_imagenet
 from multiscale.picture import Picture, Source
 
 ROOT = Path(__file__).parents[2]
@@ -89,6 +91,12 @@ def generate(*arguments: object, **options: object) -> subprocess.CompletedProce
     """Runs the script in a process of its own."""
     command = [sys.executable, str(SCRIPT), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """Runs the script in this process."""
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
+    return inpaint_imagenet.main()
 
 
 def on_annotations(annotations: Path, output: Path, *more: object) -> list[object]:

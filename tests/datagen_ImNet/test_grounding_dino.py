@@ -11,60 +11,28 @@ import pytest
 import torch
 from PIL import Image
 from transformers import (
-    BertConfig,
-    BertTokenizerFast,
-    GroundingDinoConfig,
     GroundingDinoForObjectDetection,
-    GroundingDinoImageProcessor,
     GroundingDinoProcessor,
-    SwinConfig,
 )
 
-from multiscale.errors import MissingWeights
+from multiscale.errors import MissingWeights, SettingsError
 from multiscale.grounding_dino import GroundingDino, caption_of_synset
 from multiscale.picture import Picture, Source
+from tests.datagen_ImNet.tiny_models import save_grounding_dino
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "tench", "tin", "##ca", "bird"]
 RED = (np.array([1, 0, 0]) - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]  # as ImageNet's colours are scaled
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of the model and its processor."""
-    folder = tmp_path_factory.mktemp("grounding_dino")
-    (folder / "vocab.txt").write_text("\n".join(WORDS))
-    torch.manual_seed(0)
-    config = GroundingDinoConfig(
-        backbone_config=SwinConfig(
-            embed_dim=8, depths=[1] * 4, num_heads=[1] * 4, window_size=2, out_indices=[2, 3, 4]
-        ),
-        text_config=BertConfig(
-            vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
-        ),
-        d_model=64,
-        encoder_layers=1,
-        decoder_layers=2,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=16,
-        decoder_ffn_dim=16,
-        num_queries=20,
-    )
-    model = GroundingDinoForObjectDetection(config)
-    with torch.no_grad():
-        model.model.decoder.layer_norm.weight.mul_(0.1)  # scores well below 1, all different
-        for head in model.bbox_embed:
-            head.layers[-1].weight.normal_(0, 0.5)  # boxes of all shapes
-    model.save_pretrained(folder)
-    images = GroundingDinoImageProcessor(size={"shortest_edge": 64, "longest_edge": 128})
-    GroundingDinoProcessor(images, BertTokenizerFast(str(folder / "vocab.txt"))).save_pretrained(folder)
-    return folder
+    return save_grounding_dino(tmp_path_factory.mktemp("grounding_dino"))
 
 
 @pytest.fixture(scope="module")
 def build(folder: Path) -> Callable[..., GroundingDino]:
     """Builds a detector that takes any box, or those above a threshold; labels are looked for as they are."""
-    return lambda threshold=0.0: GroundingDino(str(folder), lambda label: f"{label}.", "cpu", threshold, 0.25)
+    return lambda threshold=0.0: GroundingDino(str(folder), lambda label: f"{label}.", "cpu", threshold)
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +135,7 @@ def test_a_caption_has_all_names_of_a_class(synset: str, caption: str) -> None:
 
 
 def test_an_unknown_class_is_reported() -> None:
-    with pytest.raises(ValueError, match="'tench' is no synset of ImageNet, such as n01440764"):
+    with pytest.raises(SettingsError, match="no name is known for 'tench': it is no synset of ImageNet"):
         caption_of_synset("tench")
 
 
@@ -207,7 +175,7 @@ def test_weights_that_are_not_there_are_reported(folder: Path, tmp_path: Path, b
     shutil.copytree(folder, model)
     broken(model)
     with pytest.raises(MissingWeights) as caught:
-        GroundingDino(str(model), caption_of_synset, "cpu", 0.35, 0.25)
+        GroundingDino(str(model), caption_of_synset, "cpu", 0.35)
     download = "hf download IDEA-Research/grounding-dino-tiny"
     for word in (str(model), download, "--detector_model FOLDER", "--annotations FILE"):
         assert word in str(caught.value)

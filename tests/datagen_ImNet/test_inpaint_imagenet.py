@@ -23,6 +23,7 @@ from tests.datagen_ImNet.scenes import (
     noisy_scene,
     on_annotations,
     records,
+    run,
     write_annotated,
     write_coco,
 )
@@ -33,12 +34,6 @@ SCALES = ["1.3", "1.2", "1.1", "1", "0.9", "0.8", "0.7"]
 @pytest.fixture(scope="module")
 def annotations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_annotated(tmp_path_factory.mktemp("scenes") / "scenes", 6)
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """The script in this process."""
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
-    return inpaint_imagenet.main()
 
 
 def test_a_set_has_the_published_names_and_its_manifest_says_all(annotations, tmp_path, monkeypatch, capsys) -> None:

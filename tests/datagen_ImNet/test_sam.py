@@ -8,47 +8,20 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import SamConfig, SamImageProcessor, SamModel, SamProcessor
+from transformers import SamModel, SamProcessor
 
 from multiscale.errors import MissingWeights
 from multiscale.picture import Box, Picture, Source
 from multiscale.sam import Sam
+from tests.datagen_ImNet.tiny_models import SIDE, save_sam
 
-SIDE = 64
 RED = (np.array([1, 0, 0]) - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]  # as ImageNet's colours are scaled
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of the model and its processor."""
-    folder = tmp_path_factory.mktemp("sam")
-    torch.manual_seed(0)
-    config = SamConfig(
-        vision_config={
-            "hidden_size": 16,
-            "output_channels": 16,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "image_size": SIDE,
-            "patch_size": 8,
-            "window_size": 2,
-            "global_attn_indexes": [0],
-            "mlp_dim": 16,
-            "num_pos_feats": 8,
-        },
-        prompt_encoder_config={"hidden_size": 16, "image_size": SIDE, "patch_size": 8, "mask_input_channels": 4},
-        mask_decoder_config={
-            "hidden_size": 16,
-            "mlp_dim": 16,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "iou_head_hidden_dim": 16,
-        },
-    )
-    SamModel(config).save_pretrained(folder)
-    images = SamImageProcessor(size={"longest_edge": SIDE}, pad_size={"height": SIDE, "width": SIDE})
-    SamProcessor(images).save_pretrained(folder)
-    return folder
+    return save_sam(tmp_path_factory.mktemp("sam"))
 
 
 @pytest.fixture(scope="module")
