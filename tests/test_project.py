@@ -35,6 +35,18 @@ def test_conda_and_pip_name_the_same_packages_with_the_same_ranges() -> None:
     assert set(SpecifierSet(PROJECT["requires-python"])) <= set(conda["python"])  # and perhaps an upper end
 
 
+def test_the_data_generation_has_an_environment_of_its_own_with_the_same_ranges() -> None:
+    environment = yaml.safe_load((ROOT / "datagen_ImNet" / "environment.yml").read_text("utf-8"))
+    assert environment["name"] == "inpaint" and ENVIRONMENT["name"] == "local_scale"
+    *from_conda, last = environment["dependencies"]
+    assert from_conda == FROM_CONDA
+    lines = (ROOT / "datagen_ImNet" / "requirements.txt").read_text("utf-8").splitlines()
+    needed = ranges([line for line in lines if not line.startswith("#")])
+    assert ranges(last["pip"]) == needed
+    ours = ranges(FROM_PIP)
+    assert {name: ours.get(name) for name in needed} == needed
+
+
 @pytest.mark.parametrize("line", [*FROM_CONDA, *FROM_PIP])
 def test_the_environment_has_ranges_without_pins_and_builds(line: str) -> None:
     operators = {specifier.operator for specifier in Requirement(line).specifier}  # a build string does not parse
