@@ -13,24 +13,12 @@ import pytest
 from PIL import Image
 
 import inpaint_imagenet
+from measure_quality import cover_of_disc
 from multiscale.picture import Picture, Source
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "datagen_ImNet" / "inpaint_imagenet.py"
-FINER = 8  # samples per pixel and axis
 CLASSES = ("disc", "ball")
-
-
-def cover_of_disc(size: tuple[int, int], centre: tuple[float, float], radius: float) -> np.ndarray:
-    """The share of each pixel that lies in a disc, (H, W); ``size`` is width and height."""
-    x, y = ((np.arange(side * FINER) + 0.5) / FINER for side in size)
-    inside = np.hypot(x - centre[0], y[:, None] - centre[1]) <= radius
-    return inside.reshape(size[1], FINER, size[0], FINER).mean((1, 3))
-
-
-def blended(cover: np.ndarray, front: float, back: float) -> np.ndarray:
-    """A grey picture (H, W, 3) uint8."""
-    return np.rint(back + (front - back) * cover)[..., None].repeat(3, 2).astype(np.uint8)
 
 
 def picture_of(image: np.ndarray, number: int = 0, label: str = "disc") -> Picture:
@@ -99,10 +87,10 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     return inpaint_imagenet.main()
 
 
-def on_annotations(annotations: Path, output: Path, *more: object) -> list[object]:
-    """Arguments that make a set of annotated pictures."""
+def on_annotations(annotations: Path, output: Path, *more: object, pictures: str = "pictures") -> list[object]:
+    """Arguments that make a set of annotated pictures, which lie beside their annotations."""
     return [
-        *("--dataset_path", annotations.parent / "pictures", "--annotations", annotations),
+        *("--dataset_path", annotations.parent / pictures, "--annotations", annotations),
         *("--output_path", output, "--subset", "val", *more),
     ]
 

@@ -7,31 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import measure_quality
+from measure_quality import SCALES, rim_against_clean
 from multiscale.compositor import Cutout, Placement, continued, hole_mask, inner, is_visible, paste
-from tests.datagen_ImNet.scenes import blended, cover_of_disc
 
-SCALES = (1.3, 1.2, 1.1, 1.0, 0.9, 0.8, 0.7)
 SIZE = (160, 140)
 CENTRE = (80.37, 69.6)
 
 
 def disc(front: float = 200, back: float = 50, radius: float = 30.3, centre: tuple[float, float] = CENTRE) -> Cutout:
-    cover = cover_of_disc(SIZE, centre, radius)
-    box = (centre[0] - radius, centre[1] - radius, centre[0] + radius, centre[1] + radius)
-    return Cutout(blended(cover, front, back), cover >= 0.5, box)
-
-
-def rim_against_clean(pasted: np.ndarray, cutout: Cutout, scale: float, front: float, back: float) -> float:
-    """How much brighter the rim, three pixels on either side, is in the mean than that of a disc drawn at the scale.
-
-    The drawn disc has the area of the mask, which has whole pixels alone.
-    """
-    centre = ((cutout.box[0] + cutout.box[2]) / 2, (cutout.box[1] + cutout.box[3]) / 2)
-    radius = np.sqrt(cutout.mask.sum() / np.pi) * scale
-    clean = blended(cover_of_disc(SIZE, centre, radius), front, back)
-    x, y = np.arange(SIZE[0]) + 0.5, np.arange(SIZE[1]) + 0.5
-    band = abs(np.hypot(x - centre[0], y[:, None] - centre[1]) - radius) <= 3
-    return float(pasted[band].mean() - clean[band].mean())
+    return measure_quality.disc(SIZE, centre, radius, front, back)
 
 
 @pytest.mark.parametrize("scale", SCALES)
