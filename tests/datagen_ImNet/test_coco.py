@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from example import annotated_disc, write_coco
 from measure_quality import cover_of_disc
 from multiscale.coco import Annotations, CocoDetector, CocoSegmenter
 from multiscale.errors import NoPictures, SettingsError
 from multiscale.picture import Picture
-from tests.datagen_ImNet.scenes import annotated_disc, picture_of, write_coco
+from tests.datagen_ImNet.script_runs import picture_of
 
 SIZE = (40, 30)
 IMAGE = {"id": 7, "file_name": "below/photo.jpg", "width": SIZE[0], "height": SIZE[1]}

@@ -15,7 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.datagen_ImNet.scenes import SCRIPT, contents, generate, on_annotations, records, write_annotated
+from example import write_annotated
+from tests.datagen_ImNet.script_runs import SCRIPT, contents, generate, on_annotations, records
 
 COUNT = 48
 BATCH = ("--batch_size", 2)

@@ -15,18 +15,8 @@ import pytest
 from PIL import Image
 
 import inpaint_imagenet
-from tests.datagen_ImNet.scenes import (
-    SCRIPT,
-    annotated_disc,
-    contents,
-    generate,
-    noisy_scene,
-    on_annotations,
-    records,
-    run,
-    write_annotated,
-    write_coco,
-)
+from example import annotated_disc, scene, write_annotated, write_coco
+from tests.datagen_ImNet.script_runs import SCRIPT, contents, generate, on_annotations, records, run
 
 SCALES = ["1.3", "1.2", "1.1", "1", "0.9", "0.8", "0.7"]
 
@@ -44,7 +34,7 @@ def test_a_set_has_the_published_names_and_its_manifest_says_all(annotations, tm
     assert {path.name for path in (tmp_path / "val").iterdir()} == {"disc", "ball", "manifest.jsonl"}
     for line in lines:
         number = int(line["name"].split("_")[1])
-        image, (x, y), radius = noisy_scene(number)
+        image, (x, y), radius = scene(number)
         assert line["source"] == f"scene_{number:03d}.png" and line["object"] == 1000 + number
         assert line["class"] == ("disc", "ball")[number % 2] and line["size"] == [96, 72]
         assert line["box"] == pytest.approx([x - radius, y - radius, x + radius, y + radius], abs=0.01)
@@ -77,7 +67,7 @@ def test_scale_one_is_pasted_like_the_others_where_that_is_asked_for(annotations
     assert run(monkeypatch, *on_annotations(annotations, tmp_path, *words)) == 0
     line = records(tmp_path / "val")[1]
     assert list(line["files"]) == ["1", "0.5"]
-    image, _, _ = noisy_scene(int(line["name"].split("_")[1]))
+    image, _, _ = scene(int(line["name"].split("_")[1]))
     pasted = np.asarray(Image.open(tmp_path / "val" / line["files"]["1"]["file"])).astype(int)
     original = np.asarray(Image.open(io.BytesIO(jpeg(image, quality=95)))).astype(int)
     assert 0.5 < abs(pasted - original).mean() < 5  # around the object there is background now
@@ -106,7 +96,7 @@ def save_png(path: Path, image: Image.Image, **options: object) -> Path:
 def test_hard_pictures_stop_nothing_and_are_all_in_the_manifest(tmp_path, monkeypatch) -> None:
     pictures = tmp_path / "pictures"
     pictures.mkdir()
-    image, centre, radius = noisy_scene(3)
+    image, centre, radius = scene(3)
     H, W = image.shape[:2]
     plain = Image.fromarray(image)
     turned = Image.Exif()
@@ -206,7 +196,7 @@ def test_an_object_at_the_border_stays_at_the_border_or_shrinks_away_from_it(tmp
 def test_a_set_of_class_folders_says_which_classes_are_unknown(tmp_path, monkeypatch) -> None:
     for label in ("n01440764", "n00000000"):
         (tmp_path / "val" / label).mkdir(parents=True)
-        save_png(tmp_path / "val" / label / "a.png", Image.fromarray(noisy_scene(0)[0]))
+        save_png(tmp_path / "val" / label / "a.png", Image.fromarray(scene(0)[0]))
     job, sources = inpaint_imagenet.build_job(
         inpaint_imagenet.build_parser().parse_args(
             [
@@ -274,7 +264,7 @@ def test_contact_sheets_show_the_first_pictures(annotations, tmp_path, monkeypat
     assert sheet.shape[1] == 4 * 244 and sheet.shape[0] == 3 * 200 + 20  # eleven cells of 96 to 72
     between = contents(tmp_path / "debug" / "val")
     assert len(between) == 3 * 6
-    image, *_ = noisy_scene(0)
+    image, *_ = scene(0)
     background = np.asarray(Image.open(tmp_path / "debug" / "val" / "disc" / "scene_000_1000_background.png"))
     hole = np.asarray(Image.open(tmp_path / "debug" / "val" / "disc" / "scene_000_1000_hole.png"))
     mask = np.asarray(Image.open(tmp_path / "debug" / "val" / "disc" / "scene_000_1000_mask.png"))

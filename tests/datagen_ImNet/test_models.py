@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from tests.datagen_ImNet.scenes import contents, generate, noisy_scene, on_annotations, records, run, write_annotated
+from example import scene, write_annotated
+from tests.datagen_ImNet.script_runs import contents, generate, on_annotations, records, run
 from tests.datagen_ImNet.tiny_models import save_grounding_dino, save_sam
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit")  # deprecated, but LaMa's weights exist in no other form
@@ -31,7 +32,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
     for label, count in ((KNOWN, COUNT), (UNKNOWN, 1)):
         (root / "pictures" / "val" / label).mkdir(parents=True)
         for number in range(count):
-            image = Image.fromarray(noisy_scene(number)[0]).resize((96 + 8 * (number % 2), 72))
+            image = Image.fromarray(scene(number)[0]).resize((96 + 8 * (number % 2), 72))
             image.save(root / "pictures" / "val" / label / f"{number}.png")
     for name in ("dino", "sam"):
         (root / name).mkdir()

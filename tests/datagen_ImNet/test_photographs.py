@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from example import write_annotated
 from measure_quality import measure
-from tests.datagen_ImNet.scenes import generate, on_annotations, write_annotated
+from tests.datagen_ImNet.script_runs import generate, on_annotations
 from tests.train.picture_runs import recipe, train
 
 DATA = os.environ.get("LSE_DATA")

@@ -10,7 +10,7 @@ import pytest
 from multiscale.errors import NoPictures
 from multiscale.picture import Source
 from multiscale.sources import folder_sources, read_synsets, sampled
-from tests.datagen_ImNet.scenes import ROOT
+from tests.datagen_ImNet.script_runs import ROOT
 
 SOURCES = [
     Source(f"{label}/{n}.png", label, str(n)) for label, count in (("a", 50), ("b", 5), ("c", 20)) for n in range(count)
