@@ -100,6 +100,8 @@ def generate(options: argparse.Namespace) -> int:
     """Makes a set, or the rest of it."""
     if options.workers < 1 or options.max_images < 1:
         raise SettingsError("--workers and --max_images must be at least 1")
+    if options.ray_address and options.engine != "ray":
+        raise SettingsError("--ray_address is for --engine ray")
     job, found = build_job(options)
     settings, start = job.settings, time.monotonic()
     sources = sampled(found, settings.sampling, settings.seed, options.max_images)

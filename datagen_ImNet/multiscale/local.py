@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -68,6 +69,7 @@ _line: ProductionLine  # of this worker
 def _start(job: Job, workers: int) -> None:
     """What a worker does first."""
     global _line
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends them
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))  # before torch comes
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _line = ProductionLine(job)

@@ -17,6 +17,8 @@ Sampling = Literal["uniform", "balanced"]
 
 def read_synsets(path: Path) -> frozenset[str]:
     """The classes of a text file with one per line; what follows its first word is left aside."""
+    if not path.is_file():
+        raise NoPictures(f"there is no file {path}; expected one with a class per line")
     return frozenset(line.split()[0] for line in path.read_text("utf-8").splitlines() if line.strip())
 
 

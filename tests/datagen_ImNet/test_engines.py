@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -128,7 +129,11 @@ def cluster() -> Iterator[str]:
 
 def actors() -> list[psutil.Process]:
     """Ray's processes that keep weights."""
-    return [process for process in psutil.process_iter(["cmdline"]) if "MapWorker" in str(process.info["cmdline"])]
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += [process] * ("MapWorker" in str(process.cmdline()))
+    return found
 
 
 def test_a_cluster_makes_the_same_set_though_a_worker_is_killed(

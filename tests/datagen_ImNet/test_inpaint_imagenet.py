@@ -353,6 +353,7 @@ def test_damage_is_found(finished, monkeypatch, capsys, damage, told) -> None:
         (["--batch_size", "0"], "batch_size must be at least 1"),
         (["--box_threshold", "1.5"], "box_threshold must lie in [0, 1], not 1.5"),
         (["--workers", "0"], "--workers and --max_images must be at least 1"),
+        (["--ray_address", "auto"], "--ray_address is for --engine ray"),
         (["--detector_model", "x"], "--annotations and --detector_model exclude each other"),
         (["--inpainter_model", "nowhere.pt"], "--inpainter_model: cannot load 'nowhere.pt': there is no such file"),
         (["--inpainter_model", "nowhere.pt"], "OpenCV's Telea fills the holes, which needs no weights"),

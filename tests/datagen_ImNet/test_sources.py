@@ -68,5 +68,7 @@ def test_a_uniform_sample_follows_the_pictures() -> None:
 
 
 def test_the_published_classes_are_part_of_the_folder() -> None:
+    with pytest.raises(NoPictures, match=r"there is no file nowhere\.txt; expected one with a class per line"):
+        read_synsets(Path("nowhere.txt"))
     synsets = read_synsets(ROOT / "datagen_ImNet" / "imagenet_synsets.txt")
     assert len(synsets) == 1000 and {"n01440764", "n15075141"} <= synsets
