@@ -13,29 +13,32 @@ kill.
 from __future__ import annotations
 
 import argparse
+import hashlib
+import importlib
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import cv2
-import numpy as np
-import PIL
 from tqdm import tqdm
 
-from multiscale.coco import Annotations
+from multiscale.coco import coco_sources
 from multiscale.errors import SettingsError, Stopped
 from multiscale.local import run_local
 from multiscale.manifest import Counts, Manifest, Record
 from multiscale.picture import Picture, Source
-from multiscale.settings import Job, Settings
+from multiscale.settings import DETECTOR, SEGMENTER, Job, Settings
 from multiscale.sources import folder_sources, read_synsets, sampled
 from multiscale.verify import manifests, problems
 from multiscale.write import sweep
 
 SYNSETS = Path(__file__).parent / "imagenet_synsets.txt"
-MOST_PROBLEMS = 20
+MOST_PROBLEMS = 20  # that are shown
+SHARED = {  # settings that the command line has under the same name
+    *("scale_one", "mask_inflation", "mask_blur", "box_threshold", "min_mask_in_box", "jpeg_quality"),
+    *("sampling", "seed", "batch_size"),
+}
 
 
 def main() -> int:
@@ -73,8 +76,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--sampling", choices=("uniform", "balanced"), default=own.sampling, help="over pictures, or classes in turn")
     add("--batch_size", type=int, default=own.batch_size, help="pictures that the models see together (8)")
     add("--annotations", type=Path, help="COCO file of boxes and masks, instead of detector and segmenter")
-    add("--detector_model", help=f"Grounding DINO, name or folder ({own.detector})")
-    add("--segmenter_model", help=f"SAM, name or folder ({own.segmenter})")
+    add("--detector_model", help=f"Grounding DINO, name or folder ({DETECTOR})")
+    add("--segmenter_model", help=f"SAM, name or folder ({SEGMENTER})")
     add("--inpainter_model", help="LaMa, a TorchScript file; without it OpenCV's Telea, which needs no weights")
     add("--device", help="of the models (cuda where there is one, else cpu)")
     add("--box_threshold", type=float, default=own.box_threshold, help="least score of a box (0.35)")
@@ -102,13 +105,14 @@ def generate(options: argparse.Namespace) -> int:
         raise SettingsError("--workers and --max_images must be at least 1")
     if options.ray_address and options.engine != "ray":
         raise SettingsError("--ray_address is for --engine ray")
-    job, found = build_job(options)
+    job, all_sources = build_job(options)
     settings, start = job.settings, time.monotonic()
-    sources = sampled(found, settings.sampling, settings.seed, options.max_images)
-    header = {"settings": asdict(settings), "libraries": libraries()}
+    sources = sampled(all_sources, settings.sampling, settings.seed, options.max_images)
+    header = {"settings": asdict(settings), "libraries": libraries(job)}
     with Manifest(job.split, header, sources, settings.batch_size, options.resume) as manifest:
-        sweep(job.split)
         before = manifest.counts.pictures
+        if 0 < job.preview <= before:
+            print("no contact sheet is drawn of pictures that are done already", file=sys.stderr)
         with tqdm(total=len(sources), initial=before, unit="img", dynamic_ncols=True) as bar:
             for records in run(batches(sources, before, settings.batch_size), job, options):
                 manifest.append(records)
@@ -122,38 +126,73 @@ def generate(options: argparse.Namespace) -> int:
 
 def build_job(options: argparse.Namespace) -> tuple[Job, list[Source]]:
     """The settings of the command line, and all sources that there are."""
-    drawn = options.annotations is not None
-    if drawn and options.detector_model:
+    annotated = options.annotations is not None
+    if annotated and options.detector_model:
         raise SettingsError("--annotations and --detector_model exclude each other: either gives the boxes")
-    own = Settings()
-    taken = {key: value for key, value in vars(options).items() if key in asdict(own)}
+    if Path(options.subset).name != options.subset or options.subset in ("", "preview", "debug"):
+        raise SettingsError(f"--subset names the folder of a split, such as train or val, not '{options.subset}'")
+    pictures, output = options.dataset_path.resolve(), options.output_path.resolve()  # a cluster works elsewhere
+    if annotated:
+        sources, classes = coco_sources(options.annotations), None
+    else:
+        pictures /= options.subset
+        if (output / options.subset).is_relative_to(pictures):
+            raise SettingsError(f"--output_path {output} would put the set among the pictures that it is made of")
+        sources, classes = folder_sources(pictures), read_synsets(options.synsets)
+    detector = None if annotated else options.detector_model or DETECTOR
+    segmenter = options.segmenter_model or (None if annotated else SEGMENTER)
+    inpainter = Path(options.inpainter_model).resolve() if options.inpainter_model else None
+    given = {key: value for key, value in vars(options).items() if key in SHARED}
     settings = Settings(
-        **taken | {"scale_factors": tuple(options.scale_factors)},
-        detector="annotations" if drawn else options.detector_model or own.detector,
-        segmenter=options.segmenter_model or ("annotations" if drawn else own.segmenter),
-        inpainter=options.inpainter_model or own.inpainter,
+        **given,
+        scale_factors=tuple(float(f"{scale:g}") for scale in options.scale_factors),  # as the files are called
+        detector=detector or "annotations",
+        segmenter=segmenter or "annotations",
+        inpainter=checksum(inpainter) if inpainter and inpainter.is_file() else str(inpainter or "telea"),
+        annotations=checksum(options.annotations) if annotated else None,
+        synsets=None if annotated else checksum(options.synsets),
     )
     job = Job(
         settings=settings,
-        pictures=options.dataset_path if drawn else options.dataset_path / options.subset,
-        output=options.output_path,
+        pictures=pictures,
+        output=output,
         subset=options.subset,
-        classes=None if drawn else read_synsets(options.synsets),
-        annotations=options.annotations,
-        device=options.device or default_device(settings),
+        classes=classes,
+        detector=found_here(detector),
+        segmenter=found_here(segmenter),
+        inpainter=inpainter,
+        device=usable_device(options) if detector or segmenter or inpainter else "cpu",
         preview=options.preview,
         debug=options.debug,
     )
-    return job, Annotations(options.annotations).sources() if drawn else folder_sources(job.pictures)
+    return job, sources
 
 
-def default_device(settings: Settings) -> str:
-    """A GPU, where there is one and a model to use it."""
-    if (settings.detector, settings.segmenter, settings.inpainter) == ("annotations", "annotations", "telea"):
-        return "cpu"
+def checksum(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def found_here(model: str | None) -> str | None:
+    """A model's folder under its whole path, or its name on the Hub."""
+    return str(Path(model).resolve()) if model and Path(model).exists() else model
+
+
+def usable_device(options: argparse.Namespace) -> str:
+    """What was asked for, if it is there, or else a GPU where there is one; the machines of a cluster are not asked."""
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if options.device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(options.device)
+        if options.engine == "local":
+            torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for CUDA
+        first = (str(error).splitlines() or ["no reason is known"])[0]
+        raise SettingsError(f"--device {options.device} cannot be used: {first}") from None
+    return options.device
 
 
 def batches(sources: Sequence[Source], start: int, size: int) -> Iterator[list[Picture]]:
@@ -175,9 +214,12 @@ def run(work: Iterator[list[Picture]], job: Job, options: argparse.Namespace) ->
     return run_ray(work, job, options.workers, options.ray_address)
 
 
-def libraries() -> dict[str, str]:
+def libraries(job: Job) -> dict[str, str]:
     """Whose versions may change bytes."""
-    return {"numpy": np.__version__, "opencv": cv2.__version__, "pillow": PIL.__version__}
+    names = ["numpy", "cv2", "PIL"]
+    names += ["torch", "transformers"] * (job.detector is not None or job.segmenter is not None)
+    names += ["torch"] * (job.inpainter is not None)
+    return {name: importlib.import_module(name).__version__ for name in names}
 
 
 def report(counts: Counts, done: int, seconds: float, path: Path) -> str:
@@ -194,11 +236,11 @@ def verify(folder: Path) -> int:
     """Holds a set against its manifests; 1 where they differ."""
     wrong = 0
     for path in manifests(folder):
-        for number, problem in enumerate(problems(path), 1):
-            wrong += 1
-            if number <= MOST_PROBLEMS:
-                print(problem)
-        print(f"{path}: {wrong} problems" if wrong else f"{path}: all files are as it has them")
+        found = list(problems(path))
+        wrong += len(found)
+        for problem in found[:MOST_PROBLEMS]:
+            print(problem)
+        print(f"{path}: {len(found)} problems" if found else f"{path}: all files are as it has them")
     return int(wrong > 0)
 
 

@@ -23,10 +23,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from multiscale.coco import Annotations, CocoSegmenter
+from multiscale.coco import CocoSegmenter, coco_sources
 from multiscale.compositor import Cutout, hole_mask, paste
 from multiscale.manifest import NAME, read_lines
-from multiscale.picture import Picture, decode
+from multiscale.picture import decode
 from multiscale.settings import Settings
 
 SCALES = Settings().scale_factors
@@ -95,16 +95,15 @@ def measure(annotations: Path, pictures: Path, split: Path, workers: int = 1) ->
 
 def of_objects(annotations: Path, pictures: Path, split: Path, lines: list[dict[str, Any]]) -> Figures:
     """Those of some lines of a manifest."""
-    known = Annotations(annotations)
-    sources = {source.object_id: source for source in known.sources()}
-    segmenter, total = CocoSegmenter(known), Figures()
+    sources = {source.object_id: source for source in coco_sources(annotations)}
+    segmenter, total = CocoSegmenter(), Figures()
     for line in lines:
         if "skipped" in line:
             total.skipped[line["skipped"]] += 1
             continue
-        picture = Picture(0, sources[line["object"]])
-        picture.image = decode((pictures / line["source"]).read_bytes())
-        total.add(of_object(picture.image, segmenter.mask(picture), line, split))
+        image = decode((pictures / line["source"]).read_bytes())
+        mask = segmenter.mask(sources[line["object"]].outline, *image.shape[:2])
+        total.add(of_object(image, mask, line, split))
     return total
 
 

@@ -1,9 +1,10 @@
 """Measures what each stage costs, what a run costs, and whether its memory stays flat.
 
-    python measure_speed.py ANNOTATIONS PICTURES [--workers 1 2] [--ray] [--inpainter_model FILE --device cuda] ...
+    python measure_speed.py ANNOTATIONS PICTURES --ray
+    python measure_speed.py ANNOTATIONS PICTURES --workers 1 -- --segmenter_model FOLDER --inpainter_model FILE
 
-Boxes and masks are those of the annotations; a model that is named takes the place of what needs none, and is measured
-on the same pictures. Prints JSON: seconds per picture, pictures per second, and memory in MiB.
+Boxes are those of the annotations, and masks unless a segmenter is named. Prints JSON: seconds per picture, pictures
+per second, and memory in MiB.
 """
 
 from __future__ import annotations
@@ -26,12 +27,11 @@ from typing import Any
 
 import psutil
 
-from inpaint_imagenet import batches, libraries
+from inpaint_imagenet import batches, build_job, build_parser, libraries
 from multiscale.build import STAGES, build_stage
-from multiscale.coco import Annotations
 from multiscale.local import run_local
 from multiscale.picture import Source
-from multiscale.settings import Job, Settings
+from multiscale.settings import Job
 from multiscale.sources import sampled
 
 SCRIPT = Path(__file__).parent / "inpaint_imagenet.py"
@@ -78,7 +78,7 @@ def of_runs(words: list[str], output: Path, settings: Sequence[tuple[str, ...]])
     """Pictures per second of whole runs, start included, and the most memory that their processes had together."""
     for more in settings:
         shutil.rmtree(output, ignore_errors=True)
-        command = [sys.executable, str(SCRIPT), *words, "--output_path", str(output), "--subset", "val", *more]
+        command = [sys.executable, str(SCRIPT), *words, "--output_path", str(output), *more]
         start, highest = time.monotonic(), 0
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         while process.poll() is None:
@@ -126,40 +126,27 @@ def main() -> None:
     parser.add_argument("--memory_count", type=int, default=1000, help="pictures of the long run (1000)")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--ray", action="store_true", help="measure the Ray engine too")
-    parser.add_argument("--segmenter_model", default="annotations")
-    parser.add_argument("--inpainter_model", default="telea")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("more", nargs=argparse.REMAINDER, metavar="-- ...", help="options of inpaint_imagenet.py")
     options = parser.parse_args()
-    settings = Settings(
-        detector="annotations", segmenter=options.segmenter_model, inpainter=options.inpainter_model, batch_size=8
-    )
-    sources = sampled(Annotations(options.annotations).sources(), "uniform", 0, options.count)
-    words = ["--dataset_path", str(options.pictures), "--annotations", str(options.annotations)]
-    words += ["--max_images", str(options.count), "--device", options.device]
-    words += ["--segmenter_model", options.segmenter_model] * (options.segmenter_model != "annotations")
-    words += ["--inpainter_model", options.inpainter_model] * (options.inpainter_model != "telea")
+    words = ["--dataset_path", str(options.pictures), "--annotations", str(options.annotations), "--subset", "val"]
+    words += ["--max_images", str(options.count), *options.more[1:]]
     engines = [
         ("--engine", engine, "--workers", str(workers))
         for engine in ("local", "ray")[: 1 + options.ray]
         for workers in options.workers
     ]
     with tempfile.TemporaryDirectory() as folder:
-        job = Job(
-            settings=settings,
-            pictures=options.pictures,
-            output=Path(folder) / "stages",
-            subset="val",
-            annotations=options.annotations,
-            device=options.device,
-        )
+        job, found = build_job(build_parser().parse_args([*words, "--output_path", f"{folder}/stages"]))
+        settings = job.settings
+        sources = sampled(found, settings.sampling, settings.seed, options.count)
         figures = {
             "stages": of_stages(job, sources, settings.batch_size),
             "memory of one process after every 100 pictures, MiB": of_memory(
                 job, sources, settings.batch_size, options.memory_count
             ),
             "runs": list(of_runs(words, Path(folder) / "runs", engines)),
-            "hardware": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {options.device}",
-            "libraries": libraries() | {"python": platform.python_version()},
+            "hardware": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {job.device}",
+            "libraries": libraries(job) | {"python": platform.python_version()},
         }
     print(json.dumps(figures, indent=1))
 

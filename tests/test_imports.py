@@ -16,7 +16,7 @@ ARROWS: dict[str, set[str]] = {  # what a folder may import of the project, besi
     "dataloader": {"layers"},
     "layers": set(),
     "config": set(),
-    "datagen_ImNet": {"multiscale"},  # which lies in it, and is named as a script of that folder sees it
+    "datagen_ImNet": {"multiscale", "inpaint_imagenet"},  # as a script of that folder sees what lies beside it
 }
 UNBOUND = {"tests", "benchmarks", "hubconf"}
 OURS = ARROWS.keys() - {"scripts"} | UNBOUND | {"train_mnist", "train_imagenet", "multiscale", "inpaint_imagenet"}

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from multiscale.coco import Annotations, CocoDetector, CocoSegmenter
+from multiscale.coco import CocoDetector, CocoSegmenter
 from multiscale.picture import Picture, Read
 from multiscale.settings import Job
 from multiscale.stages import Detect, Detector, Inpaint, Inpainter, Segment, Segmenter
@@ -35,28 +34,28 @@ def build_stage(name: str, job: Job) -> AnyStage:
 
 def build_detector(job: Job) -> Detector:
     """Drawn boxes, or a Grounding DINO."""
-    if job.annotations is not None and job.settings.detector == "annotations":
-        return CocoDetector(Annotations(job.annotations))
+    if job.detector is None:
+        return CocoDetector()
     from multiscale.grounding_dino import GroundingDino, caption_of_synset
 
-    return GroundingDino(job.settings.detector, caption_of_synset, job.device, job.settings.box_threshold)
+    return GroundingDino(job.detector, caption_of_synset, job.device, job.settings.box_threshold)
 
 
 def build_segmenter(job: Job) -> Segmenter:
     """Drawn masks, or a SAM."""
-    if job.annotations is not None and job.settings.segmenter == "annotations":
-        return CocoSegmenter(Annotations(job.annotations))
+    if job.segmenter is None:
+        return CocoSegmenter()
     from multiscale.sam import Sam
 
-    return Sam(job.settings.segmenter, job.device)
+    return Sam(job.segmenter, job.device)
 
 
 def build_inpainter(job: Job) -> Inpainter:
     """Telea's method, or a LaMa."""
-    if job.settings.inpainter == "telea":
+    if job.inpainter is None:
         from multiscale.telea import Telea
 
         return Telea()
     from multiscale.lama import Lama
 
-    return Lama(Path(job.settings.inpainter), job.device)
+    return Lama(job.inpainter, job.device)

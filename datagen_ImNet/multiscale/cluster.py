@@ -35,11 +35,13 @@ def run_ray(batches: Iterable[list[Picture]], job: Job, workers: int, address: s
         workers: of each stage; each takes a processor and, with CUDA, a GPU.
         address: of a running cluster; None starts one on this machine.
     """
+    rows = [{"batch": pickle.dumps(batch)} for batch in batches]
+    if not rows:
+        return
     connect(workers, address, job.device.startswith("cuda"))
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
-    rows = [{"batch": pickle.dumps(batch)} for batch in batches]
     data = ray.data.from_items(rows, override_num_blocks=min(len(rows), BLOCKS))
     for name in STAGES:
         data = with_stage(data, name, job, workers)
@@ -60,7 +62,8 @@ def connect(workers: int, address: str | None, on_gpus: bool) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     own: dict[str, Any] = {"num_cpus": max(workers, os.cpu_count() or 1), "include_dashboard": False}
     package = {"py_modules": [str(Path(__file__).parent)]}  # for machines that do not have it
-    ray.init(address, runtime_env=package, logging_level=logging.ERROR, **({} if address else own))
+    # "local": without it, a cluster that runs here already would be joined
+    ray.init(address or "local", runtime_env=package, logging_level=logging.ERROR, **({} if address else own))
     there = ray.cluster_resources()
     for kind in ["CPU"] + ["GPU"] * on_gpus:
         if there.get(kind, 0) < workers:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,88 +17,109 @@ from multiscale.errors import NoPictures, SettingsError
 from multiscale.picture import Picture, Source
 from multiscale.stages import Detection, Segmentation
 
+FARTHEST = 10  # sides of a picture that an outline may lie away from it; COCO's code takes memory for all between
 
-class Annotations:
-    """An annotation file; every object that is not a crowd is a source of its own.
 
-    Args:
-        path: of the JSON file.
+def coco_sources(path: Path) -> list[Source]:
+    """All objects of an annotation file but crowds, each a source of its own, in order of their files.
+
+    What is wrong with the box or the outline of one object, the run will say; the file itself must be sound.
     """
+    if not path.is_file():
+        raise NoPictures(f"there is no annotation file {path}")
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        images = by_id(content["images"])
+        labels = {key: folder_name(str(item["name"])) for key, item in by_id(content["categories"]).items()}
+        sources = [
+            source_of(item, images[item["image_id"]], labels[item["category_id"]])
+            for item in by_id(content["annotations"]).values()
+            if not item.get("iscrowd")
+        ]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise SettingsError(f"{path} is not in COCO's format: {type(error).__name__}: {error}") from error
+    if twice := [label for label, count in Counter(labels.values()).items() if count > 1]:
+        raise SettingsError(f"{path}: several categories would share the folder '{twice[0]}'; rename them")
+    if not sources:
+        raise NoPictures(f"{path} has no object that is not a crowd")
+    return sorted(sources, key=lambda source: (source.file, source.name))
 
-    def __init__(self, path: Path):
-        try:
-            content = json.loads(path.read_text("utf-8"))
-            self.images: dict[int, dict[str, Any]] = {image["id"]: image for image in content["images"]}
-            self.objects: dict[int, dict[str, Any]] = {item["id"]: item for item in content["annotations"]}
-            self.labels = {category["id"]: _folder_name(category["name"]) for category in content["categories"]}
-            lost = [key for key, item in self.objects.items() if item["image_id"] not in self.images]
-            lost += [key for key, item in self.objects.items() if item["category_id"] not in self.labels]
-        except FileNotFoundError:
-            raise NoPictures(f"there is no annotation file {path}") from None
-        except (KeyError, TypeError, ValueError) as error:
-            raise SettingsError(
-                f"{path} is not in COCO's format, with images, annotations and categories: {error!r}"
-            ) from error
-        if lost:
-            raise SettingsError(f"{path}: the annotation {lost[0]} belongs to no image or no category of the file")
-        if twice := [label for label, count in Counter(self.labels.values()).items() if count > 1]:
-            raise SettingsError(f"{path}: several categories would share the folder '{twice[0]}'; rename them")
 
-    def sources(self) -> list[Source]:
-        """All objects but crowds, in order of their files."""
-        found = []
-        for key, item in self.objects.items():
-            if not item.get("iscrowd"):
-                image = self.images[item["image_id"]]
-                name = f"{Path(image['file_name']).stem}_{key}"
-                size = (image["width"], image["height"])
-                found.append(Source(image["file_name"], self.labels[item["category_id"]], name, key, size))
-        return sorted(found, key=lambda source: (source.file, source.name))
+def by_id(items: Iterable[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Records by their number, each of which stands once."""
+    found: dict[int, dict[str, Any]] = {}
+    for item in items:
+        if found.setdefault(item["id"], item) is not item:
+            raise ValueError(f"the id {item['id']} stands twice")
+    return found
 
-    def of(self, source: Source) -> dict[str, Any]:
-        """The annotation of a source."""
-        assert source.object_id is not None
-        return self.objects[source.object_id]
+
+def source_of(item: dict[str, Any], image: dict[str, Any], label: str) -> Source:
+    """An annotation and its image's record."""
+    return Source(
+        file=image["file_name"],
+        label=label,
+        name=f"{Path(image['file_name']).stem}_{item['id']}",
+        object_id=item["id"],
+        size=(image["width"], image["height"]),
+        box=item.get("bbox"),
+        outline=item.get("segmentation"),
+    )
+
+
+def folder_name(category: str) -> str:
+    """Letters, digits, "_" and "-" alone: a point could name a hidden folder, or one above."""
+    return re.sub(r"[^\w-]+", "_", category) or "_"
 
 
 class CocoDetector:
-    """The annotated box.
-
-    Args:
-        annotations: of the sources.
-    """
-
-    def __init__(self, annotations: Annotations):
-        self.annotations = annotations
+    """The annotated box; None where that is no box."""
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Detection | None]:
-        boxes = (self.annotations.of(picture.source)["bbox"] for picture in pictures)
-        return [Detection((left, top, left + width, top + height), 1.0) for left, top, width, height in boxes]
+        return [self.detect(picture.source.box) for picture in pictures]
+
+    def detect(self, box: Any) -> Detection | None:
+        """Of left, top, width and height."""
+        if not are_numbers(box, 4):
+            return None
+        left, top, width, height = box
+        return Detection((left, top, left + width, top + height), 1.0)
 
 
 class CocoSegmenter:
-    """The annotated mask.
-
-    Args:
-        annotations: of the sources.
-    """
-
-    def __init__(self, annotations: Annotations):
-        self.annotations = annotations
+    """The annotated mask; empty where the outline is none."""
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Segmentation]:
-        return [Segmentation(self.mask(picture), 1.0) for picture in pictures]
+        return [Segmentation(self.mask(p.source.outline, *p.image.shape[:2]), 1.0) for p in pictures]
 
-    def mask(self, picture: Picture) -> np.ndarray:
+    def mask(self, outline: Any, height: int, width: int) -> np.ndarray:
         """(H, W) bool."""
-        H, W = picture.image.shape[:2]
-        outline = self.annotations.of(picture.source)["segmentation"]
-        if isinstance(outline, list):  # polygons, one for each part
-            encoded = coco_mask.merge(coco_mask.frPyObjects(outline, H, W)) if outline else None
-        else:  # counts of a run-length code, as a list or as compressed text
-            encoded = coco_mask.frPyObjects(outline, H, W) if isinstance(outline["counts"], list) else outline
-        return coco_mask.decode(encoded).astype(bool) if encoded else np.zeros((H, W), bool)
+        farthest = FARTHEST * max(height, width)
+        try:
+            if isinstance(outline, dict):
+                encoded = self.run_lengths(outline, height, width)
+            elif outline and all(are_numbers(part, 6, at_least=True, farthest=farthest) for part in outline):
+                encoded = coco_mask.merge(coco_mask.frPyObjects(outline, height, width))
+            else:
+                encoded = None
+            mask = coco_mask.decode(encoded) if encoded else np.zeros((height, width), bool)
+        except (KeyError, TypeError, ValueError):  # run lengths that fill no picture
+            return np.zeros((height, width), bool)
+        return mask.astype(bool)
+
+    def run_lengths(self, outline: dict[str, Any], height: int, width: int) -> dict[str, Any] | None:
+        """In the compressed form, if they are those of the picture."""
+        counts = outline["counts"]
+        if list(outline["size"]) != [height, width]:
+            return None
+        if not isinstance(counts, list):
+            return outline
+        fits = are_numbers(counts, 1, at_least=True) and min(counts) >= 0 and sum(counts) == height * width
+        return coco_mask.frPyObjects(outline, height, width) if fits else None
 
 
-def _folder_name(category: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", category)
+def are_numbers(values: Any, count: int, at_least: bool = False, farthest: float = math.inf) -> bool:
+    """Whether a list has so many finite numbers, or at least so many, none farther from 0 than allowed."""
+    if not isinstance(values, list) or not (len(values) == count or (at_least and len(values) > count)):
+        return False
+    return all(isinstance(value, int | float) and math.isfinite(value) and abs(value) <= farthest for value in values)

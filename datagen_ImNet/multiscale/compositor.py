@@ -17,7 +17,6 @@ from PIL import Image
 from multiscale.picture import Box
 
 FEATHER, FEATHER_SIGMA = 5, 7.0  # the published blur of a pasted mask, in pixels of the result: alike at every scale
-REACH = FEATHER // 2 + 2  # how far beyond the scaled object its alpha may reach
 
 
 @dataclass(frozen=True)
@@ -138,8 +137,9 @@ class _Axis:
     """
 
     def __init__(self, centre: float, scale: float, low: int, high: int, length: int):
-        self.start = max(0, math.floor(centre + (low - centre) * scale) - REACH)
-        self.stop = min(length, math.ceil(centre + (high - centre) * scale) + REACH)
+        edge = math.ceil(scale / 2) + FEATHER // 2 + 1  # how far alpha reaches: half a scaled pixel, and the blur
+        self.start = max(0, math.floor(centre + (low - centre) * scale) - edge)
+        self.stop = min(length, math.ceil(centre + (high - centre) * scale) + edge)
         begin, end = centre + (self.start - centre) / scale, centre + (self.stop - centre) / scale  # in the source
         # of the source, those that the stretch touches and as many more as its filter reaches (3 / scale, at least 3)
         reach = math.ceil(3 * max(1, 1 / scale))

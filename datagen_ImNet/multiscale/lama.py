@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from multiscale.weights import missing_weights
+from multiscale.errors import missing_weights
 
 MULTIPLE = 8  # of which the network's sides must be
 SOURCE = (

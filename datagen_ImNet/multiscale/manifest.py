@@ -125,15 +125,15 @@ class Manifest:
                 f"{self.path} has more than the {len(sources)} pictures of this run: raise --max_images"
             )
         source = sources[number]
-        if (record["source"], record.get("object")) != (source.file, source.object_id):
+        if (record.get("source"), record.get("object")) != (source.file, source.object_id):
             raise ManifestError(
-                f"{self.path}: picture {number} is {record['source']} and would now be {source.file}: the pictures are "
-                "others than they were, so name another --output_path"
+                f"{self.path}: picture {number} is {record.get('source')} and would now be {source.file}: other files "
+                "lie there than before, so name another --output_path"
             )
 
     def _write(self, records: Iterable[Record]) -> None:
         try:
-            left = memoryview("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode())
+            left = memoryview("".join(json.dumps(record) + "\n" for record in records).encode())
             while left:
                 left = left[self.file.write(left) :]
         except OSError as error:
@@ -151,7 +151,9 @@ def read_lines(path: Path) -> Iterator[tuple[int, Record]]:
             try:
                 record = json.loads(line)
             except ValueError:
-                raise ManifestError(f"{path}: line {number} is no JSON") from None
+                record = None
+            if not isinstance(record, dict):
+                raise ManifestError(f"{path}: line {number} is no record")
             yield end, record
 
 
@@ -163,13 +165,14 @@ def compare(path: Path, found: Record, header: Record) -> None:
     """
     if found.get("version") != VERSION:
         raise ManifestError(f"{path} has version {found.get('version')}; this program writes version {VERSION}")
-    before, now = found["settings"], json.loads(json.dumps(header["settings"]))
+    before, now = found.get("settings", {}), json.loads(json.dumps(header["settings"]))
     if other := [
         f"{key} was {before.get(key)} and is {now.get(key)}" for key in now if before.get(key) != now.get(key)
     ]:
         raise ManifestError(f"{path} was begun with other settings: {'; '.join(other)}. Name another --output_path")
-    if found["libraries"] != header["libraries"]:
-        print(f"begun with {found['libraries']}, goes on with {header['libraries']}: bytes may differ", file=sys.stderr)
+    before, now = found.get("libraries"), header["libraries"]
+    if before != now:
+        print(f"begun with {before}, goes on with {now}: bytes may differ", file=sys.stderr)
 
 
 def _locked(path: Path) -> FileIO:

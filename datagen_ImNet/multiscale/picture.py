@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-# what PIL raises on broken files
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+KINDS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")  # others need programs beside PIL
+LONGEST_SIDE = 65500  # of a JPEG that libjpeg writes
+LONGEST_NAME = 220  # bytes of a file's 255, of which "_scale_S.JPEG" takes some
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels; pixel i spans [i, i + 1]."""
@@ -28,6 +31,8 @@ class Source:
         name: what the names of its scales begin with; unique within its class.
         object_id: of the annotation, where there are annotations.
         size: width and height of the picture that was annotated.
+        box: left, top, width and height, as annotated.
+        outline: polygons or run lengths, as annotated.
     """
 
     file: str
@@ -35,6 +40,8 @@ class Source:
     name: str
     object_id: int | None = None
     size: tuple[int, int] | None = None
+    box: Any = field(default=None, repr=False)
+    outline: Any = field(default=None, repr=False)
 
 
 @dataclass
@@ -69,21 +76,28 @@ class Picture:
     background: np.ndarray = field(init=False, repr=False)  # (H, W, 3) uint8, without the object
 
     def skip(self, word: str, reason: str) -> None:
-        """Make nothing of it, and let go of its pixels."""
+        """Make nothing of it."""
         self.skipped, self.reason = word, reason
-        for pixels in ("image", "mask", "hole", "background"):
-            self.__dict__.pop(pixels, None)
+        self.forget_pixels()
 
-
-Stage = Callable[[list[Picture]], list[Picture]]
+    def forget_pixels(self) -> None:
+        """Let go of what is large."""
+        for name in ("image", "mask", "hole", "background"):
+            self.__dict__.pop(name, None)
 
 
 def decode(content: bytes) -> np.ndarray:
-    """A picture of any kind as (H, W, 3) uint8: RGB, upright, without its transparency."""
-    with Image.open(io.BytesIO(content)) as image:
+    """A picture of any kind as (H, W, 3) uint8: RGB, upright, without its transparency.
+
+    Raises:
+        Exception: of any kind, for PIL's plugins raise whatever they meet in a damaged file.
+    """
+    with Image.open(io.BytesIO(content), formats=KINDS) as image:
         upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I"):  # 16 bits, which PIL would cut off at 255: nearly all white
-            upright = Image.fromarray((np.asarray(upright) // 256).clip(0, 255).astype(np.uint8))
+        if upright.mode in ("I", "F"):
+            raise ValueError("32 bits per pixel, of no known range")
+        if upright.mode.startswith("I;16"):  # which PIL would cut off at 255: nearly all white
+            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
         return np.array(upright.convert("RGB"))  # a copy, as torch wants arrays that it could write to
 
 
@@ -108,20 +122,25 @@ class Read:
         source = picture.source
         if self.classes is not None and source.label not in self.classes:
             return picture.skip("unknown_class", f"'{source.label}' is none of the {len(self.classes)} classes")
+        if len(os.fsencode(source.name)) > LONGEST_NAME:
+            return picture.skip("name_too_long", f"no room for a scale behind more than {LONGEST_NAME} bytes")
         try:
             content = (self.folder / source.file).read_bytes()
             picture.checksum = hashlib.sha256(content).hexdigest()
             picture.image = decode(content)
-        except UNREADABLE as error:
+        except Exception as error:
             return picture.skip("unreadable", explained(error))
         picture.size = (picture.image.shape[1], picture.image.shape[0])
         if source.size not in (None, picture.size):
             picture.skip("wrong_size", f"annotated at {source.size} pixels, but the file has {picture.size}")
+        elif max(picture.size) > LONGEST_SIDE:
+            picture.skip("too_large", f"{picture.size} pixels; a JPEG has at most {LONGEST_SIDE} on a side")
 
 
 def explained(error: Exception) -> str:
     """What an error says, in one line, without addresses and folders: the same on every machine."""
     if isinstance(error, UnidentifiedImageError):
-        return "no kind of picture that PIL knows"
+        return f"none of {', '.join(KINDS)}"
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return (said.strip().splitlines() or [type(error).__name__])[0]
+    first = (said.strip().splitlines() or ["no reason is known"])[0]
+    return re.sub(r"0x[0-9a-f]+", "...", f"{type(error).__name__}: {first}")

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError
 
-from multiscale.errors import MissingWeights
-from multiscale.weights import DRAWN, missing_weights
+from multiscale.errors import DRAWN, MissingWeights, missing_weights
 
 
 class Pretrained:

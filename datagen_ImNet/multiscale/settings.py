@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,6 +9,8 @@ from typing import Literal
 from multiscale.errors import SettingsError
 from multiscale.sources import Sampling
 
+DETECTOR, SEGMENTER = "IDEA-Research/grounding-dino-tiny", "facebook/sam-vit-huge"  # the published ones
+SMALLEST, LARGEST = 0.01, 100.0
 ScaleOne = Literal["original", "composite"]
 
 
@@ -22,12 +23,16 @@ class Settings:
     """Whether scale 1 is the picture as it is, or the object pasted like at the other scales."""
     mask_inflation: int = 5
     mask_blur: int = 2
-    detector: str = "IDEA-Research/grounding-dino-tiny"
+    detector: str = DETECTOR
     """A Grounding DINO, or "annotations"."""
-    segmenter: str = "facebook/sam-vit-huge"
+    segmenter: str = SEGMENTER
     """A SAM, or "annotations"."""
     inpainter: str = "telea"
-    """"telea", or the file of a LaMa."""
+    """"telea", or the checksum of a LaMa."""
+    annotations: str | None = None
+    """Checksum of their file."""
+    synsets: str | None = None
+    """Checksum of the file of known classes."""
     box_threshold: float = 0.35
     min_mask_in_box: float = 0.8
     jpeg_quality: int = 75
@@ -39,8 +44,8 @@ class Settings:
     def __post_init__(self) -> None:
         scales = [f"{scale:g}" for scale in self.scale_factors]
         _require(bool(scales), "scale_factors must name at least one scale")
-        positive = all(math.isfinite(scale) and scale > 0 for scale in self.scale_factors)
-        _require(positive, f"scale_factors must be above 0: {' '.join(scales)}")
+        usable = all(SMALLEST <= scale <= LARGEST for scale in self.scale_factors)
+        _require(usable, f"scale_factors must lie between {SMALLEST:g} and {LARGEST:g}: {' '.join(scales)}")
         _require(len({*scales}) == len(scales), f"scale_factors names a scale twice: {' '.join(scales)}")
         _require(self.mask_inflation >= 0, f"mask_inflation must be at least 0, not {self.mask_inflation}")
         _require(self.mask_blur >= 0, f"mask_blur must be at least 0, not {self.mask_blur}")
@@ -60,7 +65,9 @@ class Job:
         output: takes the split, and folders for looking at.
         subset: name of the split.
         classes: that are known; None for any.
-        annotations: file of boxes and masks, if any.
+        detector: name on the Hub or folder of a model; None for annotations.
+        segmenter: the same.
+        inpainter: file of a model; None for OpenCV.
         device: of the models.
         preview: of how many pictures a contact sheet is drawn.
         debug: whether what lies between is saved.
@@ -71,7 +78,9 @@ class Job:
     output: Path
     subset: str
     classes: frozenset[str] | None = None
-    annotations: Path | None = None
+    detector: str | None = None
+    segmenter: str | None = None
+    inpainter: Path | None = None
     device: str = "cpu"
     preview: int = 0
     debug: bool = False

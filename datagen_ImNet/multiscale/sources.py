@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -23,17 +24,16 @@ def read_synsets(path: Path) -> frozenset[str]:
 
 
 def folder_sources(folder: Path) -> list[Source]:
-    """The files of ``folder/class/`` in order of their names, without hidden ones; a run says which are no pictures."""
+    """What lies in ``folder/class/`` and is not hidden, in order of its names; a run says what is no picture."""
     if not folder.is_dir():
         beside = ", ".join(sorted(path.name for path in folder.parent.glob("*/"))) or "none"
         raise NoPictures(f"there is no folder {folder}; folders beside it: {beside}")
     sources = []
     for label in sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != "."):
-        files = sorted(path for path in (folder / label).iterdir() if path.is_file() and path.name[0] != ".")
-        stems = Counter(path.stem for path in files)
-        for path in files:  # a.jpg and a.png must not write to the same files
-            name = path.stem if stems[path.stem] == 1 else path.name.replace(".", "_")
-            sources.append(Source(f"{label}/{path.name}", label, name))
+        files = sorted(name for name in os.listdir(folder / label) if name[0] != ".")
+        stems = [os.path.splitext(file)[0] for file in files]
+        names = stems if len({*stems}) == len(stems) else files  # a.jpg and a.png must not write to the same files
+        sources += [Source(f"{label}/{file}", label, name) for file, name in zip(files, names, strict=True)]
     if not sources:
         raise NoPictures(f"{folder} has no pictures; expected {folder}/CLASS/NAME.JPEG")
     return sources

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from multiscale.errors import ManifestError, NoPictures
@@ -26,29 +27,37 @@ def manifests(folder: Path) -> list[Path]:
 
 def problems(path: Path) -> Iterator[str]:
     """What is wrong with a split, a line each; nothing, if all its files are as the manifest has them."""
-    lines = read_lines(path)
     try:
-        header: Record = next((record for _, record in lines), {})
-        if header.get("version") != VERSION:
-            yield f"{path} has version {header.get('version')}; expected {VERSION}"
-            return
-        scales = {f"{scale:g}" for scale in header["settings"]["scale_factors"]}
-        known: set[str] = set()
-        counts, finished = Counts(), None
-        with ThreadPoolExecutor() as pool:
-            for _, record in lines:
-                if "finished" in record:
-                    finished = record["finished"]
-                    continue
-                counts.add([record])
-                files = record.get("files", {})
-                if "skipped" not in record and files.keys() != scales:
-                    yield f"{record['source']}: scales {', '.join(files)} instead of {', '.join(sorted(scales))}"
-                known |= {entry["file"] for entry in files.values()}
-                yield from filter(None, pool.map(lambda entry: problem(path.parent, entry), files.values()))
+        yield from differences(path)
     except ManifestError as error:
         yield str(error)
+    except (AttributeError, KeyError, TypeError) as error:
+        yield f"{path} has a line that this program did not write: {error!r}"
+
+
+def differences(path: Path) -> Iterator[str]:
+    """The same, of a manifest whose lines are what they should be."""
+    lines = read_lines(path)
+    end, header = next(lines, (0, {}))
+    if header.get("version") != VERSION:
+        yield f"{path} has version {header.get('version')}; expected {VERSION}"
         return
+    scales = {f"{scale:g}" for scale in header["settings"]["scale_factors"]}
+    known: set[str] = set()
+    counts, finished = Counts(), None
+    with ThreadPoolExecutor() as pool:
+        for end, record in lines:  # noqa: B007  (of the last one)
+            if "finished" in record:
+                finished = record["finished"]
+                continue
+            counts.add([record])
+            files = record.get("files", {})
+            if "skipped" not in record and files.keys() != scales:
+                yield f"{record['source']}: scales {', '.join(files)} instead of {', '.join(sorted(scales))}"
+            known |= {entry["file"] for entry in files.values()}
+            yield from filter(None, pool.map(partial(difference, path.parent), files.values()))
+    if path.stat().st_size != end:
+        yield f"{path} ends in half a line"
     if finished is None:
         yield f"the set is not finished: {counts.pictures} pictures are in the manifest"
     elif finished != counts.record():
@@ -56,12 +65,12 @@ def problems(path: Path) -> Iterator[str]:
     yield from (f"{name} is not in the manifest" for name in found_files(path.parent) if name not in known)
 
 
-def problem(folder: Path, entry: Record) -> str | None:
+def difference(folder: Path, entry: Record) -> str | None:
     """What is wrong with a file."""
     try:
         content = (folder / entry["file"]).read_bytes()
-    except FileNotFoundError:
-        return f"{entry['file']} is missing"
+    except OSError as error:
+        return f"{entry['file']} cannot be read: {error.strerror}"
     if hashlib.sha256(content).hexdigest() != entry["sha256"]:
         return f"{entry['file']} has another checksum, and {len(content)} bytes instead of {entry['bytes']}"
     return None

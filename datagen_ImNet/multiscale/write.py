@@ -33,7 +33,11 @@ class Write:
         self.job, self.settings = job, job.settings
 
     def __call__(self, pictures: list[Picture]) -> list[Record]:
-        return [self.write(picture) for picture in pictures]
+        records = []
+        for picture in pictures:
+            records.append(self.write(picture))
+            picture.forget_pixels()
+        return records
 
     def write(self, picture: Picture) -> Record:
         """Its line in the manifest."""

@@ -128,6 +128,19 @@ def test_thin_parts_keep_their_own_colour() -> None:
     assert (inner(single) == single).all()
 
 
+@pytest.mark.parametrize("scale", [0.3, 1.0, 1.3, 8.0])
+def test_the_edge_is_as_soft_as_the_published_one_and_nowhere_cut(scale: float) -> None:
+    mask = np.zeros((200, 200), bool)
+    mask[90:110, 90:110] = True
+    white = np.full((200, 200, 3), 255, np.uint8)
+    pasted, area = paste(np.zeros_like(white), Cutout(white, mask, (90, 90, 110, 110)), scale)
+    profile = pasted[100, 100:, 0] / 255
+    assert (np.diff(profile) <= 0).all() and profile[0] > 0.9 and profile[-1] == 0
+    assert abs(np.diff(profile)).max() <= 0.25  # five pixels of nearly equal weight, and a scaled pixel's own ramp
+    assert profile[np.flatnonzero(profile)[-1]] < 0.21  # of five pixels, the last
+    assert area == pytest.approx(400 * scale**2, rel=0.02)
+
+
 @pytest.mark.parametrize(("scale", "seen"), [(1.3, True), (1.0, True), (0.8, True), (0.7, False)])
 def test_a_pixel_vanishes_when_less_than_half_of_one_is_covered(scale: float, seen: bool) -> None:
     mask = np.zeros((20, 20), bool)

@@ -81,6 +81,8 @@ def test_a_finished_set_is_left_as_it_is(annotations, tmp_path, monkeypatch, cap
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.JPEG")} == before
     assert (tmp_path / "val" / "manifest.jsonl").read_bytes() == manifest
     assert "0 of them now" in capsys.readouterr().out
+    assert run(monkeypatch, *on_annotations(annotations, tmp_path, "--engine", "ray", "--preview", 2)) == 0
+    assert "no contact sheet is drawn of pictures that are done already" in capsys.readouterr().err
     assert run(monkeypatch, *on_annotations(annotations, tmp_path, "--no-resume")) == 1
     assert "exists: go on with it (--resume)" in capsys.readouterr().err
 
@@ -256,7 +258,7 @@ def test_a_disk_that_fills_up_on_the_way(annotations, tmp_path) -> None:
 
 
 def test_contact_sheets_show_the_first_pictures(annotations, tmp_path, monkeypatch) -> None:
-    assert run(monkeypatch, *on_annotations(annotations, tmp_path, "--preview", 2, "--debug")) == 0
+    assert run(monkeypatch, *on_annotations(annotations, tmp_path, "--preview", 2, "--debug", "--batch_size", 1)) == 0
     lines = records(tmp_path / "val")[1:3]
     sheets = {path.name for path in (tmp_path / "preview" / "val").iterdir()}
     assert sheets == {f"{line['class']}_{line['name']}.png" for line in lines}
@@ -318,16 +320,34 @@ def damage_line(split: Path) -> None:
     path.write_text(path.read_text().replace('{"source"', '{"source', 1))
 
 
+def damage_header(split: Path) -> None:
+    path = split / "manifest.jsonl"
+    path.write_text("\n".join(['{"version": 1}', *path.read_text().splitlines()[1:]]) + "\n")
+
+
+def damage_entry(split: Path) -> None:
+    path = split / "manifest.jsonl"
+    path.write_text(path.read_text().replace('"sha256"', '"sha"'))
+
+
+def damage_end(split: Path) -> None:
+    with (split / "manifest.jsonl").open("a") as file:
+        file.write("garbage")
+
+
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (damage_missing, "_scale_0.7.JPEG is missing"),
+        (damage_header, "has a line that this program did not write: KeyError('settings')"),
+        (damage_entry, "has a line that this program did not write: KeyError('sha256')"),
+        (damage_end, "ends in half a line"),
+        (damage_missing, "_scale_0.7.JPEG cannot be read: No such file or directory"),
         (damage_changed, "_scale_0.7.JPEG has another checksum"),
         (damage_stray, "disc/more_scale_1.JPEG is not in the manifest"),
         (damage_unfinished, "the set is not finished: 6 pictures are in the manifest"),
         (damage_counts, "the last line counts"),
         (damage_scales, "scales 1.2, 1.1, 1, 0.9, 0.8, 0.7 instead of"),
-        (damage_line, "line 2 is no JSON"),
+        (damage_line, "line 2 is no record"),
     ],
 )
 def test_damage_is_found(finished, monkeypatch, capsys, damage, told) -> None:
@@ -338,24 +358,35 @@ def test_damage_is_found(finished, monkeypatch, capsys, damage, told) -> None:
     assert told in capsys.readouterr().out
 
 
+def test_only_the_split_that_is_wrong_is_said_to_be(annotations, tmp_path, monkeypatch, capsys) -> None:
+    for subset in ("train", "val"):
+        assert run(monkeypatch, *on_annotations(annotations, tmp_path, "--subset", subset)) == 0
+    damage_missing(tmp_path / "train")
+    assert run(monkeypatch, "--verify", tmp_path) == 1
+    told = capsys.readouterr().out
+    assert "train/manifest.jsonl: 1 problems" in told and "val/manifest.jsonl: all files are as it has them" in told
+
+
 # What cannot be meant.
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--scale_factors", "0", "1"], "scale_factors must be above 0: 0 1"),
+        (["--scale_factors", "0", "1"], "scale_factors must lie between 0.01 and 100: 0 1"),
         (["--scale_factors", "1", "1.0"], "scale_factors names a scale twice: 1 1"),
-        (["--scale_factors", "nan"], "scale_factors must be above 0: nan"),
+        (["--scale_factors", "nan"], "scale_factors must lie between 0.01 and 100: nan"),
         (["--mask_inflation", "-1"], "mask_inflation must be at least 0, not -1"),
         (["--mask_blur", "-1"], "mask_blur must be at least 0"),
         (["--jpeg_quality", "0"], "jpeg_quality must lie between 1 and 100"),
         (["--batch_size", "0"], "batch_size must be at least 1"),
         (["--box_threshold", "1.5"], "box_threshold must lie in [0, 1], not 1.5"),
         (["--workers", "0"], "--workers and --max_images must be at least 1"),
+        (["--subset", "../val"], "--subset names the folder of a split, such as train or val, not '../val'"),
+        (["--subset", "preview"], "not 'preview'"),
         (["--ray_address", "auto"], "--ray_address is for --engine ray"),
         (["--detector_model", "x"], "--annotations and --detector_model exclude each other"),
-        (["--inpainter_model", "nowhere.pt"], "--inpainter_model: cannot load 'nowhere.pt': there is no such file"),
+        (["--inpainter_model", "nowhere.pt"], "nowhere.pt': there is no such file"),
         (["--inpainter_model", "nowhere.pt"], "OpenCV's Telea fills the holes, which needs no weights"),
         (["--annotations", "nowhere.json"], "there is no annotation file nowhere.json"),
         (["--verify", "nowhere"], "there is no manifest.jsonl in nowhere"),
@@ -365,6 +396,45 @@ def test_what_cannot_be_meant_is_refused_in_a_line(annotations, tmp_path, monkey
     assert run(monkeypatch, *on_annotations(annotations, tmp_path / "set"), *words) == 1
     assert told in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.JPEG"))
+
+
+@pytest.mark.parametrize("output", [".", "val", "val/n01440764"])
+def test_a_set_does_not_go_among_its_own_pictures(tmp_path, monkeypatch, capsys, output) -> None:
+    (tmp_path / "val" / "n01440764").mkdir(parents=True)
+    save_png(tmp_path / "val" / "n01440764" / "a.png", Image.new("RGB", (8, 8)))
+    assert run(monkeypatch, "--dataset_path", tmp_path, "--output_path", tmp_path / output, "--subset", "val") == 1
+    assert "would put the set among the pictures that it is made of" in capsys.readouterr().err
+    assert len(contents(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:77"])
+def test_a_device_that_is_not_there_is_refused(annotations, tmp_path, monkeypatch, capsys, device) -> None:
+    words = on_annotations(annotations, tmp_path, "--inpainter_model", "nowhere.pt", "--device", device)
+    assert run(monkeypatch, *words) == 1
+    assert f"--device {device} cannot be used: " in capsys.readouterr().err
+
+
+def test_other_annotations_do_not_go_on_with_a_set(annotations, tmp_path, monkeypatch, capsys) -> None:
+    assert run(monkeypatch, *on_annotations(annotations, tmp_path / "set")) == 0
+    other = annotations.parent / "other.json"
+    other.write_text(annotations.read_text() + " ")
+    assert run(monkeypatch, *on_annotations(other, tmp_path / "set")) == 1
+    assert "was begun with other settings: annotations was " in capsys.readouterr().err
+
+
+def test_names_of_any_bytes_are_taken(annotations, tmp_path, monkeypatch) -> None:
+    content = json.loads(annotations.read_text())
+    (tmp_path / "pictures").mkdir()
+    for image, name in zip(content["images"], ["a b", "a%s", "snow ☃", "line\nend", "\udcff", "x" * 230], strict=True):
+        source = annotations.parent / "pictures" / image["file_name"]
+        image["file_name"] = f"{name}.png"
+        (tmp_path / "pictures" / image["file_name"]).write_bytes(source.read_bytes())
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(content))
+    assert run(monkeypatch, *on_annotations(path, tmp_path / "set", "--preview", 6)) == 0
+    finished = records(tmp_path / "set" / "val")[-1]["finished"]
+    assert (finished["groups"], finished["skipped"]) == (5, {"name_too_long": 1})
+    assert run(monkeypatch, "--verify", tmp_path / "set") == 0
 
 
 def test_a_missing_split_is_named(tmp_path, monkeypatch, capsys) -> None:

@@ -107,7 +107,7 @@ def test_another_version_and_damage_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="has version 9; this program writes version 1"):
         opened(tmp_path)
     (tmp_path / NAME).write_bytes(content.replace(b'"a/3.jpg"', b'"a/3.jpg'))
-    with pytest.raises(ManifestError, match="line 5 is no JSON"):
+    with pytest.raises(ManifestError, match="line 5 is no record"):
         opened(tmp_path)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from multiscale.picture import Picture, Read, Source, decode
 
@@ -75,7 +76,7 @@ def test_one_pixel_is_a_picture(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "no kind of picture that PIL knows"),
+        (b"", "none of JPEG, PNG, "),
         (b"\xff\xd8\xff\xe0 no picture", "Truncated File Read"),
         (saved(Image.effect_noise((64, 64), 90), "JPEG")[:900], "truncated"),
         (saved(Image.effect_noise((64, 64), 90))[:2000], "truncated"),
@@ -92,7 +93,7 @@ def test_a_broken_file_is_skipped_with_a_reason_that_names_no_address(
 
 def test_a_missing_file_is_skipped(tmp_path: Path) -> None:
     (picture,) = Read(tmp_path, None)([Picture(0, Source("nowhere.png", "any", "nowhere"))])
-    assert (picture.skipped, picture.reason) == ("unreadable", "No such file or directory")
+    assert (picture.skipped, picture.reason) == ("unreadable", "FileNotFoundError: No such file or directory")
 
 
 def test_an_unknown_class_is_skipped(tmp_path: Path) -> None:
@@ -104,3 +105,44 @@ def test_another_size_than_the_annotated_one_is_skipped(tmp_path: Path) -> None:
     assert read(tmp_path, saved(Image.new("RGB", (8, 4))), size=(8, 4)).skipped is None
     picture = read(tmp_path, saved(Image.new("RGB", (4, 8))), size=(8, 4))
     assert picture.skipped == "wrong_size" and "(8, 4)" in picture.reason and "(4, 8)" in picture.reason
+
+
+def test_damage_of_any_kind_is_a_reason_and_no_crash(tmp_path: Path) -> None:
+    draws = np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "maker"
+    noise = Image.effect_noise((24, 24), 90).convert("RGB")
+    whole = [saved(noise, kind, exif=exif) for kind in ("JPEG", "PNG", "WEBP", "TIFF")]
+    unreadable = 0
+    for number in range(200):
+        content = bytearray(whole[number % len(whole)])
+        for place in draws.integers(0, min(len(content), 400), 4):
+            content[place] = draws.integers(0, 256)
+        unreadable += read(tmp_path, bytes(content)).skipped == "unreadable"
+    assert unreadable > 20
+
+
+@pytest.mark.parametrize("error", [struct.error("required argument"), AttributeError(), NotImplementedError("x")])
+def test_what_a_plugin_of_pil_raises_is_a_reason(tmp_path: Path, monkeypatch, error: Exception) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ImageOps, "exif_transpose", broken)
+    picture = read(tmp_path, saved(Image.new("RGB", (4, 4))))
+    assert picture.skipped == "unreadable" and type(error).__name__ in picture.reason
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_32_bits_have_no_known_range(tmp_path: Path, kind: type) -> None:
+    picture = read(tmp_path, saved(Image.fromarray(np.ones((4, 4), kind)), "TIFF"))
+    assert (picture.skipped, picture.reason) == ("unreadable", "ValueError: 32 bits per pixel, of no known range")
+
+
+def test_what_no_jpeg_can_hold_is_skipped(tmp_path: Path) -> None:
+    picture = read(tmp_path, saved(Image.new("RGB", (70000, 2))))
+    assert picture.skipped == "too_large" and "65500" in picture.reason and not hasattr(picture, "image")
+
+
+def test_a_name_that_leaves_no_room_for_a_scale_is_skipped(tmp_path: Path) -> None:
+    (picture,) = Read(tmp_path, None)([Picture(0, Source("a.png", "known", "é" * 111))])
+    assert picture.skipped == "name_too_long"

@@ -26,9 +26,11 @@ def fill(folder: Path, *names: str) -> Path:
 
 def test_files_of_class_folders_are_listed_in_order(tmp_path: Path) -> None:
     fill(tmp_path, "b/2.JPEG", "a/1.jpg", "b/1.JPEG", "a/.hidden", ".cache/1.jpg", "loose.txt")
+    (tmp_path / "a" / "2.jpg").symlink_to("nowhere")  # no picture, as the manifest will say
     found = folder_sources(tmp_path)
     assert [(source.file, source.label, source.name) for source in found] == [
         ("a/1.jpg", "a", "1"),
+        ("a/2.jpg", "a", "2"),
         ("b/1.JPEG", "b", "1"),
         ("b/2.JPEG", "b", "2"),
     ]
@@ -36,7 +38,13 @@ def test_files_of_class_folders_are_listed_in_order(tmp_path: Path) -> None:
 
 def test_names_that_would_write_to_the_same_files_are_told_apart(tmp_path: Path) -> None:
     fill(tmp_path, "a/1.jpg", "a/1.png", "a/2.png", "b/1.jpg")
-    assert [source.name for source in folder_sources(tmp_path)] == ["1_jpg", "1_png", "2", "1"]
+    assert [source.name for source in folder_sources(tmp_path)] == ["1.jpg", "1.png", "2.png", "1"]
+
+
+def test_whole_names_are_told_apart_too(tmp_path: Path) -> None:
+    fill(tmp_path, "a/1.jpg", "a/1.jpg.png", "a/1.png")
+    names = [source.name for source in folder_sources(tmp_path)]
+    assert names == ["1.jpg", "1.jpg.png", "1.png"]
 
 
 def test_a_missing_folder_names_those_beside_it(tmp_path: Path) -> None:

@@ -55,6 +55,6 @@ def test_a_larger_radius_averages_over_more() -> None:
 
 
 def test_torch_is_not_needed() -> None:
-    program = "import multiscale.telea, multiscale.weights, sys; sys.exit('torch' in sys.modules)"
+    program = "import inpaint_imagenet, multiscale.build, multiscale.telea, sys; sys.exit('torch' in sys.modules)"
     folder = Path(__file__).parents[2] / "datagen_ImNet"
     assert subprocess.run([sys.executable, "-c", program], cwd=folder).returncode == 0
