@@ -62,7 +62,9 @@ def main() -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     own = Settings()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     add = parser.add_argument
     add("--dataset_path", type=Path, help="folder of the splits; with --annotations, of their pictures")
     add("--output_path", type=Path, help="takes SUBSET/CLASS/NAME_scale_S.JPEG")

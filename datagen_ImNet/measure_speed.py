@@ -1,10 +1,10 @@
 """Measures what each stage costs, what a run costs, and whether its memory stays flat.
 
     python measure_speed.py ANNOTATIONS PICTURES --ray
-    python measure_speed.py ANNOTATIONS PICTURES --workers 1 -- --segmenter_model FOLDER --inpainter_model FILE
+    python measure_speed.py ANNOTATIONS PICTURES --workers 1 --segmenter_model FOLDER --inpainter_model FILE
 
-Boxes are those of the annotations, and masks unless a segmenter is named. Prints JSON: seconds per picture, pictures
-per second, and memory in MiB.
+Boxes are those of the annotations, and masks unless a segmenter is named; further options are those of
+inpaint_imagenet.py. Prints JSON: seconds per picture, pictures per second, and memory in MiB.
 """
 
 from __future__ import annotations
@@ -119,17 +119,18 @@ def highest_memory() -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("annotations", type=Path)
     parser.add_argument("pictures", type=Path)
     parser.add_argument("--count", type=int, default=200, help="pictures of the stages and of each run (200)")
     parser.add_argument("--memory_count", type=int, default=1000, help="pictures of the long run (1000)")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--ray", action="store_true", help="measure the Ray engine too")
-    parser.add_argument("more", nargs=argparse.REMAINDER, metavar="-- ...", help="options of inpaint_imagenet.py")
-    options = parser.parse_args()
+    options, more = parser.parse_known_args()
     words = ["--dataset_path", str(options.pictures), "--annotations", str(options.annotations), "--subset", "val"]
-    words += ["--max_images", str(options.count), *options.more[1:]]
+    words += ["--max_images", str(options.count), *more]
     engines = [
         ("--engine", engine, "--workers", str(workers))
         for engine in ("local", "ray")[: 1 + options.ray]
