@@ -49,7 +49,7 @@ class Write:
         label, name = picture.source.label, picture.source.name
         if picture.number < self.job.preview:
             sheet = contact_sheet(picture, {scale: image for scale, (image, _) in scaled.items()})
-            self.place(encoded(sheet, "PNG"), self.job.output / "preview" / self.job.subset / f"{label}_{name}.png")
+            self.place(encoded(sheet, "PNG"), self.job.output / "preview" / self.job.subset / label / f"{name}.png")
         if self.job.debug:
             between = {"mask": picture.mask * 255, "hole": picture.hole * 255, "background": picture.background}
             for kind, pixels in between.items():

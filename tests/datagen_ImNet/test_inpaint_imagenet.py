@@ -260,8 +260,8 @@ def test_a_disk_that_fills_up_on_the_way(annotations, tmp_path) -> None:
 def test_contact_sheets_show_the_first_pictures(annotations, tmp_path, monkeypatch) -> None:
     assert run(monkeypatch, *on_annotations(annotations, tmp_path, "--preview", 2, "--debug", "--batch_size", 1)) == 0
     lines = records(tmp_path / "val")[1:3]
-    sheets = {path.name for path in (tmp_path / "preview" / "val").iterdir()}
-    assert sheets == {f"{line['class']}_{line['name']}.png" for line in lines}
+    sheets = {path.relative_to(tmp_path / "preview" / "val").as_posix() for path in tmp_path.glob("preview/val/*/*")}
+    assert sheets == {f"{line['class']}/{line['name']}.png" for line in lines}
     sheet = np.asarray(Image.open(tmp_path / "preview" / "val" / sorted(sheets)[0]))
     assert sheet.shape[1] == 4 * 244 and sheet.shape[0] == 3 * 200 + 20  # eleven cells of 96 to 72
     between = contents(tmp_path / "debug" / "val")
