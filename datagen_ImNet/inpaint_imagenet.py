@@ -24,7 +24,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from multiscale.coco import coco_sources
-from multiscale.errors import SettingsError, Stopped
+from multiscale.errors import NoPictures, SettingsError, Stopped, missing_lama
 from multiscale.local import run_local
 from multiscale.manifest import Counts, Manifest, Record
 from multiscale.picture import Picture, Source
@@ -102,7 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def generate(options: argparse.Namespace) -> int:
-    """Makes a set, or the rest of it."""
+    """Makes a set, or the rest of it; returns 1 if there is no group in it."""
     if options.workers < 1 or options.max_images < 1:
         raise SettingsError("--workers and --max_images must be at least 1")
     if options.ray_address and options.engine != "ray":
@@ -113,8 +113,8 @@ def generate(options: argparse.Namespace) -> int:
     header = {"settings": asdict(settings), "libraries": libraries(job)}
     with Manifest(job.split, header, sources, settings.batch_size, options.resume) as manifest:
         before = manifest.counts.pictures
-        if 0 < job.preview <= before:
-            print("no contact sheet is drawn of pictures that are done already", file=sys.stderr)
+        if before and (job.preview or job.debug):
+            print(f"{before} pictures are done already: nothing is drawn of them", file=sys.stderr)
         with tqdm(total=len(sources), initial=before, unit="img", dynamic_ncols=True) as bar:
             for records in run(batches(sources, before, settings.batch_size), job, options):
                 manifest.append(records)
@@ -123,7 +123,9 @@ def generate(options: argparse.Namespace) -> int:
         manifest.finish()
         sweep(job.split)
     print(report(manifest.counts, manifest.counts.pictures - before, time.monotonic() - start, manifest.path))
-    return 0
+    if not manifest.counts.groups:
+        print(f"no group was made; {manifest.path} says why, and must go before another try", file=sys.stderr)
+    return int(not manifest.counts.groups)
 
 
 def build_job(options: argparse.Namespace) -> tuple[Job, list[Source]]:
@@ -136,6 +138,8 @@ def build_job(options: argparse.Namespace) -> tuple[Job, list[Source]]:
     pictures, output = options.dataset_path.resolve(), options.output_path.resolve()  # a cluster works elsewhere
     if annotated:
         sources, classes = coco_sources(options.annotations), None
+        if not any((pictures / source.file).is_file() for source in sources):
+            raise NoPictures(f"{pictures} has none of the files that {options.annotations} names: check --dataset_path")
     else:
         pictures /= options.subset
         if (output / options.subset).is_relative_to(pictures):
@@ -144,13 +148,15 @@ def build_job(options: argparse.Namespace) -> tuple[Job, list[Source]]:
     detector = None if annotated else options.detector_model or DETECTOR
     segmenter = options.segmenter_model or (None if annotated else SEGMENTER)
     inpainter = Path(options.inpainter_model).resolve() if options.inpainter_model else None
+    if inpainter and not inpainter.is_file():
+        raise missing_lama(inpainter, "there is no such file")
     given = {key: value for key, value in vars(options).items() if key in SHARED}
     settings = Settings(
         **given,
         scale_factors=tuple(float(f"{scale:g}") for scale in options.scale_factors),  # as the files are called
         detector=detector or "annotations",
         segmenter=segmenter or "annotations",
-        inpainter=checksum(inpainter) if inpainter and inpainter.is_file() else str(inpainter or "telea"),
+        inpainter=checksum(inpainter) if inpainter else "telea",
         annotations=checksum(options.annotations) if annotated else None,
         synsets=None if annotated else checksum(options.synsets),
     )

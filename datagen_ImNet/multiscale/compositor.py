@@ -95,14 +95,16 @@ def is_visible(cutout: Cutout, scale: float) -> bool:
 
 
 def continued(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """An image in which all but the object's inner pixels have the colour of the nearest of these."""
+    """An image in which all but the object's inner pixels have the smoothed colour of the nearest of these."""
     core = inner(mask)
     _, labels = cv2.distanceTransformWithLabels(
         (~core).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )
     pixel_of = np.zeros(labels.max() + 1, np.int64)
     pixel_of[labels[core]] = np.flatnonzero(core)  # every pixel of the core has a label of its own
-    return image.reshape(-1, 3)[pixel_of[labels]]
+    nearest = image.reshape(-1, 3)[pixel_of[labels]]
+    smooth = cv2.GaussianBlur(nearest, (FEATHER, FEATHER), 0)  # or single pixels would make a comb of the soft edge
+    return np.where(core[..., None], image, smooth)
 
 
 def inner(mask: np.ndarray) -> np.ndarray:

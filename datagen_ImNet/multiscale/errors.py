@@ -1,5 +1,9 @@
 """Why a run stops."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
 
 class Stopped(Exception):
     """What people can put right, said in a message; behind it, the same command goes on."""
@@ -45,3 +49,13 @@ def missing_weights(option: str, name: str, reason: str, source: str, without: s
     """
     shown = (reason.strip().splitlines() or ["no reason is known"])[0]
     return MissingWeights(f"{option}: cannot load '{name}': {shown}\n  to get it: {source}\n  without it: {without}")
+
+
+def missing_lama(path: Path, reason: str) -> MissingWeights:
+    """The report on the file of an inpainter."""
+    source = (
+        "big-lama exported to TorchScript, for instance "
+        "https://github.com/Sanster/models/releases/download/add_big_lama/big-lama.pt, then --inpainter_model FILE"
+    )
+    without = "leave out --inpainter_model: OpenCV's Telea fills the holes, which needs no weights"
+    return missing_weights("--inpainter_model", str(path), reason, source, without)

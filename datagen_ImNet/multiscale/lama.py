@@ -8,14 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from multiscale.errors import missing_weights
+from multiscale.errors import missing_lama
 
 MULTIPLE = 8  # of which the network's sides must be
-SOURCE = (
-    "big-lama exported to TorchScript, for instance "
-    "https://github.com/Sanster/models/releases/download/add_big_lama/big-lama.pt, then --inpainter_model FILE"
-)
-WITHOUT = "leave out --inpainter_model: OpenCV's Telea fills the holes, which needs no weights"
 
 
 class Lama:
@@ -29,12 +24,11 @@ class Lama:
 
     def __init__(self, path: Path, device: str):
         if not path.is_file():
-            raise missing_weights("--inpainter_model", str(path), "there is no such file", SOURCE, WITHOUT)
+            raise missing_lama(path, "there is no such file")
         try:
             self.model = torch.jit.load(str(path), map_location=device).eval()
         except RuntimeError as error:
-            reason = f"as TorchScript it cannot be read: {error}"
-            raise missing_weights("--inpainter_model", str(path), reason, SOURCE, WITHOUT) from error
+            raise missing_lama(path, f"it is no TorchScript file: {error}") from error
         self.device = device
 
     def __call__(self, images: Sequence[np.ndarray], holes: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -39,7 +39,10 @@ class Segmenter(Protocol):
 
 
 class Inpainter(Protocol):
-    """Fills holes, (H, W) bool, in images, (H, W, 3) uint8; what it changes elsewhere is not used."""
+    """Fills holes, (H, W) bool, in images, (H, W, 3) uint8, which still show the object.
+
+    A hole is all that may change, its soft edge too; what is changed elsewhere is not used.
+    """
 
     def __call__(self, images: Sequence[np.ndarray], holes: Sequence[np.ndarray]) -> list[np.ndarray]: ...
 

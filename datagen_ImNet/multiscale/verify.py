@@ -46,21 +46,23 @@ def differences(path: Path) -> Iterator[str]:
     known: set[str] = set()
     counts, finished = Counts(), None
     with ThreadPoolExecutor() as pool:
-        for end, record in lines:  # noqa: B007  (of the last one)
+        for number, (end, record) in enumerate(lines, 2):  # noqa: B007  (the last end is read)
             if "finished" in record:
                 finished = record["finished"]
                 continue
             counts.add([record])
             files = record.get("files", {})
             if "skipped" not in record and files.keys() != scales:
-                yield f"{record['source']}: scales {', '.join(files)} instead of {', '.join(sorted(scales))}"
+                yield f"line {number}: scales {', '.join(files)} instead of {', '.join(sorted(scales))}"
             known |= {entry["file"] for entry in files.values()}
-            yield from filter(None, pool.map(partial(difference, path.parent), files.values()))
+            for found in filter(None, pool.map(partial(difference, path.parent), files.values())):
+                yield f"line {number}: {found}"
     if path.stat().st_size != end:
         yield f"{path} ends in half a line"
     if finished is None:
-        yield f"the set is not finished: {counts.pictures} pictures are in the manifest"
-    elif finished != counts.record():
+        yield f"the set is not finished, with {counts.pictures} pictures in the manifest: its command goes on with it"
+        return
+    if finished != counts.record():
         yield f"the last line counts {finished}, the lines before it {counts.record()}"
     yield from (f"{name} is not in the manifest" for name in found_files(path.parent) if name not in known)
 

@@ -82,7 +82,7 @@ def test_a_finished_set_is_left_as_it_is(annotations, tmp_path, monkeypatch, cap
     assert (tmp_path / "val" / "manifest.jsonl").read_bytes() == manifest
     assert "0 of them now" in capsys.readouterr().out
     assert run(monkeypatch, *on_annotations(annotations, tmp_path, "--engine", "ray", "--preview", 2)) == 0
-    assert "no contact sheet is drawn of pictures that are done already" in capsys.readouterr().err
+    assert "6 pictures are done already: nothing is drawn of them" in capsys.readouterr().err
     assert run(monkeypatch, *on_annotations(annotations, tmp_path, "--no-resume")) == 1
     assert "exists: go on with it (--resume)" in capsys.readouterr().err
 
@@ -344,7 +344,7 @@ def damage_end(split: Path) -> None:
         (damage_missing, "_scale_0.7.JPEG cannot be read: No such file or directory"),
         (damage_changed, "_scale_0.7.JPEG has another checksum"),
         (damage_stray, "disc/more_scale_1.JPEG is not in the manifest"),
-        (damage_unfinished, "the set is not finished: 6 pictures are in the manifest"),
+        (damage_unfinished, "the set is not finished, with 6 pictures in the manifest"),
         (damage_counts, "the last line counts"),
         (damage_scales, "scales 1.2, 1.1, 1, 0.9, 0.8, 0.7 instead of"),
         (damage_line, "line 2 is no record"),
@@ -409,7 +409,7 @@ def test_a_set_does_not_go_among_its_own_pictures(tmp_path, monkeypatch, capsys,
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda:77"])
 def test_a_device_that_is_not_there_is_refused(annotations, tmp_path, monkeypatch, capsys, device) -> None:
-    words = on_annotations(annotations, tmp_path, "--inpainter_model", "nowhere.pt", "--device", device)
+    words = on_annotations(annotations, tmp_path, "--segmenter_model", "nowhere", "--device", device)
     assert run(monkeypatch, *words) == 1
     assert f"--device {device} cannot be used: " in capsys.readouterr().err
 
@@ -435,6 +435,26 @@ def test_names_of_any_bytes_are_taken(annotations, tmp_path, monkeypatch) -> Non
     finished = records(tmp_path / "set" / "val")[-1]["finished"]
     assert (finished["groups"], finished["skipped"]) == (5, {"name_too_long": 1})
     assert run(monkeypatch, "--verify", tmp_path / "set") == 0
+
+
+def test_a_folder_without_the_annotated_files_is_named(annotations, tmp_path, monkeypatch, capsys) -> None:
+    words = on_annotations(annotations, tmp_path / "set")
+    words[1] = tmp_path
+    assert run(monkeypatch, *words) == 1
+    assert f"{tmp_path} has none of the files that {annotations} names: check --dataset_path" in capsys.readouterr().err
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_set_without_groups_is_no_success(annotations, tmp_path, monkeypatch, capsys) -> None:
+    (tmp_path / "scenes").mkdir()
+    for number in range(6):
+        (tmp_path / "scenes" / f"scene_{number:03d}.png").write_bytes(b"nothing")
+    words = on_annotations(annotations, tmp_path / "set")
+    words[1] = tmp_path / "scenes"
+    for _ in range(2):
+        assert run(monkeypatch, *words) == 1
+        told = capsys.readouterr()
+        assert "6 skipped (unreadable 6)" in told.out and "no group was made; " in told.err
 
 
 def test_a_missing_split_is_named(tmp_path, monkeypatch, capsys) -> None:

@@ -72,9 +72,9 @@ def test_missing_weights_stop_the_run_and_the_message_helps(words, tmp_path, mon
     assert not list((tmp_path / "set").rglob("*.JPEG"))
 
 
-def test_a_worker_tells_of_missing_weights_too(tmp_path: Path) -> None:
-    annotations = write_annotated(tmp_path / "scenes", 2)
-    words = on_annotations(annotations, tmp_path / "set", "--inpainter_model", "nowhere.pt", "--workers", 2)
-    done = generate(*words)
+def test_a_worker_tells_of_unusable_weights_too(tmp_path: Path) -> None:
+    annotations, file = write_annotated(tmp_path / "scenes", 2), tmp_path / "lama.pt"
+    file.write_text("nothing")
+    done = generate(*on_annotations(annotations, tmp_path / "set", "--inpainter_model", file, "--workers", 2))
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "nowhere.pt': there is no such file" in done.stderr
+    assert f"--inpainter_model: cannot load '{file}': it is no TorchScript file" in done.stderr
