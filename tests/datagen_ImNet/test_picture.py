@@ -107,6 +107,7 @@ def test_another_size_than_the_annotated_one_is_skipped(tmp_path: Path) -> None:
     assert picture.skipped == "wrong_size" and "(8, 4)" in picture.reason and "(4, 8)" in picture.reason
 
 
+@pytest.mark.filterwarnings("ignore")  # PIL says more of the damage
 def test_damage_of_any_kind_is_a_reason_and_no_crash(tmp_path: Path) -> None:
     draws = np.random.default_rng(0)
     exif = Image.Exif()
