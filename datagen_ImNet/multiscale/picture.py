@@ -128,7 +128,7 @@ class Read:
             content = (self.folder / source.file).read_bytes()
             picture.checksum = hashlib.sha256(content).hexdigest()
             picture.image = decode(content)
-        except Exception as error:
+        except Exception as error:  # of any kind, see `decode`
             return picture.skip("unreadable", explained(error))
         picture.size = (picture.image.shape[1], picture.image.shape[0])
         if source.size not in (None, picture.size):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import inpaint_imagenet
 from multiscale.picture import Picture, Source
@@ -42,6 +43,11 @@ def on_annotations(annotations: Path, output: Path, *more: object, pictures: str
         *("--dataset_path", annotations.parent / pictures, "--annotations", annotations),
         *("--output_path", output, "--subset", "val", *more),
     ]
+
+
+def save_png(path: Path, image: Image.Image, **options: object) -> Path:
+    image.save(path, "PNG", **options)
+    return path
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -1,29 +1,22 @@
-"""The script from its command line to its files: hard pictures, a full disk, looking, and verifying."""
+"""The script from its command line to its files: a set, a full disk, what people look at, what cannot be meant."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import json
 import resource
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import inpaint_imagenet
-from example import annotated_disc, scene, write_annotated, write_coco
-from tests.datagen_ImNet.script_runs import SCRIPT, contents, generate, on_annotations, records, run
+from example import scene
+from tests.datagen_ImNet.script_runs import SCRIPT, contents, generate, on_annotations, records, run, save_png
 
 SCALES = ["1.3", "1.2", "1.1", "1", "0.9", "0.8", "0.7"]
-
-
-@pytest.fixture(scope="module")
-def annotations(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_annotated(tmp_path_factory.mktemp("scenes") / "scenes", 6)
 
 
 def test_a_set_has_the_published_names_and_its_manifest_says_all(annotations, tmp_path, monkeypatch, capsys) -> None:
@@ -85,114 +78,6 @@ def test_a_finished_set_is_left_as_it_is(annotations, tmp_path, monkeypatch, cap
     assert "6 pictures are done already: nothing is drawn of them" in capsys.readouterr().err
     assert run(monkeypatch, *on_annotations(annotations, tmp_path, "--no-resume")) == 1
     assert "exists: go on with it (--resume)" in capsys.readouterr().err
-
-
-# Pictures that are hard.
-
-
-def save_png(path: Path, image: Image.Image, **options: object) -> Path:
-    image.save(path, "PNG", **options)
-    return path
-
-
-def test_hard_pictures_stop_nothing_and_are_all_in_the_manifest(tmp_path, monkeypatch) -> None:
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    image, centre, radius = scene(3)
-    H, W = image.shape[:2]
-    plain = Image.fromarray(image)
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    ramp = (image[..., 0].astype(np.uint16) * 257).astype(np.uint16)
-    (pictures / "corrupt.png").write_bytes(b"\x89PNG nothing")
-    plain.save(pictures / "torn.jpg", "JPEG")
-    (pictures / "torn.jpg").write_bytes((pictures / "torn.jpg").read_bytes()[:700])
-    save_png(pictures / "grey.png", plain.convert("L"))
-    plain.convert("CMYK").save(pictures / "cmyk.jpg", "JPEG")
-    save_png(pictures / "sixteen.png", Image.fromarray(ramp))
-    save_png(pictures / "palette.png", plain.quantize())
-    save_png(pictures / "turned.png", plain.rotate(90, expand=True), exif=turned)
-    save_png(pictures / "turned_badly.png", plain, exif=turned)
-    save_png(pictures / "pixel.png", Image.new("RGB", (1, 1)))
-    for name in ("border", "corner", "full", "tiny", "empty", "outside", "away", "plain"):
-        save_png(pictures / f"{name}.png", plain)
-    whole = [[0, 0, W, 0, W, H, 0, H]]
-    disc = {"centre": centre, "radius": radius}
-    objects = {
-        "corrupt.png": disc,
-        "torn.jpg": disc,
-        "nowhere.png": disc,
-        "grey.png": disc,
-        "cmyk.jpg": disc,
-        "sixteen.png": disc,
-        "palette.png": disc,
-        "turned.png": disc,
-        "turned_badly.png": disc,
-        "pixel.png": {"bbox": [0, 0, 1, 1], "segmentation": [[0, 0, 1, 0, 1, 1, 0, 1]]},
-        "border.png": {"centre": (4, 30), "radius": 14},
-        "corner.png": {"centre": (W - 2, H - 1), "radius": 14},
-        "full.png": {"bbox": [0, 0, W, H], "segmentation": whole},
-        "tiny.png": {"bbox": [40, 40, 1, 1], "segmentation": [[40, 40, 41, 40, 41, 41, 40, 41]]},
-        "empty.png": {"segmentation": [], **disc},
-        "outside.png": {"bbox": [W + 5, 3, 8, 8], **disc},
-        "away.png": {"bbox": [0, 0, 9, 9], **disc},
-        "plain.png": disc,
-    }
-    images, annotations = [], []
-    for number, (name, item) in enumerate(objects.items()):
-        size = {"width": 1, "height": 1} if name == "pixel.png" else {"width": W, "height": H}
-        images.append({"id": number, "file_name": name, **size})
-        item = dict(item)
-        own = annotated_disc(number, number, item.pop("centre", centre), item.pop("radius", radius))
-        annotations.append(own | item)
-    path = write_coco(tmp_path / "instances.json", images, annotations, [{"id": 1, "name": "disc"}])
-    assert run(monkeypatch, *on_annotations(path, tmp_path / "set", "--workers", 1)) == 0
-    lines = {line["source"]: line for line in records(tmp_path / "set" / "val")[1:-1]}
-    assert lines.keys() == objects.keys()
-    skipped = {name: line["skipped"] for name, line in lines.items() if "skipped" in line}
-    assert skipped == {
-        "corrupt.png": "unreadable",
-        "torn.jpg": "unreadable",
-        "nowhere.png": "unreadable",
-        "turned_badly.png": "wrong_size",
-        "pixel.png": "vanishes",
-        "full.png": "fills_picture",
-        "tiny.png": "vanishes",
-        "empty.png": "no_mask",
-        "outside.png": "no_box",
-        "away.png": "mask_outside_box",
-    }
-    for name, line in lines.items():
-        assert bool(line.get("reason")) == (name in skipped) and ("files" in line) == (name not in skipped)
-        for entry in line.get("files", {}).values():
-            with Image.open(tmp_path / "set" / "val" / entry["file"]) as made:
-                assert (made.mode, made.size) == ("RGB", (W, H))
-    finished = records(tmp_path / "set" / "val")[-1]["finished"]
-    assert (finished["pictures"], finished["groups"], finished["skipped"]["vanishes"]) == (18, 8, 2)
-    assert run(monkeypatch, "--verify", tmp_path / "set") == 0
-
-
-@pytest.mark.parametrize("scale", ["1.3", "0.7"])
-def test_an_object_at_the_border_stays_at_the_border_or_shrinks_away_from_it(tmp_path, monkeypatch, scale) -> None:
-    """Cut on every side alike: nothing is shifted inwards."""
-    (tmp_path / "pictures").mkdir()
-    image = np.full((60, 80, 3), 40, np.uint8)
-    image[20:40, :20] = image[20:40, 60:] = 200
-    save_png(tmp_path / "pictures" / "sides.png", Image.fromarray(image))
-    images = [{"id": 0, "file_name": "sides.png", "width": 80, "height": 60}]
-    sides = [
-        {"id": n, "image_id": 0, "category_id": 1, "bbox": [x, 20, 20, 20]}
-        | {"segmentation": [[x, 20, x + 20, 20, x + 20, 40, x, 40]]}
-        for n, x in enumerate((0, 60))
-    ]
-    path = write_coco(tmp_path / "a.json", images, sides, [{"id": 1, "name": "side"}])
-    assert run(monkeypatch, *on_annotations(path, tmp_path / "set", "--jpeg_quality", 100)) == 0
-    left, right = (
-        np.asarray(Image.open(tmp_path / "set" / "val" / "side" / f"sides_{n}_scale_{scale}.JPEG")).astype(int)
-        for n in (0, 1)
-    )
-    assert abs(left[:, :40] - right[:, ::-1][:, :40]).max() <= 6  # JPEG
-    assert (left[30, 0] > 190).all() == (scale == "1.3")
 
 
 def test_a_set_of_class_folders_says_which_classes_are_unknown(tmp_path, monkeypatch) -> None:
@@ -275,98 +160,6 @@ def test_contact_sheets_show_the_first_pictures(annotations, tmp_path, monkeypat
     assert run(monkeypatch, "--verify", tmp_path / "val") == 0  # what is for people is no part of the set
 
 
-# Verifying.
-
-
-@pytest.fixture
-def finished(annotations, tmp_path, monkeypatch) -> Path:
-    assert run(monkeypatch, *on_annotations(annotations, tmp_path / "set")) == 0
-    return tmp_path / "set"
-
-
-def damage_missing(split: Path) -> None:
-    sorted(split.rglob("*_scale_0.7.JPEG"))[0].unlink()
-
-
-def damage_changed(split: Path) -> None:
-    path = sorted(split.rglob("*_scale_0.7.JPEG"))[0]
-    path.write_bytes(path.read_bytes()[:-1] + b"x")
-
-
-def damage_stray(split: Path) -> None:
-    (split / "disc" / "more_scale_1.JPEG").write_bytes(b"")
-
-
-def damage_unfinished(split: Path) -> None:
-    path = split / "manifest.jsonl"
-    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
-
-
-def damage_counts(split: Path) -> None:
-    path = split / "manifest.jsonl"
-    path.write_text(path.read_text().replace('"files": 42', '"files": 41'))
-
-
-def damage_scales(split: Path) -> None:
-    path = split / "manifest.jsonl"
-    header, first, *others = path.read_text().splitlines()
-    record = json.loads(first)
-    record["files"].pop("1.3")
-    path.write_text("\n".join([header, json.dumps(record), *others]) + "\n")
-
-
-def damage_line(split: Path) -> None:
-    path = split / "manifest.jsonl"
-    path.write_text(path.read_text().replace('{"source"', '{"source', 1))
-
-
-def damage_header(split: Path) -> None:
-    path = split / "manifest.jsonl"
-    path.write_text("\n".join(['{"version": 1}', *path.read_text().splitlines()[1:]]) + "\n")
-
-
-def damage_entry(split: Path) -> None:
-    path = split / "manifest.jsonl"
-    path.write_text(path.read_text().replace('"sha256"', '"sha"'))
-
-
-def damage_end(split: Path) -> None:
-    with (split / "manifest.jsonl").open("a") as file:
-        file.write("garbage")
-
-
-@pytest.mark.parametrize(
-    ("damage", "told"),
-    [
-        (damage_header, "has a line that this program did not write: KeyError('settings')"),
-        (damage_entry, "has a line that this program did not write: KeyError('sha256')"),
-        (damage_end, "ends in half a line"),
-        (damage_missing, "_scale_0.7.JPEG cannot be read: No such file or directory"),
-        (damage_changed, "_scale_0.7.JPEG has another checksum"),
-        (damage_stray, "disc/more_scale_1.JPEG is not in the manifest"),
-        (damage_unfinished, "the set is not finished, with 6 pictures in the manifest"),
-        (damage_counts, "the last line counts"),
-        (damage_scales, "scales 1.2, 1.1, 1, 0.9, 0.8, 0.7 instead of"),
-        (damage_line, "line 2 is no record"),
-    ],
-)
-def test_damage_is_found(finished, monkeypatch, capsys, damage, told) -> None:
-    assert run(monkeypatch, "--verify", finished) == 0
-    assert "all files are as it has them" in capsys.readouterr().out
-    damage(finished / "val")
-    assert run(monkeypatch, "--verify", finished) == 1
-    assert told in capsys.readouterr().out
-
-
-def test_only_the_split_that_is_wrong_is_said_to_be(annotations, tmp_path, monkeypatch, capsys) -> None:
-    for subset in ("train", "val"):
-        assert run(monkeypatch, *on_annotations(annotations, tmp_path, "--subset", subset)) == 0
-    damage_missing(tmp_path / "train")
-    assert run(monkeypatch, "--verify", tmp_path) == 1
-    told = capsys.readouterr().out
-    assert "train/manifest.jsonl: 1 problems" in told and "val/manifest.jsonl: all files are as it has them" in told
-
-
 # What cannot be meant.
 
 
@@ -420,21 +213,6 @@ def test_other_annotations_do_not_go_on_with_a_set(annotations, tmp_path, monkey
     other.write_text(annotations.read_text() + " ")
     assert run(monkeypatch, *on_annotations(other, tmp_path / "set")) == 1
     assert "was begun with other settings: annotations was " in capsys.readouterr().err
-
-
-def test_names_of_any_bytes_are_taken(annotations, tmp_path, monkeypatch) -> None:
-    content = json.loads(annotations.read_text())
-    (tmp_path / "pictures").mkdir()
-    for image, name in zip(content["images"], ["a b", "a%s", "snow ☃", "line\nend", "\udcff", "x" * 230], strict=True):
-        source = annotations.parent / "pictures" / image["file_name"]
-        image["file_name"] = f"{name}.png"
-        (tmp_path / "pictures" / image["file_name"]).write_bytes(source.read_bytes())
-    path = tmp_path / "a.json"
-    path.write_text(json.dumps(content))
-    assert run(monkeypatch, *on_annotations(path, tmp_path / "set", "--preview", 6)) == 0
-    finished = records(tmp_path / "set" / "val")[-1]["finished"]
-    assert (finished["groups"], finished["skipped"]) == (5, {"name_too_long": 1})
-    assert run(monkeypatch, "--verify", tmp_path / "set") == 0
 
 
 def test_a_folder_without_the_annotated_files_is_named(annotations, tmp_path, monkeypatch, capsys) -> None:
