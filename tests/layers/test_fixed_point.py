@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchdeq.solver.anderson import anderson_solver
 
-from layers.fixed_point import FixedPointSolver, spectral_radius
+from layers.fixed_point import FixedPointSolver, Gradient, UpdateFunction, spectral_radius
 from layers.grid import WarpParams
 
 R = 4
@@ -167,6 +167,27 @@ def test_an_adjoint_that_does_not_converge_says_so_and_falls_back_per_image():
     one_step = FixedPointSolver("fixed_point", max_steps=3)
     (expected,) = torch.autograd.grad(flat(one_step(f, start(2)).value)[1].sum(), f.gain)
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("steep", [torch.sqrt, lambda zero: zero.abs().sqrt()], ids=["infinite", "nan"])
+def test_an_adjoint_that_is_not_a_number_falls_back_and_spoils_no_other(steep):
+    """The second image's value is finite, as is its one-step gradient; its product with the Jacobian is not."""
+    f = Affine([0.5, 0.5])
+    f.gain = torch.ones(2, 1, 1, dtype=torch.float64, requires_grad=True)  # one per image
+
+    def spoilt(phi: WarpParams) -> WarpParams:
+        zero = flat(phi) - flat(phi).detach()
+        return unflat(torch.cat([flat(f(phi))[:1], flat(f(phi))[1:] + steep(zero[1:])]))
+
+    def gradient_of(function: UpdateFunction, gradient: Gradient) -> torch.Tensor:
+        solver = FixedPointSolver(max_steps=60, gradient=gradient, backward_steps=60)
+        return torch.autograd.grad(flat(solver(function, start(2)).value).pow(2).sum(), f.gain)[0]
+
+    implicit, one_step = gradient_of(f, "implicit"), gradient_of(f, "one_step")
+    assert ((implicit - one_step).abs() > 0.1 * implicit.abs()).all(), "otherwise nothing is shown"
+    with pytest.warns(UserWarning, match="1 of 2 images did not converge"):
+        found = gradient_of(spoilt, "implicit")
+    torch.testing.assert_close(found, torch.stack([implicit[0], one_step[1]]))
 
 
 def test_the_implicit_gradient_has_no_second_one():

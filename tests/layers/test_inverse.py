@@ -64,6 +64,19 @@ def test_a_point_with_one_preimage_gets_that_one():
     assert miss(phi, found)[0, 1:-1, 1:-1][count == 1].max() <= 1e-4
 
 
+@pytest.mark.parametrize("strength", [1.0, 4.0])
+def test_of_several_preimages_one_that_keeps_orientation_is_chosen(strength):
+    """There always is one: the border maps onto itself, so one more preimage keeps orientation than turns it."""
+    phi = phi_of(2, 8, strength, dtype=torch.float64)
+    size = (40, 50)
+    assert fold_mask(phi, size).double().mean() > 0.1
+    points = inverse_warp_grid(phi, size, method="exact")[..., 1:-1, 1:-1].flatten(2).mT.requires_grad_()
+    x, y = evaluate_grid(phi, points).unbind(-1)
+    right_x, down_x = torch.autograd.grad(x.sum(), points, retain_graph=True)[0].unbind(-1)
+    right_y, down_y = torch.autograd.grad(y.sum(), points)[0].unbind(-1)
+    assert (right_x * down_y - right_y * down_x).min() > 0
+
+
 def test_folds_are_where_the_jacobian_turns():
     phi = phi_of(6, 8, 1.0, dtype=torch.float64)
     size = (60, 85)

@@ -74,10 +74,11 @@ def test_the_canonicalizer_sees_the_image_and_the_backbone_what_is_processed(met
 
 
 def test_grey_images_have_one_mean_and_a_first_layer_of_one_channel() -> None:
-    model = built("base", config_of("test_resnet"), channels=1)
-    mean, std = (model.backbone.pretrained_cfg[name] for name in ("mean", "std"))
-    assert model.preprocess.mean.flatten().tolist() == pytest.approx([sum(mean) / 3])
-    assert model.preprocess.std.flatten().tolist() == pytest.approx([sum(std) / 3])
+    model = built("base", config_of("test_efficientnet"), channels=1)
+    for name in ("mean", "std"):
+        published = model.backbone.pretrained_cfg[name]
+        assert len(set(published)) == 3, "were they equal, any of them would do"
+        assert getattr(model.preprocess, name).flatten().tolist() == pytest.approx([sum(published) / 3])
     assert model(torch.rand(2, 1, 56, 56)).shape == (2, 7)
 
 

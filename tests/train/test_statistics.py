@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from tests.train.runs import SINGLE, config_of, trainer_of
+from dataloader.order import BatchOrder
+from tests.train.runs import SEED, SINGLE, config_of, trainer_of
+from train.loop import Trainer
 from train.statistics import estimated_anew
 
 
@@ -34,3 +37,39 @@ def test_a_run_ends_with_statistics_of_its_last_weights(tmp_path) -> None:
     before = {name: value.clone() for name, value in other.items()}
     anew.fit()  # as after a kill behind the last epoch: nothing is left to train, and the same is estimated again
     assert all(torch.equal(value, before[name]) for name, value in anew.model.state_dict().items())
+
+
+def fitted(trainer: Trainer) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """The batches that statistics were estimated from, when the model did not learn, and the state at the end."""
+    seen: list[Tensor] = []
+    hook = trainer.model.register_forward_pre_hook(
+        lambda model, given: None if model.training else seen.append(given[0].clone())
+    )
+    trainer.fit()
+    hook.remove()
+    return seen, trainer.model.state_dict()
+
+
+@pytest.mark.parametrize("place", [(0, 0), (1, 2), (7, 1)])
+def test_they_are_of_the_last_views_in_the_next_order_wherever_a_loader_stands(
+    tmp_path, place: tuple[int, int]
+) -> None:
+    """So a run that was stopped behind its last epoch, and goes on there, ends as it would have."""
+    fresh = {"data": {"train_items": 40, "fresh_scales": True}, "train": {"batch_size": 16, "statistics_steps": 2}}
+    config = config_of(tmp_path, {"model": {"backbone": "test_resnet"}}, fresh)
+    whole, data = trainer_of(config)
+    seen, state = fitted(whole)
+
+    order = BatchOrder(data.train_items, 16, SEED)
+    order.seek(2)  # of the epochs 0 and 1, which the weights come from
+    data.train.set_epoch(1)
+    expected = [torch.stack([data.train[item][0] for item in batch]) for batch in order][:2]
+    assert len(seen) == 2 and all(map(torch.equal, seen, expected))
+
+    resumed, _ = trainer_of(config)
+    resumed.load_state_dict(whole.state_dict())
+    resumed.order.seek(*place)
+    resumed.loader.dataset.set_epoch(place[0])
+    again, other = fitted(resumed)
+    assert len(again) == 2 and all(map(torch.equal, again, expected))
+    assert all(torch.equal(value, other[name]) for name, value in state.items())

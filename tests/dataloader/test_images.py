@@ -1,0 +1,92 @@
+"""Pictures from a recipe: what is cut out of them and erased in them, and what is held out of the training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from timm.data import resolve_data_config
+
+from config.imagenet import AugmentationConfig, ImageDataConfig, ImageEvaluationConfig
+from dataloader.images import ImageData, build_classes, build_images
+
+SEED, SIDE = 3, 16
+RED, GREEN, BLUE = np.eye(3)
+STRIPES = np.repeat([RED, GREEN, GREEN, BLUE], SIDE // 2, axis=0)  # colours from left to right, twice as wide as high
+SHAPES = ImageDataConfig(name="shapes", workers=0)
+SHAPES_ITEMS = 2400  # of the training split, in groups of five
+
+
+def built(config: ImageDataConfig, *, seed: int = SEED, erase: float = 0.0, **settings: Any) -> ImageData:
+    """The splits, with these settings of the evaluation or of the description of the input."""
+    own = {name: settings.pop(name) for name in ("calibration_items", "split") if name in settings}
+    description = resolve_data_config({"img_size": SIDE, "crop_pct": 1.0, **settings})
+    augmentation = AugmentationConfig(flip=0, erase=erase)
+    return build_images(config, augmentation, ImageEvaluationConfig(**own), build_classes(config), description, seed)
+
+
+def folder_of(root: Path, pixels: np.ndarray) -> ImageDataConfig:
+    """A set of one class, in whose splits all pictures are this one, (height, width, 3) from 0 to 1."""
+    for split, count in (("train", 5), ("val", 1)):
+        (root / split / "a").mkdir(parents=True)
+        for number in range(count):
+            Image.fromarray((255 * pixels).astype(np.uint8)).save(root / split / "a" / f"{number}.png")
+    return ImageDataConfig(root=str(root), class_map=None, workers=0)
+
+
+def items_of(batches: list[list[int]]) -> list[int]:
+    return [item for batch in batches for item in batch]
+
+
+@pytest.mark.parametrize(
+    ("crop_mode", "left", "top"),
+    [("center", GREEN, GREEN), ("squash", RED, GREEN), ("border", RED, np.zeros(3))],
+)
+def test_pictures_are_cut_as_the_backbones_description_says(
+    tmp_path, crop_mode: str, left: np.ndarray, top: np.ndarray
+) -> None:
+    """Of a wide picture: its middle, all of it squeezed into a square, or all of it within a border."""
+    plain = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "interpolation": "bilinear"}
+    data = built(folder_of(tmp_path, np.tile(STRIPES, (SIDE, 1, 1))), crop_mode=crop_mode, **plain)
+    for part in (data.evaluated["val"], data.calibration):
+        assert part is not None
+        image, _ = part.pictures[0]
+        assert image.shape == (3, SIDE, SIDE)
+        np.testing.assert_allclose(image[:, SIDE // 2, 0], left, atol=0.02)
+        np.testing.assert_allclose(image[:, 0, SIDE // 2], top, atol=0.02)
+
+
+def test_what_is_erased_is_noise_of_its_own_in_every_pixel(tmp_path) -> None:
+    config = folder_of(tmp_path, np.full((SIDE, SIDE, 3), 0.8))
+    whole, erased = (built(config, erase=erase).train for erase in (0.0, 1.0))
+    assert whole is not None and erased is not None
+    for number in range(5):
+        image, plain = erased[number][0], whole[number][0]
+        assert len(plain.flatten(1).unique(dim=1).T) == 1  # one colour
+        noise = image[(image != plain).all(0).expand(3, -1, -1)]
+        assert 0.02 < len(noise) / image.numel() < 0.4
+        assert len(noise.unique()) == len(noise) and noise.std() > 0.7
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(100, 100), (480, 480), (485, 480), (9999, 480)])
+@pytest.mark.parametrize("split", ["val", "held_out"])
+def test_at_most_a_fifth_is_held_out_for_the_temperature(asked: int, expected: int, split: str) -> None:
+    data = built(SHAPES, calibration_items=asked, split=split)
+    assert data.calibration is not None
+    calibration, trained = items_of(data.calibration.batches), list(data.train_items)
+    held_out = items_of(data.evaluated["val"].batches) if split == "held_out" else []
+    assert len(calibration) == expected
+    assert len(held_out) == (480 if split == "held_out" else 0)  # a fifth of its own
+    assert sorted(calibration + held_out + trained) == list(range(SHAPES_ITEMS))
+
+
+def test_the_groups_that_are_held_out_belong_to_the_seed() -> None:
+    first, again, other = (built(SHAPES, seed=seed) for seed in (SEED, SEED, SEED + 1))
+    assert first.calibration is not None and again.calibration is not None and other.calibration is not None
+    assert first.calibration.batches == again.calibration.batches
+    groups, others = (part.calibration.groups.of_item[items_of(part.calibration.batches)] for part in (first, other))
+    assert len(np.intersect1d(groups, others)) < len(np.unique(groups)) / 2  # a fifth of them by chance
+    assert (np.unique(groups, return_counts=True)[1] == 5).all()  # whole ones
