@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -87,13 +88,32 @@ def read_folder(folder: Path, classes: Mapping[str, int]) -> Files:
 
 
 def _pictures(folder: Path) -> Iterator[str]:
-    """Paths of those below a folder, but for what is hidden, such as a notebook's checkpoints."""
+    """Paths of those below a class folder, but for what is hidden, such as a notebook's checkpoints.
+
+    Links are followed, behind all real folders. Each folder is gone through once, and the one above the class folders
+    never, as a link to it or to a folder on the way would list the same pictures again and again.
+    """
     known = get_img_extensions(as_set=True)
-    for above, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for file in files:
-            if os.path.splitext(file)[1].lower() in known and not file.startswith("."):
-                yield os.path.join(above, file)
+    visited, waiting = {_identity(folder.parent)}, deque([str(folder)])
+    while waiting:
+        for above, folders, files in os.walk(waiting.popleft()):  # which stops at links
+            identity = _identity(above)
+            if identity in visited:
+                folders.clear()
+                continue
+            visited.add(identity)
+            # in order: of two links to one folder, the file system must not choose
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            waiting += [path for name in folders if os.path.islink(path := os.path.join(above, name))]
+            for file in files:
+                if os.path.splitext(file)[1].lower() in known and not file.startswith("."):
+                    yield os.path.join(above, file)
+
+
+def _identity(folder: str | Path) -> tuple[int, int]:
+    """The same for all paths of a folder."""
+    found = os.stat(folder)
+    return found.st_dev, found.st_ino
 
 
 def _folders(folder: Path) -> list[str]:

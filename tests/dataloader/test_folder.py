@@ -44,6 +44,55 @@ def test_a_linked_class_is_followed(tmp_path: Path) -> None:
     assert listed(tmp_path / "split", {"cat": 0, "dog": 1}) == [("cat/a.png", 0), ("dog/b.png", 1)]
 
 
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("dog/self", "."),
+        ("dog/deep/up", ".."),
+        ("dog/split", ".."),
+        ("dog/deep/twin", "."),
+        ("cat/other", "../dog/deep"),
+    ],
+)
+def test_a_link_that_leads_back_lists_nothing_twice(tmp_path: Path, link: str, target: str) -> None:
+    tree(tmp_path, "dog/a.png", "dog/deep/b.png", "cat/c.png")
+    (tmp_path / link).symlink_to(target)
+    elsewhere = [("cat/other/b.png", 0)] * (link == "cat/other")  # which leads to another class, and not back
+    expected = [("cat/c.png", 0), *elsewhere, ("dog/a.png", 1), ("dog/deep/b.png", 1)]
+    assert listed(tmp_path, {"cat": 0, "dog": 1}) == expected
+
+
+def test_a_class_that_is_the_split_itself_is_refused(tmp_path: Path) -> None:
+    tree(tmp_path, "dog/a.png")
+    (tmp_path / "ant").symlink_to(".")
+    with pytest.raises(ValueError, match=r"1 class folder \(ant\) without pictures"):
+        listed(tmp_path, {"ant": 0, "dog": 1})
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_links_elsewhere_are_followed_whatever_the_order_of_the_disk(tmp_path: Path, monkeypatch, turned: bool) -> None:
+    tree(tmp_path, "pool/a.png", "pool/below/b.png", "pool/c.png", "split/cat/own.png", "split/dog/real/d.png")
+    pool = tmp_path / "pool"
+    for link, target in {"cat/one": pool, "cat/two": pool, "cat/c.png": pool / "c.png", "dog/again": "real"}.items():
+        (tmp_path / "split" / link).symlink_to(target)
+    (tmp_path / "split" / "fox").symlink_to(pool)
+    (pool / "pool").symlink_to(pool)
+    if turned:
+        walk = os.walk
+
+        def backwards(*arguments, **options):
+            for above, folders, files in walk(*arguments, **options):
+                folders.reverse()
+                yield above, folders, files[::-1]
+
+        monkeypatch.setattr(os, "walk", backwards)
+    assert listed(tmp_path / "split", {"cat": 0, "dog": 1, "fox": 2}) == [
+        *(("cat/c.png", 0), ("cat/one/a.png", 0), ("cat/one/below/b.png", 0), ("cat/one/c.png", 0), ("cat/own.png", 0)),
+        ("dog/real/d.png", 1),  # by its own path, not by that of the link
+        *(("fox/a.png", 2), ("fox/below/b.png", 2), ("fox/c.png", 2)),
+    ]
+
+
 def test_hidden_files_and_folders_are_left_out(tmp_path: Path) -> None:
     tree(tmp_path, "dog/a.png", "dog/._a.png", "dog/.hidden.png", "dog/.checkpoints/a.png", ".cache/c.png")
     assert listed(tmp_path, {"dog": 0}) == [("dog/a.png", 0)]
