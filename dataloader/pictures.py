@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import IO, Protocol
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -17,13 +17,7 @@ from dataloader.groups import ScaleGroups
 from dataloader.seeded import seeded
 from layers.seeds import seed_of
 
-UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    Image.DecompressionBombError,
-)  # what PIL raises on broken files
+KINDS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")  # others need programs beside PIL
 ATTEMPTS = 10  # other files that are tried in the place of one that cannot be read
 
 Transform = Callable[[Image.Image], Tensor]
@@ -60,8 +54,20 @@ class FolderSource:
         return str(self.files.root / self.files.name(number))
 
     def read(self, number: int) -> Image.Image:
-        with Image.open(self.name(number)) as image:
+        return decode(self.name(number))
+
+
+def decode(file: str | IO[bytes]) -> Image.Image:
+    """A picture's file in RGB.
+
+    Raises:
+        Exception: of any kind, for PIL's plugins raise whatever they meet in a damaged file.
+    """
+    try:
+        with Image.open(file, formats=KINDS) as image:
             return rgb(image)
+    except UnidentifiedImageError:  # whose message would name an address
+        raise ValueError(f"it is none of {', '.join(KINDS)}") from None
 
 
 def rgb(image: Image.Image) -> Image.Image:
@@ -88,7 +94,7 @@ class Decoding(Dataset):
         """The picture, or None, reported and counted, if it cannot be read."""
         try:
             return read()
-        except UNREADABLE as error:
+        except Exception as error:  # of any kind, see `decode`
             if not self.broken[flag]:
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 print(f"{name} cannot be read ({reason})", file=sys.stderr, flush=True)

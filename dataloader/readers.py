@@ -20,7 +20,7 @@ from PIL import Image
 from config.imagenet import ImageDataConfig
 from config.schema import ConfigError
 from dataloader.groups import SCALED
-from dataloader.pictures import rgb
+from dataloader.pictures import decode
 
 EXTRA = 'pip install ".[shards]"'
 PACKAGES = {"wds": "webdataset", "hfds": "datasets", "hfids": "datasets"}
@@ -47,8 +47,7 @@ class Encoded(NamedTuple):
 
     def decoded(self) -> Image.Image:
         """In RGB."""
-        with Image.open(io.BytesIO(self.data)) as image:
-            return rgb(image)
+        return decode(io.BytesIO(self.data))
 
 
 class Stream(ABC):

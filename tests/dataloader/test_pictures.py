@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import random
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 from timm.data import create_transform
 from torch.utils.data import DataLoader
 from torchvision.transforms.functional import pil_to_tensor
@@ -16,7 +18,9 @@ from torchvision.transforms.functional import pil_to_tensor
 from dataloader.folder import read_folder
 from dataloader.groups import scale_groups
 from dataloader.order import Indexed
-from dataloader.pictures import FolderSource, Pictures, TrainingPictures
+from dataloader.pictures import KINDS, FolderSource, Pictures, TrainingPictures
+from dataloader.readers import Encoded
+from multiscale import picture
 
 RANDOM = create_transform(
     16, is_training=True, auto_augment="original", re_prob=0.5, re_mode="pixel", interpolation="random"
@@ -84,6 +88,46 @@ def test_photographs_come_in_rgb(tmp_path: Path) -> None:
 def test_a_content_of_another_kind_than_its_name_says_is_read(tmp_path: Path) -> None:
     write(tmp_path / "a" / "x.JPEG", format="png")
     assert pictures(tmp_path)[0][0].shape == (3, 40, 48)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "gif", "jpeg2000"])
+def test_pixels_that_end_early_are_broken(tmp_path: Path, capsys, kind: str) -> None:
+    path = write(tmp_path / "a" / "x.jpg", Image.effect_noise((64, 64), 90), format=kind)
+    path.write_bytes(path.read_bytes()[:1500])
+    assert pictures(tmp_path)[0][1] == -1 and "x.jpg cannot be read (" in capsys.readouterr().err
+
+
+def test_no_other_program_is_started_for_a_format_beyond_the_named_ones(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was started"))
+    path = write(tmp_path / "a" / "x.jpg", format="eps")
+    assert path.read_bytes().startswith(b"%!PS")
+    assert pictures(tmp_path)[0][1] == -1
+    assert f"cannot be read (it is none of {', '.join(KINDS)})" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="it is none of JPEG, PNG, WEBP"):
+        Encoded("", "", path.read_bytes(), 0).decoded()
+    assert KINDS == picture.KINDS
+
+
+def test_damage_that_a_decoder_does_not_foresee_counts_as_broken(tmp_path: Path, capsys) -> None:
+    path = write(tmp_path / "a" / "x.jpg", format="dds")
+    content = bytearray(path.read_bytes())
+    content[80:84] = bytes(4)  # the flags of its pixels' format: PIL raises a NotImplementedError
+    path.write_bytes(content)
+    with pytest.raises(NotImplementedError):
+        Image.open(io.BytesIO(content))
+    assert pictures(tmp_path)[0][1] == -1
+    assert "x.jpg cannot be read (" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [struct.error("unpack"), AttributeError(), NotImplementedError("x"), KeyError(2)])
+def test_whatever_a_decoder_raises_counts_as_broken(tmp_path: Path, monkeypatch, capsys, error: Exception) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise error
+
+    write(tmp_path / "a" / "x.png")
+    monkeypatch.setattr(Image, "open", broken)
+    assert pictures(tmp_path)[0][1] == -1
+    assert f"x.png cannot be read ({str(error) or 'AttributeError'})" in capsys.readouterr().err
 
 
 def test_what_cannot_be_read_is_reported_once_and_left_out_of_evaluation(some: Path, capsys) -> None:
