@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import IO, Protocol
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -71,7 +72,10 @@ def decode(file: str | IO[bytes]) -> Image.Image:
 
 
 def rgb(image: Image.Image) -> Image.Image:
-    """A picture of any kind in RGB, without its transparency."""
+    """A picture of any kind in RGB, upright, without its transparency."""
+    image.load()  # before the next lines, which would pass over damaged pixels: PIL complains of some but once
+    with suppress(Exception):  # of any kind: behind a damaged EXIF block, sound pixels stay as they lie
+        ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I"):  # 16 bits, which PIL would cut off at 255: nearly all white
         image = Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
     return image.convert("RGB")

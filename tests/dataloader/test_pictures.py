@@ -74,12 +74,10 @@ def test_pictures_of_every_kind_come_in_rgb_with_their_greys(tmp_path: Path, kin
 
 
 def test_photographs_come_in_rgb(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # lies on its side; timm leaves it so, and so do we
     grey = Image.fromarray(RAMP)
     write(tmp_path / "a" / "1.jpg", grey.convert("CMYK"), quality=95)
     write(tmp_path / "a" / "2.jpg", grey, quality=95)
-    write(tmp_path / "a" / "3.jpg", grey.convert("RGB"), quality=95, exif=exif)
+    write(tmp_path / "a" / "3.jpg", grey.convert("RGB"), quality=95)
     for image, _ in map(pictures(tmp_path).__getitem__, range(3)):
         assert image.shape == (3, 40, 48)
         assert (image.float() - torch.from_numpy(RAMP)).abs().max() < 8
@@ -90,8 +88,43 @@ def test_a_content_of_another_kind_than_its_name_says_is_read(tmp_path: Path) ->
     assert pictures(tmp_path)[0][0].shape == (3, 40, 48)
 
 
+def turned(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+def both_ways(path: Path) -> list[np.ndarray]:
+    """A file as a folder and as a shard give it."""
+    source = FolderSource(read_folder(path.parents[1], {"a": 0}))
+    return [np.asarray(source.read(0)), np.asarray(Encoded("", "", path.read_bytes(), 0).decoded())]
+
+
+@pytest.mark.parametrize("kind", kinds())
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_one_file_stands_upright_here_and_in_the_data_generation(tmp_path: Path, kind: str, orientation: int) -> None:
+    path = write(tmp_path / "a" / "x.png", kinds()[kind], exif=turned(orientation))
+    expected = picture.decode(path.read_bytes())
+    assert (expected.shape == (40, 48, 3)) == (orientation < 5)
+    for found in both_ways(path):
+        np.testing.assert_array_equal(found, expected)
+        corner = {1: found[0, 0], 3: found[-1, -1], 6: found[0, -1], 8: found[-1, 0]}.get(orientation)
+        assert corner is None or not corner.any()  # the ramp begins where the first pixel of the file belongs
+
+
+@pytest.mark.filterwarnings("ignore")  # PIL says more of the damage
+def test_a_damaged_block_of_exif_spoils_no_sound_picture(tmp_path: Path) -> None:
+    grey = Image.fromarray(RAMP)
+    offset = b"\x7f\xff\xff\xff"  # of a text that lies outside of the block
+    torn = b"MM\0*\0\0\0\x08\0\x02\x01\x0f\0\x02\0\0\0\x09" + offset + b"\x01\x12"
+    for number, block in enumerate([b"Exif\0\0garbage", b"Exif\0\0MM\0*", b"Exif\0\0" + torn, b"Exif\0\0\xff" * 9]):
+        path = write(tmp_path / str(number) / "a" / "x.webp.png", grey, format="webp", lossless=True, exif=block)
+        for found in both_ways(path):
+            np.testing.assert_array_equal(found, RAMP[..., None].repeat(3, 2))
+
+
 @pytest.mark.parametrize("kind", ["jpeg", "png", "gif", "jpeg2000"])
-def test_pixels_that_end_early_are_broken(tmp_path: Path, capsys, kind: str) -> None:
+def test_pixels_that_end_early_are_broken_and_not_passed_over_like_exif(tmp_path: Path, capsys, kind: str) -> None:
     path = write(tmp_path / "a" / "x.jpg", Image.effect_noise((64, 64), 90), format=kind)
     path.write_bytes(path.read_bytes()[:1500])
     assert pictures(tmp_path)[0][1] == -1 and "x.jpg cannot be read (" in capsys.readouterr().err
