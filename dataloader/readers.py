@@ -38,15 +38,19 @@ class Encoded(NamedTuple):
         name: of its file.
         data: the content of the file; empty where it could not be had.
         label: number of its class.
+        problem: what else is wrong with it; it counts as broken then, and its label as nothing.
     """
 
     place: str
     name: str
     data: bytes
     label: int
+    problem: str = ""
 
     def decoded(self) -> Image.Image:
         """In RGB."""
+        if self.problem:
+            raise ValueError(self.problem)
         return decode(io.BytesIO(self.data))
 
 
@@ -66,6 +70,9 @@ class Stream(ABC):
     def pictures(self, seed: int | None = None) -> Iterator[Encoded]:
         """All of them: as they lie there, or with their shards in an order drawn by the seed."""
         for picture in self.read(seed):
+            if picture.problem:
+                yield picture
+                continue
             try:
                 number = self.numbered(picture.label)
             except ValueError as error:
@@ -99,14 +106,18 @@ class ShardStream(Stream):
     def _encoded(self, shard: str, sample: Mapping[str, Any]) -> Iterator[Encoded]:
         key = sample["__key__"]
         data = next((sample[ending] for ending in PICTURE_KEYS if ending in sample), None)
-        fields = json.loads(sample["json"]) if "json" in sample else {}
-        label = fields.get(self.field) if self.field else sample.get("cls")
-        if data is None or label is None:
+        fields, problem = _fields(sample.get("json", b"{}"))
+        label: Any = fields.get(self.field) if self.field else sample.get("cls")
+        if data is None or (label is None and not problem):
             missing = f"picture ({', '.join(PICTURE_KEYS)})" if data is None else f"class ({self.field or 'cls'})"
             has = sorted(name for name in sample if not name.startswith("__"))
             raise ConfigError(f"{shard}: {key} has no {missing}, only {', '.join(has)}; a key ends at its first dot")
-        if not (self.field and int(label) < 0):  # how timm's sets mark a picture without this other label
-            yield Encoded(shard, fields.get(self.name_key, key), data, label)
+        number = _integer(label) if self.field else 0
+        if problem or number is None:
+            problem = problem or f"its {self.field} is {label!r:.80}; expected a number"
+            yield Encoded(shard, key, data, 0, problem)  # under its key, by which it is found
+        elif number >= 0:  # or else it is without this other label: so timm's sets mark that
+            yield Encoded(shard, str(fields.get(self.name_key) or key), data, label)
 
 
 class HubStream(Stream):
@@ -252,13 +263,26 @@ def _numbering(names: Sequence[str], classes: Mapping[str, int]) -> Callable[[An
 
 
 def _number_of(table: Sequence[int], label: Any) -> int:
-    try:
-        number = int(label)
-    except (TypeError, ValueError):
-        number = -1
-    if not 0 <= number < len(table):
+    number = _integer(label)
+    if number is None or not 0 <= number < len(table):
         raise ValueError(f"the label is {label!r}; expected 0 to {len(table) - 1}, as there are {len(table)} classes")
     return table[number]
+
+
+def _integer(label: Any) -> int | None:
+    try:
+        return int(label)
+    except (TypeError, ValueError, OverflowError):  # the last of Infinity, which JSON may hold
+        return None
+
+
+def _fields(content: bytes) -> tuple[dict[str, Any], str]:
+    """Of a picture's JSON, and what is wrong with that."""
+    try:
+        fields = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        return {}, f"its json is damaged: {error}"
+    return (fields, "") if isinstance(fields, dict) else ({}, "its json is no mapping of names to values")
 
 
 def _ordered(shards: Sequence[Any], seed: int | None) -> Sequence[Any]:

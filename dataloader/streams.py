@@ -52,7 +52,7 @@ class Decoded(Decoding):
 
     def read(self, picture: Encoded) -> Image.Image | None:
         """The picture, or None, reported and counted, if it cannot be read."""
-        slot = zlib.crc32(picture.data, zlib.crc32(picture.name.encode())) % SLOTS
+        slot = zlib.crc32(picture.data, zlib.crc32(picture.name.encode(errors="surrogatepass"))) % SLOTS
         return self.decoded(slot, f"{picture.place}: {picture.name}", picture.decoded)
 
 

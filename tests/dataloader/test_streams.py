@@ -247,6 +247,64 @@ def test_a_broken_picture_is_reported_counted_and_replaced(workers, tmp_path, ca
     assert said.count("train020 cannot be read") == 1 and said.count("val003 cannot be read") == 1
 
 
+SIDECARS = {
+    b"{": "its json is damaged: Expecting property name",
+    b'{"finer": 1}\xff': "its json is damaged: 'utf-8' codec can't decode",
+    b"[" * 200_000: "its json is damaged: ",
+    b"[1, 2]": "its json is no mapping of names to values",
+    b'{"finer": "cat"}': "its finer is 'cat'; expected a number",
+    b'{"finer": [1]}': "its finer is [1]; expected a number",
+    b'{"finer": Infinity}': "its finer is inf; expected a number",
+}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_picture_with_a_broken_sidecar_is_one_that_cannot_be_read(workers, tmp_path, capfd) -> None:
+    """Reported with its shard, key and reason, counted once, replaced in training and left out of evaluation."""
+    sound = {number: {"json": json.dumps({"finer": number % CLASSES}).encode()} for number in range(TRAIN)}
+    broken = {20 + place: {"json": content} for place, content in enumerate(SIDECARS)}
+    absent = {30: {"json": b'{"finer": -1}'}}
+    write_shards(tmp_path, "train", TRAIN, sound | broken | absent)
+    write_shards(tmp_path, "val", VAL, sound | {3 + place: broken[20 + place] for place in range(len(SIDECARS))})
+    info = json.loads((tmp_path / "_info.json").read_text())
+    info["splits"]["train"]["alt_label"] = info["splits"]["val"]["alt_label"] = "finer"
+    (tmp_path / "_info.json").write_text(json.dumps(info))
+    data = built(of_shards(tmp_path, workers=workers))
+    loader = build_image_loader(data, of_shards(tmp_path, workers=workers), BATCH, SEED, (0, 1))
+    for epoch in range(2):
+        loader.batch_sampler.seek(epoch)
+        found = [(numbers_of(image), label.tolist()) for image, label, _ in loader]
+        shown = [number for numbers, _ in found for number in numbers]
+        assert len(shown) == TRAIN - 6 and not (broken | absent).keys() & {*shown}
+        assert [number % CLASSES for number in shown] == [label for _, labels in found for label in labels]
+    assert data.train.pictures.count_broken() == len(SIDECARS)
+    part = data.evaluated["val"]
+    labels = {
+        int(n): int(k) for _, label, index in part.loader(part.batches) for n, k in zip(index, label, strict=True)
+    }
+    assert labels == {number: -1 if 3 <= number < 3 + len(SIDECARS) else number % CLASSES for number in range(VAL)}
+    assert part.pictures.count_broken() == len(SIDECARS)
+    said = capfd.readouterr().err
+    for place, reason in enumerate(SIDECARS.values()):
+        shards = [tmp_path / f"{split}-{1 if split == 'train' else place // 4}.tar" for split in ("train", "val")]
+        assert said.count(f"{shards[0]}: train{20 + place:03d} cannot be read ({reason}") == 1
+        assert said.count(f"{shards[1]}: val{3 + place:03d} cannot be read ({reason}") == 1
+
+
+def test_a_broken_sidecar_that_only_gives_names_is_reported_too(tmp_path, capfd) -> None:
+    names = ["one", "two", "\udc80", 7, None, *map(str, range(5, VAL))]
+    write_shards(tmp_path, "train", TRAIN)
+    write_shards(
+        tmp_path, "val", VAL, {1: {"json": b"{"}, 2: {"png": b""}, 3: {"png": b""}, 4: {"png": b""}}, names=names
+    )
+    part = built(of_shards(tmp_path)).evaluated["val"]
+    for _, label, index in part.loader(part.batches):
+        assert [k == -1 for k in label.tolist()] == [1 <= n <= 4 for n in index.tolist()]
+    assert part.pictures.count_broken() == 4
+    told = [line.partition(" cannot be read")[0].rpartition(": ")[2] for line in capfd.readouterr().err.splitlines()]
+    assert told == ["val001", "?", "7", "val004"]
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
