@@ -133,7 +133,7 @@ def build_job(options: argparse.Namespace) -> tuple[Job, list[Source]]:
     annotated = options.annotations is not None
     if annotated and options.detector_model:
         raise SettingsError("--annotations and --detector_model exclude each other: either gives the boxes")
-    if Path(options.subset).name != options.subset or options.subset in ("", "preview", "debug"):
+    if Path(options.subset).name != options.subset or options.subset in ("", "..", "preview", "debug"):
         raise SettingsError(f"--subset names the folder of a split, such as train or val, not '{options.subset}'")
     pictures, output = options.dataset_path.resolve(), options.output_path.resolve()  # a cluster works elsewhere
     if annotated:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,11 @@ def coco_sources(path: Path) -> list[Source]:
         raise NoPictures(f"there is no annotation file {path}")
     try:
         content = json.loads(path.read_text("utf-8"))
-        images = by_id(content["images"])
-        labels = {key: folder_name(str(item["name"])) for key, item in by_id(content["categories"]).items()}
+        images = by_id(content, "images")
+        labels = {key: folder_name(str(item["name"])) for key, item in by_id(content, "categories").items()}
         sources = [
             source_of(item, images[item["image_id"]], labels[item["category_id"]])
-            for item in by_id(content["annotations"]).values()
+            for item in by_id(content, "annotations").values()
             if not item.get("iscrowd")
         ]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -45,10 +45,12 @@ def coco_sources(path: Path) -> list[Source]:
     return sorted(sources, key=lambda source: (source.file, source.name))
 
 
-def by_id(items: Iterable[dict[str, Any]]) -> dict[int, dict[str, Any]]:
-    """Records by their number, each of which stands once."""
+def by_id(content: dict[str, Any], kind: str) -> dict[int, dict[str, Any]]:
+    """Records of a kind by their number, each of which stands once."""
     found: dict[int, dict[str, Any]] = {}
-    for item in items:
+    for item in content[kind]:
+        if type(item["id"]) is not int:  # which becomes part of a file's name; True is an int of another type
+            raise ValueError(f"an id in {kind} is {item['id']!r:.80}; expected an integer")
         if found.setdefault(item["id"], item) is not item:
             raise ValueError(f"the id {item['id']} stands twice")
     return found

@@ -7,7 +7,7 @@ import io
 import os
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -101,6 +101,12 @@ def decode(content: bytes) -> np.ndarray:
         return np.array(upright.convert("RGB"))  # a copy, as torch wants arrays that it could write to
 
 
+def stays_below(name: str) -> bool:
+    """Whether a path that stands in data cannot leave the folder that it is meant below; links lead where they will."""
+    path = PurePath(name)
+    return not path.is_absolute() and ".." not in path.parts
+
+
 class Read:
     """Decodes the files.
 
@@ -124,6 +130,8 @@ class Read:
             return picture.skip("unknown_class", f"'{source.label}' is none of the {len(self.classes)} classes")
         if len(os.fsencode(source.name)) > LONGEST_NAME:
             return picture.skip("name_too_long", f"no room for a scale behind more than {LONGEST_NAME} bytes")
+        if not stays_below(source.file):
+            return picture.skip("outside_folder", f"'{source.file}' lies outside of the folder of the pictures")
         try:
             content = (self.folder / source.file).read_bytes()
             picture.checksum = hashlib.sha256(content).hexdigest()

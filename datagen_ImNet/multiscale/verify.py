@@ -11,6 +11,7 @@ from pathlib import Path
 
 from multiscale.errors import ManifestError, NoPictures
 from multiscale.manifest import NAME, VERSION, Counts, Record, read_lines
+from multiscale.picture import stays_below
 
 
 def manifests(folder: Path) -> list[Path]:
@@ -69,6 +70,8 @@ def differences(path: Path) -> Iterator[str]:
 
 def difference(folder: Path, entry: Record) -> str | None:
     """What is wrong with a file."""
+    if not stays_below(entry["file"]):
+        return f"{entry['file']} lies outside of the split"
     try:
         content = (folder / entry["file"]).read_bytes()
     except OSError as error:

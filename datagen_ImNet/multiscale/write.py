@@ -49,12 +49,12 @@ class Write:
         label, name = picture.source.label, picture.source.name
         if picture.number < self.job.preview:
             sheet = contact_sheet(picture, {scale: image for scale, (image, _) in scaled.items()})
-            self.place(encoded(sheet, "PNG"), self.job.output / "preview" / self.job.subset / label / f"{name}.png")
+            self.place(encoded(sheet, "PNG"), self.job.output / "preview" / self.job.subset, f"{label}/{name}.png")
         if self.job.debug:
             between = {"mask": picture.mask * 255, "hole": picture.hole * 255, "background": picture.background}
             for kind, pixels in between.items():
-                path = self.job.output / "debug" / self.job.subset / label / f"{name}_{kind}.png"
-                self.place(encoded(np.asarray(pixels).astype(np.uint8), "PNG"), path)
+                content = encoded(np.asarray(pixels).astype(np.uint8), "PNG")
+                self.place(content, self.job.output / "debug" / self.job.subset, f"{label}/{name}_{kind}.png")
         return record | {"files": files}
 
     def scaled(self, picture: Picture) -> dict[float, tuple[np.ndarray, float]]:
@@ -72,12 +72,15 @@ class Write:
         """Puts a scale of a picture in place, and describes its file."""
         content = encoded(image, "JPEG", quality=self.settings.jpeg_quality)
         name = f"{picture.source.label}/{picture.source.name}_scale_{scale:g}.JPEG"
-        self.place(content, self.job.split / name)
+        self.place(content, self.job.split, name)
         checksum = hashlib.sha256(content).hexdigest()
         return {"file": name, "area": round(area, 2), "bytes": len(content), "sha256": checksum}
 
-    def place(self, content: bytes, path: Path) -> None:
-        """Writes a file beside the set and moves it to its place: there is never a part of one."""
+    def place(self, content: bytes, folder: Path, name: str) -> None:
+        """Writes a file beside the set and moves it to its place below a folder: there is never a part of one."""
+        path = folder / name
+        if not path.parent.resolve().is_relative_to(folder.resolve()):
+            raise CannotWrite(f"{path} lies outside of {folder}; nothing is written there")
         partial = self.job.split / PARTIAL / uuid4().hex
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,16 @@ def test_records_that_do_not_fit_each_other_are_refused(
 ) -> None:
     with pytest.raises(SettingsError, match=told):
         coco_sources(write_coco(tmp_path / "a.json", [image], annotations, CATEGORIES))
+
+
+@pytest.mark.parametrize("wrong", ["/../../../../ESCAPED", "70", 70.0, True, None, [7]])
+@pytest.mark.parametrize("kind", ["images", "categories", "annotations"])
+def test_an_id_is_an_integer(tmp_path: Path, kind: str, wrong: object) -> None:
+    records = {"images": [IMAGE], "annotations": [DISC], "categories": CATEGORIES}
+    records[kind] = [records[kind][0] | {"id": wrong}]
+    told = rf"a\.json is not in COCO's format: .*an id in {kind} is {re.escape(repr(wrong))}; expected an integer"
+    with pytest.raises(SettingsError, match=told):
+        coco_sources(write_coco(tmp_path / "a.json", **records))
 
 
 def test_a_file_without_objects_is_told(tmp_path: Path) -> None:

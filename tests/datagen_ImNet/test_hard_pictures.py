@@ -9,7 +9,11 @@ import pytest
 from PIL import Image
 
 from example import annotated_disc, scene, write_coco
-from tests.datagen_ImNet.script_runs import on_annotations, records, run, save_png
+from multiscale.errors import CannotWrite
+from multiscale.picture import Source
+from multiscale.settings import Job, Settings
+from multiscale.write import Write
+from tests.datagen_ImNet.script_runs import on_annotations, picture_of, records, run, save_png
 
 
 def test_hard_pictures_stop_nothing_and_are_all_in_the_manifest(tmp_path, monkeypatch) -> None:
@@ -110,6 +114,59 @@ def test_an_object_at_the_border_stays_at_the_border_or_shrinks_away_from_it(tmp
     )
     assert abs(left[:, :40] - right[:, ::-1][:, :40]).max() <= 6  # JPEG
     assert (left[30, 0] > 190).all() == (scale == "1.3")
+
+
+def test_no_name_of_the_annotations_leads_out_of_the_folders(annotations, tmp_path, monkeypatch, capsys) -> None:
+    content = json.loads(annotations.read_text())
+    path, output = tmp_path / "a.json", tmp_path / "deep" / "er" / "set"
+    (tmp_path / "pictures").symlink_to(annotations.parent / "pictures")
+    outside = tmp_path / "outside.png"
+    outside.write_bytes((annotations.parent / "pictures" / content["images"][0]["file_name"]).read_bytes())
+    content["images"][0]["file_name"] = str(outside)
+    content["images"][1]["file_name"] = "../outside.png"
+    path.write_text(json.dumps(content))
+    assert run(monkeypatch, *on_annotations(path, output, "--preview", 6, "--debug")) == 0
+    assert records(output / "val")[-1]["finished"]["skipped"] == {"outside_folder": 2}
+    before = {file for file in tmp_path.rglob("*") if not file.is_relative_to(output)}
+    content["annotations"][2]["id"] = "/../../../../ESCAPED"
+    path.write_text(json.dumps(content))
+    assert run(monkeypatch, *on_annotations(path, tmp_path / "deep" / "er" / "another")) == 1
+    assert "an id in annotations is '/../../../../ESCAPED'; expected an integer" in capsys.readouterr().err
+    assert {file for file in tmp_path.rglob("*") if not file.is_relative_to(output)} == before
+
+
+@pytest.mark.parametrize(("label", "name"), [("a", "/../../../x"), ("../..", "x"), ("/{root}", "x"), ("linked", "x")])
+def test_what_writes_stays_in_its_folder_whatever_the_names(tmp_path, label: str, name: str) -> None:
+    job = Job(settings=Settings(), pictures=tmp_path, output=tmp_path / "deep" / "set", subset="val")
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    (tmp_path / "deep" / "set").mkdir(parents=True)
+    job.split.symlink_to(elsewhere)  # a split may lie on another disk
+    (elsewhere / "linked").symlink_to(tmp_path)
+    before = {*tmp_path.rglob("*")}
+    with pytest.raises(CannotWrite, match=r" lies outside of .*; nothing is written there"):
+        Write(job).place(b"content", job.split, f"{label.format(root=tmp_path)}/{name}.png")
+    assert {*tmp_path.rglob("*")} == before
+    Write(job).place(b"content", job.split, "known/x.png")
+    assert (elsewhere / "known" / "x.png").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("more", [["--preview", 1], ["--debug"], []])
+def test_every_kind_of_file_is_kept_in_its_folder(tmp_path, monkeypatch, more: list) -> None:
+    """Also where a source was made by other ways than from annotations or a folder."""
+    picture = picture_of(scene(3)[0])
+    picture.source = Source("x.png", "disc", "/../../../ESCAPED")
+    picture.mask = np.zeros(picture.image.shape[:2], bool)
+    picture.mask[20:40, 30:50] = True
+    picture.box, picture.box_score, picture.mask_score, picture.mask_area = (30, 20, 50, 40), 1.0, 1.0, 400
+    picture.hole, picture.background = picture.mask.astype(np.float32), picture.image
+    shown = {"preview": int("--preview" in more), "debug": "--debug" in more}
+    job = Job(settings=Settings(), pictures=tmp_path, output=tmp_path / "deep" / "set", subset="val", **shown)
+    job.split.mkdir(parents=True)
+    if more:
+        monkeypatch.setattr(Write, "save", lambda *_: {})
+    with pytest.raises(CannotWrite, match=r"ESCAPED.* lies outside of "):
+        Write(job)([picture])
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]
 
 
 def test_names_of_any_bytes_are_taken(annotations, tmp_path, monkeypatch) -> None:

@@ -177,6 +177,7 @@ def test_contact_sheets_show_the_first_pictures(annotations, tmp_path, monkeypat
         (["--workers", "0"], "--workers and --max_images must be at least 1"),
         (["--subset", "../val"], "--subset names the folder of a split, such as train or val, not '../val'"),
         (["--subset", "preview"], "not 'preview'"),
+        (["--subset", ".."], "not '..'"),
         (["--ray_address", "auto"], "--ray_address is for --engine ray"),
         (["--detector_model", "x"], "--annotations and --detector_model exclude each other"),
         (["--inpainter_model", "nowhere.pt"], "nowhere.pt': there is no such file"),

@@ -91,6 +91,20 @@ def test_a_broken_file_is_skipped_with_a_reason_that_names_no_address(
     assert not hasattr(picture, "image")
 
 
+def test_nothing_outside_of_the_folder_is_read(tmp_path: Path) -> None:
+    content = saved(Image.new("RGB", (4, 4), RED))
+    (tmp_path / "outside.png").write_bytes(content)
+    (folder := tmp_path / "pictures").mkdir()
+    for file in (str(tmp_path / "outside.png"), "../outside.png", "below/../../outside.png"):
+        (picture,) = Read(folder, None)([Picture(0, Source(file, "known", "name"))])
+        assert (picture.skipped, picture.checksum) == ("outside_folder", None) and f"'{file}'" in picture.reason
+    (folder / "linked.png").symlink_to(tmp_path / "outside.png")  # as people keep their pictures
+    (folder / "..own.png").write_bytes(content)
+    for file in ("linked.png", "..own.png"):
+        (picture,) = Read(folder, None)([Picture(0, Source(file, "known", "name"))])
+        assert picture.skipped is None and picture.size == (4, 4)
+
+
 def test_a_missing_file_is_skipped(tmp_path: Path) -> None:
     (picture,) = Read(tmp_path, None)([Picture(0, Source("nowhere.png", "any", "nowhere"))])
     assert (picture.skipped, picture.reason) == ("unreadable", "FileNotFoundError: No such file or directory")

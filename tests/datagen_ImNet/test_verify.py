@@ -67,12 +67,30 @@ def damage_end(split: Path) -> None:
         file.write("garbage")
 
 
+def moved_outside(split: Path, name: str) -> None:
+    """The first file at the set's own side, with what the manifest says of it."""
+    path = split / "manifest.jsonl"
+    first = json.loads(path.read_text().splitlines()[1])["files"]["1.3"]["file"]
+    (split / first).rename(split.parent / "moved.JPEG")
+    path.write_text(path.read_text().replace(f'"{first}"', f'"{name}"'))
+
+
+def damage_above(split: Path) -> None:
+    moved_outside(split, "../moved.JPEG")
+
+
+def damage_absolute(split: Path) -> None:
+    moved_outside(split, str(split.parent / "moved.JPEG"))
+
+
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
         (damage_header, "has a line that this program did not write: KeyError('settings')"),
         (damage_entry, "has a line that this program did not write: KeyError('sha256')"),
         (damage_end, "ends in half a line"),
+        (damage_above, "line 2: ../moved.JPEG lies outside of the split"),
+        (damage_absolute, "/moved.JPEG lies outside of the split"),
         (damage_missing, "_scale_0.7.JPEG cannot be read: No such file or directory"),
         (damage_changed, "_scale_0.7.JPEG has another checksum"),
         (damage_stray, "disc/more_scale_1.JPEG is not in the manifest"),
