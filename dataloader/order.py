@@ -39,6 +39,9 @@ class BatchOrder(Sampler[list[int]]):
     Items that stand mirrored in a batch belong to one process, at mirrored places of its part: what mixes a batch with
     itself turned round makes the same pairs with any number of processes.
 
+    A single item that would be left over at the end joins the batch before it: batch norm has no statistics of one item
+    where its map is 1 x 1.
+
     Args:
         items: item numbers of the training set.
         batch_size: items of a batch, over all processes.
@@ -61,14 +64,16 @@ class BatchOrder(Sampler[list[int]]):
         self.epoch, self.start = epoch, start
 
     def __len__(self) -> int:
-        """Batches of a whole epoch; the last one may be smaller."""
-        return -(-len(self.items) // self.batch_size)
+        """Batches of a whole epoch; the last one may be smaller, or by one item larger."""
+        whole, left = divmod(len(self.items), self.batch_size)
+        return whole + (left > 1 or (left == 1 and whole == 0))
 
     def __iter__(self) -> Iterator[list[int]]:
         generator = torch.Generator().manual_seed(seed_of(self.seed, "order", self.epoch))
         order = torch.randperm(len(self.items), generator=generator).tolist()
         for step in range(self.start, len(self)):
-            batch = [self.items[place] for place in order[step * self.batch_size : (step + 1) * self.batch_size]]
+            first = step * self.batch_size
+            batch = [self.items[place] for place in order[first : first + self._size(step)]]
             # A process without a part of the last batch computes on one of its items, which `weight` then cancels.
             yield [batch[place] for place in self._places(len(batch), self.rank)] or batch[:1]
 
@@ -88,4 +93,5 @@ class BatchOrder(Sampler[list[int]]):
         return first + mirrored[size % 2 == 1 and bool(first) and first[-1] == size // 2 :]
 
     def _size(self, step: int) -> int:
-        return min(self.batch_size, len(self.items) - step * self.batch_size)
+        is_last = step + 1 == len(self)
+        return len(self.items) - step * self.batch_size if is_last else self.batch_size

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torchdeq.solver.broyden import broyden_solver
 
-from layers.grid import WarpParams, check_params, is_traced
+from layers.grid import WarpParams, check_shapes, is_traced
 
 SolverName = Literal["anderson", "broyden", "fixed_point"]
 Gradient = Literal["one_step", "implicit", "unrolled"]
@@ -58,6 +58,8 @@ class FixedPointSolver:
             adjoint equation at the solution, right where the map contracts; "unrolled" differentiates every step.
         damping: share of the new value in each step; the fixed points stay the same.
         backward_steps: at most so many evaluations of the adjoint map, for the implicit gradient.
+        early_stop: ask after every evaluation whether all images are done, and then evaluate no more. The answer is the
+            same either way, but asking makes the caller wait for a GPU each time: False always takes ``max_steps``.
     """
 
     name: SolverName = "anderson"
@@ -66,6 +68,7 @@ class FixedPointSolver:
     gradient: Gradient = "one_step"
     damping: float = 1.0
     backward_steps: int = 40
+    early_stop: bool = True
 
     def __post_init__(self) -> None:
         if self.name not in get_args(SolverName):
@@ -87,10 +90,12 @@ class FixedPointSolver:
             raise ValueError("broyden cannot be unrolled: it writes in place; take anderson or fixed_point")
         if self.name == "broyden" and self.damping != 1:
             raise ValueError(f"damping is {self.damping}; broyden chooses its own steps and takes no damping")
+        if self.name == "broyden" and not self.early_stop:
+            raise ValueError("early_stop is False; broyden stops by itself, so take anderson or fixed_point")
 
     def __call__(self, f: UpdateFunction, start: WarpParams) -> FixedPoint:
         """Search from ``start``; ``f`` may be called again during the backward pass, so it must not change."""
-        check_params(start)
+        check_shapes(start)
         shapes = start.x.shape, start.y.shape
         state = _flat(start)
 
@@ -124,7 +129,7 @@ class FixedPointSolver:
         for step in range(self.max_steps):
             value = f(state)
             record.add(state, value)
-            if step + 1 == self.max_steps or (not is_traced() and record.is_done()):
+            if step + 1 == self.max_steps or (self.early_stop and not is_traced() and record.is_done()):
                 break
             states, values = [*states, state][-MEMORY:], [*values, value][-MEMORY:]
             if self.name == "fixed_point":

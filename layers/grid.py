@@ -74,6 +74,11 @@ def random_warp_params(
 def knot_grid(phi: WarpParams) -> Tensor:
     """Reading positions at the R x R knots, (B, 2, R, R) in [0, 1], at least in float32."""
     check_params(phi)
+    return unchecked_knot_grid(phi)
+
+
+def unchecked_knot_grid(phi: WarpParams) -> Tensor:
+    """``knot_grid`` of parameters that were just computed here, without a look at their values."""
     shift = _knot_shift(phi)
     return _lattice((phi.grid_size, phi.grid_size), shift) + shift
 
@@ -86,7 +91,7 @@ def warp_grid(phi: WarpParams, size: tuple[int, int]) -> Tensor:
 
 
 def unchecked_warp_grid(phi: WarpParams, size: tuple[int, int]) -> Tensor:
-    """``warp_grid`` of parameters that a network has just made, without a look at their values."""
+    """``warp_grid`` of parameters that were just computed here, without a look at their values."""
     # Blending bilinearly keeps the grid monotone. Blending the shift alone keeps the identity exact.
     shift = F.interpolate(_knot_shift(phi), size=tuple(size), mode="bilinear", align_corners=True)
     return shift + _lattice(size, shift)
@@ -102,7 +107,8 @@ def evaluate_grid(phi: WarpParams, points: Tensor) -> Tensor:
     Returns:
         (B, N, 2), where the warp reads for an output at each point.
     """
-    knots = knot_grid(phi)
+    check_params(phi)
+    knots = unchecked_knot_grid(phi)
     if points.ndim != 3 or points.shape[0] != knots.shape[0] or points.shape[2] != 2:
         raise ValueError(f"points have shape {tuple(points.shape)}; expected (B, N, 2) with B = {knots.shape[0]}")
     if points.dtype != knots.dtype or points.device != knots.device:
@@ -112,13 +118,28 @@ def evaluate_grid(phi: WarpParams, points: Tensor) -> Tensor:
         )
     if not is_traced() and not torch.isfinite(points).all():
         raise ValueError("points hold values that are not finite")
-    positions = points.unsqueeze(2) * 2 - 1
-    values = F.grid_sample(knots, positions, mode="bilinear", padding_mode="border", align_corners=True)
-    return values.squeeze(3).transpose(1, 2)
+    return _read_at(knots, points)
+
+
+def unchecked_evaluate_grid(phi: WarpParams, points: Tensor) -> Tensor:
+    """``evaluate_grid`` of parameters and points that were just computed here, without a look at their values."""
+    return _read_at(unchecked_knot_grid(phi), points)
 
 
 def check_params(phi: WarpParams) -> None:
-    """Refuse parameters that stand for no warp, with what was given and what would be right."""
+    """Refuse parameters that stand for no warp, with what was given and what would be right.
+
+    A look at values makes the caller wait for a GPU. So this is for parameters that come from outside; those that were
+    just computed here go through ``check_shapes`` and the unchecked functions, whose images are NaN where phi is.
+    """
+    check_shapes(phi)
+    # Reading a value stops export and breaks a compiled graph, so values are looked at in eager mode alone.
+    if not is_traced() and not phi.x.is_meta and not all(torch.isfinite(SHARPNESS * part).all() for part in phi):
+        raise ValueError("phi holds values that are not finite, or too large to be; a warp needs finite parameters")
+
+
+def check_shapes(phi: WarpParams) -> None:
+    """Refuse tensors that cannot hold parameters, whatever their values."""
     if not (isinstance(phi, WarpParams) and all(isinstance(part, Tensor) for part in phi)):
         raise TypeError(f"phi is {type(phi).__name__}; expected WarpParams of two tensors")
     x, y = phi
@@ -136,9 +157,6 @@ def check_params(phi: WarpParams) -> None:
         raise ValueError("phi is for a batch of zero images; expected at least one")
     if x.dtype != y.dtype or x.device != y.device:
         raise TypeError(f"phi.x is {x.dtype} on {x.device} but phi.y {y.dtype} on {y.device}; they must agree")
-    # Reading a value stops export and breaks a compiled graph, so values are looked at in eager mode alone.
-    if not is_traced() and not x.is_meta and not all(torch.isfinite(SHARPNESS * part).all() for part in phi):
-        raise ValueError("phi holds values that are not finite, or too large to be; a warp needs finite parameters")
 
 
 def check_size(size: tuple[int, int]) -> None:
@@ -160,6 +178,13 @@ def _shape(batch: int, grid_size: int) -> tuple[int, int, int]:
     return batch, grid_size, grid_size - 1
 
 
+def _read_at(knots: Tensor, points: Tensor) -> Tensor:
+    """The bilinear blend of (B, 2, R, R) knots at (B, N, 2) points."""
+    positions = points.unsqueeze(2) * 2 - 1
+    values = F.grid_sample(knots, positions, mode="bilinear", padding_mode="border", align_corners=True)
+    return values.squeeze(3).transpose(1, 2)
+
+
 def _knot_shift(phi: WarpParams) -> Tensor:
     """How far each knot reads from where it is: (B, 2, R, R)."""
     R = phi.grid_size
@@ -170,7 +195,9 @@ def _knot_shift(phi: WarpParams) -> Tensor:
 def _cumulated(part: Tensor) -> Tensor:
     """(B, rows, R - 1) of any real values -> (B, rows, R), what their sums from 0 to 1 exceed even steps by."""
     dtype = torch.promote_types(part.dtype, torch.float32)  # half precision would round positions by a pixel
-    increments = F.softmax(SHARPNESS * part.to(dtype), dim=-1)
+    # Where phi is not a number nothing is warped: torch's sampler on a CPU reads beyond an image at such positions, and
+    # ends the process. The warps say by what they return that it was none.
+    increments = F.softmax(SHARPNESS * part.to(dtype), dim=-1).nan_to_num(nan=1 / part.shape[-1])
     return F.pad((increments - 1 / part.shape[-1]).cumsum(dim=-1), (1, 0))
 
 

@@ -7,7 +7,16 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from layers.grid import WarpParams, check_params, check_size, evaluate_grid, is_traced, knot_grid, warp_grid
+from layers.grid import (
+    WarpParams,
+    check_params,
+    check_size,
+    is_traced,
+    knot_grid,
+    unchecked_evaluate_grid,
+    unchecked_knot_grid,
+    unchecked_warp_grid,
+)
 
 InverseMethod = Literal["rowwise", "exact"]
 
@@ -25,11 +34,18 @@ def inverse_warp_grid(phi: WarpParams, size: tuple[int, int], *, method: Inverse
             Where the map folds and a point has several preimages, one at which orientation is kept is chosen.
     """
     if method == "rowwise":
-        x, y = warp_grid(phi, size).unbind(1)
-        return torch.stack([_invert_rows(x), _invert_rows(y.transpose(1, 2)).transpose(1, 2)], dim=1)
+        check_params(phi)
+        check_size(size)
+        return unchecked_inverse_warp_grid(phi, size)
     if method == "exact":
         return _invert_plane(phi, size)
     raise ValueError(f"method is {method!r}; expected one of {', '.join(get_args(InverseMethod))}")
+
+
+def unchecked_inverse_warp_grid(phi: WarpParams, size: tuple[int, int]) -> Tensor:
+    """The row-wise inverse of parameters that were just computed here, without a look at their values."""
+    x, y = unchecked_warp_grid(phi, size).unbind(1)
+    return torch.stack([_invert_rows(x), _invert_rows(y.transpose(1, 2)).transpose(1, 2)], dim=1)
 
 
 def fold_mask(phi: WarpParams, size: tuple[int, int]) -> Tensor:
@@ -39,7 +55,7 @@ def fold_mask(phi: WarpParams, size: tuple[int, int]) -> Tensor:
     """
     check_size(size)
     check_params(phi)
-    knots = knot_grid(_as_double(phi))
+    knots = unchecked_knot_grid(_as_double(phi))
     intervals = phi.grid_size - 1
     y, x = (torch.linspace(0, intervals, n, device=knots.device, dtype=knots.dtype) for n in size)
     folded = torch.zeros(knots.shape[0], *size, dtype=torch.bool, device=knots.device)
@@ -79,13 +95,13 @@ def _invert_plane(phi: WarpParams, size: tuple[int, int]) -> Tensor:
     y, x = (torch.linspace(0, 1, n, device=phi.x.device, dtype=torch.float64) for n in size)
     target = torch.stack([x.expand(H, W), y[:, None].expand(H, W)]).expand(B, 2, H, W)
     with torch.no_grad():
-        found, jacobian = _preimage(knot_grid(exact), target)
+        found, jacobian = _preimage(unchecked_knot_grid(exact), target)
     if not (torch.is_grad_enabled() and (phi.x.requires_grad or phi.y.requires_grad)):
         return found.to(dtype)
     # Implicit function theorem: g(h(q)) = q, so dh = -J^-1 dg. A Newton step at the solution has this derivative; its
     # value is taken away again. J is a constant here, so there is no second derivative.
     points = found.flatten(2).transpose(1, 2)
-    step = _solve(jacobian, _Once.apply(evaluate_grid(exact, points)).transpose(1, 2).view_as(found) - target)
+    step = _solve(jacobian, _Once.apply(unchecked_evaluate_grid(exact, points)).transpose(1, 2).view_as(found) - target)
     return (found - (step - step.detach())).to(dtype)
 
 

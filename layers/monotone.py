@@ -13,6 +13,7 @@ from torch import Tensor
 from layers.grid import (
     WarpParams,
     check_params,
+    check_shapes,
     check_size,
     evaluate_grid,
     knot_grid,
@@ -20,7 +21,7 @@ from layers.grid import (
     unchecked_warp_grid,
     warp_grid,
 )
-from layers.inverse import InverseMethod, fold_mask, inverse_warp_grid
+from layers.inverse import InverseMethod, fold_mask, inverse_warp_grid, unchecked_inverse_warp_grid
 from layers.sampling import sample_bilinear, sample_nearest
 
 __all__ = [
@@ -32,6 +33,8 @@ __all__ = [
     "knot_grid",
     "monotone_warp",
     "random_warp_params",
+    "unchecked_inverse_warp",
+    "unchecked_warp",
     "warp_grid",
 ]
 
@@ -50,7 +53,17 @@ def monotone_warp(
         work_size: warp at this (height, width) and resize back. Identity parameters then still blur fine detail.
     """
     check_image(image, phi, mode, work_size)
+    check_params(phi)
     return _read(image, mode, work_size, partial(unchecked_warp_grid, phi))
+
+
+def unchecked_warp(image: Tensor, phi: WarpParams) -> Tensor:
+    """``monotone_warp`` by parameters that were just computed here: nothing looks at values, so no GPU is waited for.
+
+    An image whose phi is not a number becomes NaN as a whole.
+    """
+    check_image(image, phi)
+    return _marked(_read(image, "bilinear", None, partial(unchecked_warp_grid, phi)), phi)
 
 
 def inverse_monotone_warp(
@@ -71,20 +84,27 @@ def inverse_monotone_warp(
         method: as for ``inverse_warp_grid``.
     """
     check_image(image, phi, mode, work_size)
+    check_params(phi)
     return _read(image, mode, work_size, partial(inverse_warp_grid, phi, method=method))
+
+
+def unchecked_inverse_warp(image: Tensor, phi: WarpParams) -> Tensor:
+    """``inverse_monotone_warp``, row by row, by parameters that were just computed here."""
+    check_image(image, phi)
+    return _marked(_read(image, "bilinear", None, partial(unchecked_inverse_warp_grid, phi)), phi)
 
 
 def check_image(
     image: Tensor, phi: WarpParams, mode: SampleMode = "bilinear", work_size: tuple[int, int] | None = None
 ) -> None:
-    """Refuse an image that these parameters cannot warp, with what was given and what would be right."""
+    """Refuse an image that these parameters cannot warp, whatever their values, with what would be right."""
     if mode not in get_args(SampleMode):
         raise ValueError(f"mode is {mode!r}; expected one of {', '.join(get_args(SampleMode))}")
     if not isinstance(image, Tensor):
         raise TypeError(f"image is {type(image).__name__}; expected a tensor")
     if image.ndim != 4 or 0 in image.shape:
         raise ValueError(f"image has shape {tuple(image.shape)}; expected (B, C, H, W), none of them zero")
-    check_params(phi)
+    check_shapes(phi)
     if phi.x.shape[0] != image.shape[0]:
         raise ValueError(f"phi is for {phi.x.shape[0]} images; this batch has {image.shape[0]}")
     if phi.x.device != image.device:
@@ -101,6 +121,12 @@ def check_image(
     is_half = image.dtype in (torch.float16, torch.bfloat16)
     if phi.x.dtype != image.dtype and not (is_half and phi.x.dtype == torch.float32):
         raise TypeError(f"phi is {phi.x.dtype} but the image {image.dtype}; convert one of them")
+
+
+def _marked(warped: Tensor, phi: WarpParams) -> Tensor:
+    """The same images, but NaN where phi has an entry that is not finite."""
+    zero = 0 * (phi.x.detach().sum((1, 2)) + phi.y.detach().sum((1, 2)))
+    return warped + zero[:, None, None, None].to(warped.dtype)
 
 
 def _read(

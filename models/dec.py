@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from layers.canonicalizer import CanonicalForm, Canonicalizer, Condition, check_blocks
 from layers.fixed_point import FixedPoint, FixedPointSolver
-from layers.grid import WarpParams
+from layers.frame import Frame
+from layers.grid import WarpParams, check_params
 from layers.layout import Layout
-from layers.monotone import inverse_monotone_warp, monotone_warp
+from layers.monotone import unchecked_inverse_warp, unchecked_warp
 from models.sites import Doorway, Probe, Size, StageInfo, probe, sites_of
 from models.wrapped import WrappedBackbone
 
@@ -106,7 +107,7 @@ class WarpSite(Doorway):
             visit.point = visit.solve(self.layout.to_grid(feature, at))
             visit.phi = visit.point.value
         assert visit.phi is not None
-        return self.layout.on_grid(partial(monotone_warp, phi=visit.phi), feature, at)
+        return self.layout.on_grid(partial(unchecked_warp, phi=visit.phi), feature, at)
 
     def restore(self, stage: nn.Module, args: tuple, feature: Tensor) -> Tensor:
         """Forward hook of the stage."""
@@ -121,7 +122,19 @@ class WarpSite(Doorway):
         visit = self._visit()
         assert visit.phi is not None and self.output is not None
         at = self._size_of(self.output, feature, visit)
-        return self.output.on_grid(partial(inverse_monotone_warp, phi=visit.phi), feature, at)
+        return self.output.on_grid(partial(unchecked_inverse_warp, phi=visit.phi), feature, at)
+
+    def frame(self, given: Size, seen: Size, of_seen: Frame) -> Frame:
+        """Where this site's positions lie in images of size ``given``.
+
+        Args:
+            given: (H, W) of the images as the model is given them.
+            seen: (H, W) of what the backbone gets of them.
+            of_seen: where positions of that lie in the images.
+        """
+        if self.name == "input":
+            return Frame()
+        return of_seen if self.name == "image" else Frame.resized(self._expected(seen), seen).within(of_seen)
 
     def _visit(self) -> Visit:
         if self.visit is None:
@@ -132,8 +145,12 @@ class WarpSite(Doorway):
         return self.visit
 
     def _size_of(self, layout: Layout, feature: Tensor, visit: Visit) -> Size:
-        (h, w), (H0, W0), (H, W) = self.size, self.image_size, visit.image_size
-        return layout.size_of(feature, (-(-h * H // H0), -(-w * W // W0)))
+        return layout.size_of(feature, self._expected(visit.image_size))
+
+    def _expected(self, image_size: Size) -> Size:
+        """(H, W) of the stage's feature for images of this size."""
+        (h, w), (H0, W0), (H, W) = self.size, self.image_size, image_size
+        return -(-h * H // H0), -(-w * W // W0)
 
 
 class DECModel(WrappedBackbone):
@@ -184,11 +201,26 @@ class DECModel(WrappedBackbone):
         """Logits under these warps, one pair per site, instead of those that the canonicalizer finds."""
         if len(phis) != len(self.sites):
             raise ValueError(f"{len(phis)} pairs of parameters for {len(self.sites)} sites; expected one each")
+        for phi in phis:
+            check_params(phi)
+        return self.predict_under(image, phis)
+
+    def predict_under(self, image: Tensor, phis: Sequence[WarpParams]) -> Tensor:
+        """``predict`` under warps that were just computed here, without a look at their values."""
         return self._visit_all(image, self.backbone, [Visit(phi=phi) for phi in phis], must_reach=True)
 
     def find_warps(self, image: Tensor) -> CanonicalForm | None:
         """The warps of all sites, or None where each is found from the feature that arrives there."""
         return self.canonicalizer(image) if self.canonicalizer.condition == "image" else None
+
+    def frames(self, image_size: Size) -> list[Frame]:
+        """Where the positions of each site lie in images of this (H, W), as the model is given them.
+
+        A warp of the images and a site's phi read in different [0, 1] wherever ``preprocess`` cuts, and at stages,
+        whose pixels are larger: ``frame.to_whole`` makes positions of a site comparable with those of the image.
+        """
+        seen = self.preprocessed_frame(image_size)
+        return [site.frame(image_size, *seen) for site in self.sites]
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Switch timm's activation checkpointing, where it does not recompute a stage without its warp."""

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from layers.frame import Frame, Size
+
 
 class Preprocess(nn.Module):
     """Resize images, cut their centre, and apply a backbone's statistics.
@@ -43,6 +45,21 @@ class Preprocess(nn.Module):
         self.register_buffer("mean", torch.tensor(tuple(mean))[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(tuple(std))[:, None, None], persistent=False)
 
+    def frame(self, size: Size) -> tuple[Size, Frame]:
+        """The (H, W) that images of this one leave with, and where their positions lie in the images."""
+        side = self.resize or self.size
+        if side is None:
+            return size, Frame()
+        whole = Frame.resized((side, side), size)
+        if self.resize is None or self.size is None:
+            return (side, side), whole
+        cut = (self.size, self.size)
+        return cut, Frame.cut(cut, (side, side), (self._margin(), self._margin())).within(whole)
+
+    def _margin(self) -> int:
+        """Pixels that are cut away above and left of the centre."""
+        return 0 if self.resize is None or self.size is None else (self.resize - self.size) // 2
+
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, H, W) within the limits -> (B, C, size, size)."""
         side = self.resize or self.size
@@ -53,6 +70,6 @@ class Preprocess(nn.Module):
             if self.limits is not None:
                 image = image.clamp(*self.limits)  # bicubic overshoots, and pictures do not
         if self.resize is not None and self.size is not None:
-            top = (self.resize - self.size) // 2
+            top = self._margin()
             image = image[..., top : top + self.size, top : top + self.size]
         return (image - self.mean) / self.std

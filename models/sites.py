@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from layers.frame import Size
 from layers.layout import Layout
-
-Size = tuple[int, int]
 
 IMPULSES = ((0.25, 0.75), (0.625, 0.125))  # (y, x); no symmetry of the square maps one onto the other or itself
 STEM_NAMES = ("stem", "act", "bn", "norm")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from timm.optim import auto_group_layers
 from torch import Tensor, nn
+
+from layers.frame import Frame, Size
 
 
 class WrappedBackbone(nn.Module):
@@ -25,6 +30,17 @@ class WrappedBackbone(nn.Module):
         """Logits of (B, C, H, W) images."""
         return self.backbone(self.preprocess(image))
 
+    def preprocessed_frame(self, image_size: Size) -> tuple[Size, Frame]:
+        """The (H, W) that the backbone gets of images of this one, and where its positions lie in them."""
+        if isinstance(self.preprocess, nn.Identity):
+            return image_size, Frame()
+        if not hasattr(self.preprocess, "frame"):
+            raise ValueError(
+                f"{type(self.preprocess).__name__} does not tell where its pixels lie in the images; give it a method "
+                "frame((H, W)) like that of models.preprocess.Preprocess"
+            )
+        return self.preprocess.frame(image_size)
+
     @property
     def pretrained_cfg(self) -> dict[str, Any]:
         """timm's description of the backbone's weights and input, for ``resolve_data_config``."""
@@ -44,9 +60,19 @@ class WrappedBackbone(nn.Module):
         """The backbone's parameters that timm's optimizers must not decay, under their names here."""
         return {f"backbone.{name}" for name in getattr(self.backbone, "no_weight_decay", set)()}
 
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """The backbone's layers for timm's layer decay, under their names here; what is not its own counts as head."""
-        return {kind: _prefixed(pattern) for kind, pattern in self.backbone.group_matcher(coarse=coarse).items()}
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any] | Callable[[str], Any]:
+        """The backbone's layers for timm's layer decay, under their names here; what is not its own counts as head.
+
+        timm's models describe their layers by patterns or by a function of a parameter's name, and some not at all: of
+        those, timm groups neighbouring parameters, and so does this.
+        """
+        if not hasattr(self.backbone, "group_matcher"):
+            layers = auto_group_layers(self.backbone)
+            return partial(_layer_of, layers.get, head=max(layers.values()))
+        matcher = self.backbone.group_matcher(coarse=coarse)
+        if callable(matcher):
+            return partial(_layer_of, matcher, head=float("inf"))
+        return {kind: _prefixed(pattern) for kind, pattern in matcher.items()}
 
     def get_classifier(self) -> nn.Module:
         """The backbone's head."""
@@ -55,6 +81,12 @@ class WrappedBackbone(nn.Module):
     def reset_classifier(self, num_classes: int, *args: Any, **options: Any) -> None:
         """Give the backbone a fresh head."""
         self.backbone.reset_classifier(num_classes, *args, **options)
+
+
+def _layer_of(matcher: Callable[[str], Any], name: str, head: float) -> Any:
+    """The layer of a parameter of ours, by a function that knows the backbone's own names."""
+    own = name.removeprefix("backbone.")
+    return head if own == name else matcher(own)
 
 
 def _prefixed(pattern: Any) -> Any:

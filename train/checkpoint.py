@@ -64,7 +64,7 @@ def save_weights(folder: Path, model: nn.Module) -> None:
     write_whole(folder / WEIGHTS, lambda file: file.write(safetensors_bytes(tensors)))
 
 
-def start_from(model: nn.Module, weights: dict[str, Tensor], source: str, *, is_whole: bool = False) -> None:
+def start_from(model: nn.Module, weights: dict[str, Tensor], source: str, *, is_whole: bool = False) -> bool:
     """Take over another run's backbone, and its canonicalizer too where the model has an equal one.
 
     Args:
@@ -72,6 +72,9 @@ def start_from(model: nn.Module, weights: dict[str, Tensor], source: str, *, is_
         weights: of the other run.
         source: how messages call it.
         is_whole: refuse weights without an equal canonicalizer.
+
+    Returns:
+        whether all was taken: False where the other run has a canonicalizer that this model has no place for.
     """
     own = model.state_dict()
     backbone = {name for name in own if name.startswith("backbone.")}
@@ -87,6 +90,7 @@ def start_from(model: nn.Module, weights: dict[str, Tensor], source: str, *, is_
         raise RunError(f"{source} does not fit the recipe: its canonicalizer is another one, or it has none")
     taken = weights if is_equal else {name: weights[name] for name in backbone}
     model.load_state_dict(taken, strict=False)
+    return is_equal or not rest
 
 
 def save_items(folder: Path, items: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from layers.seeds import seed_of
 from train.distributed import Process
 from train.errors import RunError
 from train.optim import Learner
-from train.statistics import estimated_anew
+from train.statistics import estimated_anew, is_below, train_what_trains
 from train.step import Batch, Objective, Outcome
 
 Mix = Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]]
@@ -35,8 +36,9 @@ class Place:
     epoch: int = 0
     step: int = 0
     seconds: float = 0.0
-    tally: Tensor = field(default_factory=lambda: torch.zeros(5, dtype=torch.float64))
-    """Sums over the epoch so far: loss x items, correct, residual x images, images that have a residual, items."""
+    tally: Tensor = field(default_factory=lambda: torch.zeros(6, dtype=torch.float64))
+    """Sums over the epoch so far: loss x items, correct, residual x images, images that have a residual, items, loss of
+    the task x items."""
 
 
 @dataclass(kw_only=True)
@@ -78,11 +80,11 @@ class Trainer:
     place: Place = field(default_factory=Place)
 
     def __post_init__(self) -> None:
-        is_scaled = self.amp == "fp16" and self.process.device.type == "cuda"
-        self.scaler = torch.amp.GradScaler(self.process.device.type, enabled=is_scaled)
+        self.scaler = torch.amp.GradScaler(self.process.device.type, enabled=self.amp == "fp16")
         self.order: Any = self.loader.batch_sampler
         self.place.tally = self.place.tally.to(self.process.device)
         self._trainable = [value for value in self.model.backbone.parameters() if value.requires_grad]
+        self._resting = train_what_trains(self.model)  # in all phases: what fine-tuning leaves as it is
 
     @property
     def evaluated(self) -> nn.Module:
@@ -110,8 +112,7 @@ class Trainer:
                 for parameter in self._trainable:
                     parameter.requires_grad_(not canonicalizer_only)
                 wrapped, phase = self.process.wrap(self.model), canonicalizer_only
-            self.model.train()
-            self.model.backbone.train(not canonicalizer_only)
+            train_what_trains(self.model)
             self._run_epoch(wrapped, canonicalizer_only, save, max_steps)
             if max_steps:
                 return
@@ -125,7 +126,8 @@ class Trainer:
         """Behind the last step, on views as in the last epoch, unmixed; it begins anew whenever it is called."""
         self._seek(self.epochs - 1)
         self.order.seek(self.epochs)
-        with estimated_anew(self.evaluated, self.process), torch.no_grad(), self._autocast():
+        rests = partial(is_below, parts=self._resting)
+        with estimated_anew(self.evaluated, self.process, rests), torch.no_grad(), self._autocast():
             for step, (image, label, index) in zip(range(self.statistics_steps), self.loader, strict=False):
                 batch = Batch(image.to(self.process.device), label.to(self.process.device), index.tolist())
                 self.objective(self.evaluated, batch, self.epochs, step)
@@ -173,8 +175,7 @@ class Trainer:
             # dropout and stochastic depth draw from torch's generator: every draw belongs to a place of its own
             key = (self.objective.seed, "step", place.epoch, place.step, part_number, self.process.rank)
             torch.manual_seed(seed_of(*key))
-            with self._autocast():
-                outcome = self.objective(wrapped, part, place.epoch, place.step, canonicalizer_only=canonicalizer_only)
+            outcome = self._outcome(wrapped, part, canonicalizer_only)
             share = weight * len(part.items) / len(batch.items)
             self.scaler.scale(outcome.loss * share).backward()
             if weight > 0:
@@ -196,28 +197,45 @@ class Trainer:
         if self.ema is not None:
             self.ema.update(self.model)
 
+    def _outcome(self, wrapped: nn.Module, part: Batch, canonicalizer_only: bool) -> Outcome:
+        place = self.place
+        try:
+            with self._autocast():
+                return self.objective(wrapped, part, place.epoch, place.step, canonicalizer_only=canonicalizer_only)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):  # torch's batch norm
+                raise
+            raise RunError(
+                f"step {place.step + 1} of epoch {place.epoch + 1} computes on {len(part.items)} item by itself, of "
+                "which batch norm has no statistics on a map of 1 x 1; take a batch_size that gives every process and "
+                "accumulated part two items, larger images, or another backbone"
+            ) from error
+
     def _close_epoch(self, canonicalizer_only: bool) -> dict[str, float]:
         place = self.place
         tally = self.process.sum(place.tally)
         self._check(tally)
         self._check_weights()
-        shown = self._shown(tally)
+        shown, task = self._shown(tally), float(tally[5] / tally[4])
         for name, learner in self.learners.items():
             if not canonicalizer_only or name == "canonicalizer":
-                learner.end_epoch(shown["loss"])
+                learner.end_epoch(task)
         metrics = {f"train_{name}": value for name, value in shown.items()}
         metrics |= {f"{name}_lr": learner.rate for name, learner in self.learners.items()}
         place.epoch, place.step, place.tally = place.epoch + 1, 0, torch.zeros_like(place.tally)
         return metrics
 
     def _shown(self, tally: Tensor) -> dict[str, float]:
-        loss, correct, residual, with_residual, items = tally.tolist()
+        loss, correct, residual, with_residual, items, _ = tally.tolist()
         shown = {"loss": loss / items, "accuracy": correct / items} if items else {}
         return shown | ({"residual": residual / with_residual} if with_residual else {})
 
     def _check(self, tally: Tensor) -> None:
-        if not math.isfinite(tally[0]):
-            self._fail(f"the loss became {tally[0].item()}")
+        loss, _, residual, *_ = tally.tolist()
+        if not math.isfinite(loss):
+            self._fail(f"the loss became {loss}")
+        if not math.isfinite(residual):
+            self._fail(f"the residual of the fixed points became {residual}")
 
     def _check_weights(self) -> None:
         """Before anything is saved: a gradient can spoil the weights one step before the loss shows it."""
@@ -268,6 +286,13 @@ class Trainer:
         if state["scaler"]:  # empty where it was saved on a CPU, which scales nothing
             self.scaler.load_state_dict(state["scaler"])
         self.place = Place(**state["place"])
+        if len(self.place.tally) == 5:  # an earlier version's, which did not tally the loss of the task
+            if self.place.tally.any():
+                raise RunError(
+                    "the state was saved within an epoch, by a version whose schedule saw another loss; go on with "
+                    "that version to the end of the epoch, or start this run anew"
+                )
+            self.place.tally = Place().tally
         # the first process goes on counting for all
         self.place.tally = self.place.tally.to(self.process.device) * self.process.is_first
 
@@ -280,7 +305,8 @@ def _tallied(outcome: Outcome, items: int) -> Tensor:
         sums += [torch.zeros((), device=device)] * 2
     else:
         sums += [outcome.residual.detach() * items, torch.tensor(items, device=device)]
-    return torch.stack([value.double() for value in [*sums, torch.tensor(items, device=device)]])
+    sums += [torch.tensor(items, device=device), outcome.task * items]
+    return torch.stack([value.double() for value in sums])
 
 
 def parts_of(batch: Batch, count: int) -> Iterator[Batch]:

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from layers.grid import WarpParams, evaluate_grid, knot_grid
+from layers.frame import Frame
+from layers.grid import WarpParams, unchecked_evaluate_grid, unchecked_knot_grid
 
 EPSILON = 1e-8
 POINTS = 9  # per axis, at which reading positions are compared
@@ -42,7 +43,7 @@ EQUIVARIANCE_LOSSES = {"kl": kl_loss, "mse": mse_loss, "js": js_loss}
 def phi_difference_loss(phis: Phis, warped_phis: Phis) -> Tensor:
     """Pushes the warps of an image and of its warped version apart: minus the capped distance, summed over sites."""
     distances = [
-        (knot_grid(phi) - knot_grid(other)).square().sum((1, 2, 3)).clamp(max=DIFFERENCE_CAP)
+        (unchecked_knot_grid(phi) - unchecked_knot_grid(other)).square().sum((1, 2, 3)).clamp(max=DIFFERENCE_CAP)
         for phi, other in zip(phis, warped_phis, strict=True)
     ]
     return -torch.stack(distances).mean(dim=1).sum()
@@ -52,25 +53,34 @@ def phi_prior_loss(phis: Phis) -> Tensor:
     """Keeps warps near the identity: mean squared distance of their knots from it, summed over sites."""
     distances = []
     for phi in phis:
-        knots = knot_grid(phi)
+        knots = unchecked_knot_grid(phi)
         identity = WarpParams.identity(1, knots.shape[-1], device=knots.device, dtype=knots.dtype)
-        distances.append((knots - knot_grid(identity)).square().mean())
+        distances.append((knots - unchecked_knot_grid(identity)).square().mean())
     return torch.stack(distances).sum()
 
 
-def consistency_loss(phis: Phis, warped_phis: Phis, warp: WarpParams) -> Tensor:
+def consistency_loss(
+    phis: Phis, warped_phis: Phis, warp: WarpParams, frames: Sequence[Frame] | None = None
+) -> Tensor:
     """Makes an image and its warped version have one canonical form; no label and no backbone is needed for that.
 
     An image's canonical form reads it at G(p). The warped image's reads it at W(G'(p)), through the warp W that is
     known here. The squared distance of the two, over that between G'(p) and W(G'(p)): 0 where the canonicalizer undoes
     all that the warp did, and 1 where it finds one warp, whichever, for every image. Mean over images, sum over sites.
+
+    Args:
+        phis: of the images, one pair per site.
+        warped_phis: of the warped images.
+        warp: W, which acts on the images as the model is given them.
+        frames: per site, where its positions lie in those images, ``DECModel.frames``: G and G' read in the [0, 1] of
+            their site, and W in that of the image. None where all of them share one [0, 1].
     """
     y, x = torch.meshgrid(*[torch.linspace(0, 1, POINTS, device=warp.x.device, dtype=warp.x.dtype)] * 2, indexing="ij")
     points = torch.stack([x.flatten(), y.flatten()], dim=1).expand(len(warp.x), -1, -1)
     ratios = []
-    for phi, other in zip(phis, warped_phis, strict=True):
-        own, before = evaluate_grid(phi, points), evaluate_grid(other, points)
-        after = evaluate_grid(warp, before)
+    for phi, other, frame in zip(phis, warped_phis, frames or [Frame()] * len(phis), strict=True):
+        own, before = (frame.to_whole(unchecked_evaluate_grid(found, points)) for found in (phi, other))
+        after = unchecked_evaluate_grid(warp, before)
         moved = (after - before).square().sum((1, 2))
         ratios.append((own - after).square().sum((1, 2)) / (moved + EPSILON))
     return torch.stack(ratios).mean(dim=1).sum()

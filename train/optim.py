@@ -42,10 +42,10 @@ class Learner:
         scaler.step(self.optimizer)
         self.optimizer.zero_grad(set_to_none=True)
 
-    def end_epoch(self, loss: float) -> None:
-        """Let the schedule see the epoch's mean training loss."""
+    def end_epoch(self, task: float) -> None:
+        """Let the schedule see the epoch's mean training loss of the task, without the other terms, as published."""
         if isinstance(self.schedule, ReduceLROnPlateau):
-            self.schedule.step(loss)
+            self.schedule.step(task)
         else:
             self.schedule.step()
 

@@ -216,7 +216,10 @@ class Runner(NamedTuple):
     def _warm_start(self, model: nn.Module, source: Path) -> None:
         """Take over the weights of another run, which a dry run can do without."""
         if source.exists():
-            start_from(model, self.read_weights(source), str(source))
+            if not start_from(model, self.read_weights(source), str(source)):
+                self.process.say(
+                    f"{source} has a canonicalizer that this recipe has not: only its backbone is taken over"
+                )
         elif self.arguments.dry_run:
             self.process.say(f"would start from {source}, which is not there yet")
         else:

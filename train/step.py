@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from config.schema import Config
 from layers.grid import WarpParams
-from layers.monotone import monotone_warp
+from layers.monotone import unchecked_warp
 from layers.seeds import item_warps, seed_of
 from train.losses import (
     EQUIVARIANCE_LOSSES,
@@ -44,11 +44,13 @@ class Outcome(NamedTuple):
 
     Args:
         loss: mean over the part, with its graph.
+        task: the classification's share of it, weighted as in the loss; what a plateau is looked for in.
         correct: (B,) of the unwarped images where there are two views, else of what was trained on.
         residual: mean relative residual of the fixed points; None without a canonicalizer.
     """
 
     loss: Tensor
+    task: Tensor
     correct: Tensor
     residual: Tensor | None
 
@@ -92,18 +94,18 @@ class Objective:
         equivariance_weight = self.canonicalizer_equivariance_weight if canonicalizer_only else self.equivariance_weight
         image = batch.image
         if is_warped and not self.two_views:
-            image = monotone_warp(image, self._warp(image, batch.items, "augmentation", epoch))
+            image = unchecked_warp(image, self._warp(image, batch.items, "augmentation", epoch))
         has_pair = self.two_views or equivariance_weight > 0
         views, warp = image, None
         if has_pair or self.consistency_weight > 0:
             warp = self._warp(image, batch.items, "view", epoch)
-            views = torch.cat([image, monotone_warp(image, warp)])
+            views = torch.cat([image, unchecked_warp(image, warp)])
         shown = views if has_pair else image
         output: Any = model(shown, return_output=True) if self.finds_warps else None
         logits = (model(shown) if output is None else output.logits).float()
         first, second = logits.chunk(2) if has_pair else (logits, logits)
 
-        loss = task_weight * self._task(first, second, batch.label, is_warped)
+        loss = task = task_weight * self._task(first, second, batch.label, is_warped)
         if equivariance_weight > 0:
             loss = loss + equivariance_weight * self.equivariance(first, second)
         if self.two_views and output is not None:
@@ -112,10 +114,11 @@ class Objective:
             # The second view of a canonicalizer that reads images does not have to go through the backbone.
             other = halves(output.phis)[1] if has_pair else _adapted(model).find_warps(views[len(image) :]).phis
             phis = halves(output.phis)[0] if has_pair else output.phis
-            loss = loss + self.consistency_weight * consistency_loss(phis, other, warp)
+            frames = _adapted(model).frames((image.shape[-2], image.shape[-1]))
+            loss = loss + self.consistency_weight * consistency_loss(phis, other, warp, frames)
         residual = None if output is None else output.residual.mean()
         label = batch.label if batch.label.ndim == 1 else batch.label.argmax(dim=1)
-        return Outcome(loss, first.detach().argmax(dim=1) == label, residual)
+        return Outcome(loss, task.detach(), first.detach().argmax(dim=1) == label, residual)
 
     def _task(self, first: Tensor, second: Tensor, label: Tensor, is_warped: bool) -> Tensor:
         if not self.two_views:  # a second view, if any, serves the equivariance loss alone

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from layers.grid import WarpParams, check_params
-from layers.monotone import inverse_monotone_warp, monotone_warp
+from layers.monotone import unchecked_inverse_warp, unchecked_warp
 from models.wrapped import WrappedBackbone
 
 POOL = 4  # behind every layer of the scorer but the last
@@ -151,7 +151,7 @@ class CanonicalizedModel(WrappedBackbone):
         candidates = self.candidates_for(image)
         chosen = scores.argmax(dim=1)
         phi = WarpParams(candidates.x[chosen], candidates.y[chosen])
-        warped = monotone_warp(image, phi)
+        warped = unchecked_warp(image, phi)
         if torch.is_grad_enabled() and scores.requires_grad:
             warped = _StraightThrough.apply(warped, scores.softmax(dim=1), image, candidates.x, candidates.y)
         logits = super().forward(warped)
@@ -161,7 +161,7 @@ class CanonicalizedModel(WrappedBackbone):
                     f"restore=True undoes warps of dense outputs, (B, classes, H, W); this backbone returns "
                     f"{tuple(logits.shape)}"
                 )
-            logits = inverse_monotone_warp(logits, phi)
+            logits = unchecked_inverse_warp(logits, phi)
         return CanonicalizedOutput(logits, phi, scores) if return_output else logits
 
     def score(self, image: Tensor) -> Tensor:
@@ -220,4 +220,4 @@ class _StraightThrough(torch.autograd.Function):
 
 def _warped(image: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """All images under one warp of (R, R - 1) parameters."""
-    return monotone_warp(image, WarpParams(x.expand(len(image), -1, -1), y.expand(len(image), -1, -1)))
+    return unchecked_warp(image, WarpParams(x.expand(len(image), -1, -1), y.expand(len(image), -1, -1)))

@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from layers.canonicalizer import CanonicalForm, check_blocks
 from layers.grid import WarpParams
-from layers.monotone import monotone_warp
+from layers.monotone import unchecked_warp
 from models.baselines.inner import InnerAdam, InnerDescent, InnerLoop, Phis
 from models.dec import DECModel, Site, WarpSite, attach_sites, check_sites
 from models.sites import Size, evaluating, probe
@@ -112,7 +112,7 @@ class EnergyNet(nn.Module):
         if len(phis) != len(self.scores):
             raise ValueError(f"{len(phis)} pairs of parameters for {len(self.scores)} scores; expected one each")
         dtype = self.scores[0][0].conv.weight.dtype
-        warped = [monotone_warp(source, phi).to(dtype) for phi in phis]
+        warped = [unchecked_warp(source, phi).to(dtype) for phi in phis]
         return -sum(score(part).mean((1, 2, 3)) for score, part in zip(self.scores, warped, strict=True))
 
     def prepared(self, image: Tensor) -> Tensor:
@@ -181,7 +181,7 @@ class OptimizedModel(DECModel):
         # Fused attention has no second derivative, which unrolling needs.
         attention = sdpa_kernel(SDPBackend.MATH) if self.training else nullcontext()
         with evaluating(self.backbone), attention:
-            return self.canonicalizer(self.predict(image, phis))
+            return self.canonicalizer(self.predict_under(image, phis))
 
 
 def with_energy(
