@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from config.load import dump, load_recipes
 from dataloader.images import ImageData, build_classes, build_image_loader, build_images
 from dataloader.mixing import build_mixing
 from dataloader.pictures import BrokenPictures
-from evaluation.equilibrium import equilibrium
+from evaluation.equilibrium import ITEMS, equilibrium
 from evaluation.evaluator import Evaluation
 from evaluation.figures import scale_curve, scale_figure
 from evaluation.image_evaluator import evaluate_pictures
@@ -119,8 +118,8 @@ def measured(config: ImageNetConfig, data: ImageData, model: nn.Module, process:
     if broken := count_broken(data, process):
         found.metrics["broken"] = broken
     if full and config.dec is not None:
-        some = data.evaluated["val"]
-        found.metrics.update(equilibrium(model, some.loader(list(islice(some.batches, 4))), device=process.device))
+        first = data.evaluated["val"].first(ITEMS)
+        found.metrics.update(equilibrium(model, first, device=process.device))
     return found
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from config.load import dump, load_recipes
 from config.schema import Config, ConfigError
 from dataloader.build import Data, build_data, build_train_loader, loader_of
-from evaluation.equilibrium import equilibrium
+from evaluation.equilibrium import ITEMS, equilibrium
 from evaluation.evaluator import Evaluation, evaluate
 from evaluation.report import write_report
 from models.build import build_model, read_weights
@@ -86,7 +86,7 @@ def measured(config: Config, data: Data, model: nn.Module, process: Process, ful
         full=full,
     )
     if full and config.dec is not None:
-        some = loader_of(data.evaluated, data.evaluated_items[:256], size)
+        some = loader_of(data.evaluated, data.evaluated_items[:ITEMS], size)
         found.metrics.update(equilibrium(model, some, device=process.device))
     return found
 

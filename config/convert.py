@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -27,16 +27,18 @@ class Place:
         source: file and recipe, or the command line and recipe.
         key: dotted.
         aliases: names that the file has for dotted keys, where they differ.
+        schema: of the whole recipe, in which a key that stands in the wrong place is looked for.
     """
 
     source: str
     key: str = ""
     aliases: Mapping[str, str] = field(default_factory=dict)
+    schema: type[Config] = Config
 
     def at(self, name: str | int) -> Place:
         """The place of a key of this mapping, or of an item of this list."""
         key = f"{self.key}[{name}]" if isinstance(name, int) else f"{self.key}.{name}".removeprefix(".")
-        return Place(self.source, key, self.aliases)
+        return replace(self, key=key)
 
     def error(self, message: str) -> ConfigError:
         """An error with a message such as "is 3; expected text", or one that stands by itself behind a colon."""
@@ -55,7 +57,7 @@ def partial(cls: type, given: Any, place: Place) -> Settings:
     settings = {}
     for name, value in given.items():
         if name not in kinds(cls):
-            raise place.at(str(name)).error(f"unknown key. {_known(cls, name)}")
+            raise place.at(str(name)).error(f"unknown key. {_known(cls, name, place.schema)}")
         kind, at = kinds(cls)[name], place.at(name)
         section = section_of(kind)
         is_off = value is None and NoneType in get_args(kind)
@@ -194,10 +196,10 @@ def _hint(kind: Any, value: Any) -> str:
     return f" {hint}" if hint else ""
 
 
-def _known(cls: type, name: Any) -> str:
-    elsewhere = [key for key in dotted_keys(Config) if key.rpartition(".")[2] == name]
+def _known(cls: type, name: Any, schema: type[Config]) -> str:
+    elsewhere = [key for key in dotted_keys(schema) if key.rpartition(".")[2] == name]
     if elsewhere:
         return f"Did you mean {' or '.join(repr(key) for key in elsewhere)}?"
-    if name in OURS:
+    if OURS.get(name) in dotted_keys(schema):  # not in those of the other script
         return f"In recipes, the published '{name}' is {OURS[name]}"
     return suggestion(name, kinds(cls)) or f"Expected one of {', '.join(kinds(cls))}"

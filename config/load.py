@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple, TypeVar, get_args
@@ -135,6 +136,8 @@ def _parse(text: str, label: str) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
+        if (line := _circle(node, [], set())) is not None:
+            raise ConfigError(f"{label}: line {line}: an alias stands inside of what it names; expected an end to it")
         for key, first, second in _repeated(node, "", set()):
             where = key.replace(".", ": ", 1)  # the recipe, then the key in it
             raise ConfigError(f"{label}: {where} stands twice, in lines {first} and {second}; expected once")
@@ -171,6 +174,20 @@ def _repeated(node: yaml.Node, above: str, seen: set[int]) -> Iterator[tuple[str
         yield from _repeated(value, at, seen)
 
 
+def _circle(node: yaml.Node, above: list[yaml.Node], done: set[int]) -> int | None:
+    """The line of a mapping or list that contains itself through an alias, or None."""
+    if id(node) in done or not isinstance(node, yaml.CollectionNode):
+        return None
+    if any(node is other for other in above):
+        return node.start_mark.line + 1
+    for entry in node.value:
+        for part in entry if isinstance(entry, tuple) else (entry,):
+            if (line := _circle(part, [*above, node], done)) is not None:
+                return line
+    done.add(id(node))
+    return None
+
+
 def _members(source: File, name: str) -> list[str]:
     """The recipes that a name stands for: itself, or the members of a suite."""
     content = _content(source, name, source.label)
@@ -201,9 +218,9 @@ def _content(source: File, name: str, asking: str) -> Any:
 
 
 def _load(source: File, name: str, overrides: list[str]) -> Config:
-    place = Place(f"{source.label}: {name}")
+    place = Place(f"{source.label}: {name}", schema=source.schema)
     if source.schema is ImageNetConfig and is_flat(source.recipes, ImageNetConfig, IMAGENET_KEYS):
-        place = Place(place.source, aliases={ours: flat for flat, ours in IMAGENET_OURS.items()})
+        place = replace(place, aliases={ours: flat for flat, ours in IMAGENET_OURS.items()})
         flat = _over_base(source, name, "base", place)
         settings = _translated(lambda: to_imagenet_recipe(name, flat), place, source.schema)
         backbone = name.rpartition("_")[2]
@@ -212,12 +229,12 @@ def _load(source: File, name: str, overrides: list[str]) -> Config:
         below = _read(FOLDER / "adapter_config.yaml")._replace(schema=ImageNetConfig)
         settings = merged(_settings(below, parent, []), settings)
     elif is_flat(source.recipes):
-        place = Place(place.source, aliases={ours: flat for flat, ours in OURS.items()})
+        place = replace(place, aliases={ours: flat for flat, ours in OURS.items()})
         flat = _over_base(source, name, "base_config", place)
         settings = _translated(lambda: to_recipe(flat), place, source.schema)
     else:
         settings = _settings(source, name, [])
-    command = Place(f"command line: {name}")
+    command = Place(f"command line: {name}", schema=source.schema)
     final = settings
     for override in overrides:
         final = merged(final, _override(override, final, command, source.schema))
@@ -230,7 +247,7 @@ def _load(source: File, name: str, overrides: list[str]) -> Config:
 
 def _settings(source: File, name: str, children: list[str]) -> Settings:
     """The checked settings of a recipe, over those of its parents."""
-    place = Place(f"{source.label}: {name}")
+    place = Place(f"{source.label}: {name}", schema=source.schema)
     content = source.recipes[name]
     if not isinstance(content, dict):
         raise place.error(f"is {shown(content)}; expected a mapping of settings")

@@ -104,9 +104,15 @@ class ModelConfig:
     resize: int | None = None
     """Side that images are resized to before image_size is cut from their centre; null: no cutting."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Further arguments of timm.create_model."""
+    """Further arguments of timm.create_model, but for those that name weights."""
 
     def __post_init__(self) -> None:
+        of_weights = [name for name in self.options if name == "checkpoint_path" or name.startswith("pretrained")]
+        require(
+            not of_weights,
+            f"options has {', '.join(of_weights)}; weights of a file are named by model.weights, and published ones "
+            "taken by model.pretrained",
+        )
         require(self.image_size is None or self.image_size >= 1, f"image_size is {self.image_size}; expected >= 1")
         require(
             self.resize is None or (self.image_size is not None and self.resize >= self.image_size),
@@ -143,6 +149,9 @@ class SolverConfig:
     """Evaluations of the map before the last one, which carries the gradient."""
     tol: float = 1e-6
     gradient: Literal["one_step", "implicit", "unrolled"] = "one_step"
+    early_stop: bool = True
+    """Ask after each evaluation whether all images are done, for which a GPU is waited; false always takes max_steps,
+    with the same answer."""
 
     def __post_init__(self) -> None:
         require(self.max_steps >= 1, f"max_steps is {self.max_steps}; expected at least 1")

@@ -12,7 +12,7 @@ from config.schema import ConfigError, DataConfig, EvaluationConfig
 from dataloader.mnist import ScaledDigits
 from dataloader.order import BatchOrder, Indexed
 from dataloader.sources import embedded_digits, read_mnist
-from dataloader.split import split_indices
+from dataloader.split import split_ring
 
 
 class Data(NamedTuple):
@@ -22,7 +22,8 @@ class Data(NamedTuple):
         train: the training split, of which ``train_items`` are trained on.
         train_items: numbers of the items.
         held_out: the training split at the scales of the test.
-        calibration_items: numbers of its items that the temperature is fitted on; none of them is trained on.
+        calibration_items: numbers of its items that the temperature is fitted on; none of them shows a digit that is
+            trained on.
         evaluated: the test split, or ``held_out`` again.
         evaluated_items: numbers of its items that are measured.
     """
@@ -43,14 +44,14 @@ def build_data(config: DataConfig, evaluation: EvaluationConfig, seed: int) -> D
     has_validation = evaluation.split == "validation"
     wanted = (evaluation.items or config.train_items) if has_validation else 0
     sizes = (config.train_items, evaluation.calibration_items, wanted)
-    if sum(sizes) > len(train):
+    try:
+        parts = split_ring(len(train), seed, config.n_digits, *sizes)
+    except ValueError as error:
         raise ConfigError(
-            f"data.train_items, evaluation.calibration_items and the validation items are {sizes}, {sum(sizes)} in "
-            f"all; the training split of {config.name} has {len(train)}"
-        )
-    train_items, calibration_items, validation_items = (
-        part.tolist() for part in split_indices(len(train), seed, *sizes)
-    )
+            f"data.train_items, evaluation.calibration_items and the validation items do not fit the training split of "
+            f"{config.name}: {error}"
+        ) from error
+    train_items, calibration_items, validation_items = (part.tolist() for part in parts)
     if has_validation:
         evaluated, evaluated_items = held_out, validation_items
     else:

@@ -102,3 +102,14 @@ def batches_of(groups: Iterable[Sequence[int]], size: int) -> list[list[int]]:
             batches.append([])
         batches[-1] += group
     return batches
+
+
+def first_of(batches: Iterable[Sequence[int]], count: int) -> list[list[int]]:
+    """The first so many items of batches, in batches of the same size; which ones, does not depend on that size."""
+    taken: list[list[int]] = []
+    for batch in batches:
+        if count <= 0:
+            break
+        taken.append(list(batch[:count]))
+        count -= len(batch)
+    return taken

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from config.imagenet import AugmentationConfig, ImageDataConfig, ImageEvaluationConfig
 from config.schema import ConfigError
 from dataloader.folder import read_classes, read_folder
-from dataloader.groups import ScaleGroups, batches_of, scale_groups
+from dataloader.groups import ScaleGroups, batches_of, first_of, scale_groups
 from dataloader.order import BatchOrder, Indexed
 from dataloader.pictures import FolderSource, Pictures, Source, TrainingPictures, Transform
 from dataloader.readers import PACKAGES, STREAMS, Stream, build_class_names, build_hub_source, build_stream, kind_of
@@ -39,6 +39,10 @@ class Evaluated(NamedTuple):
     def groups(self) -> ScaleGroups:
         """Of all pictures of the split."""
         return self.pictures.groups
+
+    def first(self, count: int) -> DataLoader:
+        """(image, label, number) of so many pictures at the beginning."""
+        return self.loader(first_of(self.batches, count))
 
     def loader(self, batches: list[list[int]]) -> DataLoader:
         """(image, label, number) of these batches."""

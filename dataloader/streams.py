@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dataloader.groups import SCALED, ScaleGroups
+from dataloader.groups import SCALED, ScaleGroups, first_of
 from dataloader.order import BatchOrder
 from dataloader.pictures import BrokenPictures, Decoding, Transform
 from dataloader.readers import Encoded, Stream
@@ -200,6 +200,10 @@ class StreamPart(NamedTuple):
     batches: list[list[int]]
     marks: frozenset[bytes]
     workers: int
+
+    def first(self, count: int) -> DataLoader:
+        """(image, label, number) of so many pictures at the beginning."""
+        return self.loader(first_of(self.batches, count))
 
     def loader(self, batches: list[list[int]]) -> DataLoader:
         """(image, label, number) of these batches."""

@@ -10,6 +10,8 @@ from torch import nn
 
 from evaluation.predictions import Loader, undisturbed
 
+ITEMS = 256  # that describe a canonicalizer: a number of pictures, for no metric may depend on the size of a batch
+
 
 def equilibrium(model: nn.Module | Callable, loader: Loader, *, device: torch.device | str = "cpu") -> dict[str, float]:
     """Describe the warps that an adapted model finds for the images of a loader.

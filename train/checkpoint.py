@@ -26,7 +26,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     Raises:
         RunError: on a full disk or a folder that cannot be written to; the old file is still there.
     """
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(part_of(path.name))
     try:
         with part.open("wb") as file:
             write(file)
@@ -37,6 +37,11 @@ def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         part.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise RunError(f"{path} could not be written ({reason}); what was saved before is still there") from error
+
+
+def part_of(name: str) -> str:
+    """How the file is called that becomes this one once it is whole."""
+    return f".{name}.part"
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:

@@ -10,11 +10,14 @@ from typing import Any
 
 import yaml
 
-from train.checkpoint import STATE, write_whole
+from train.checkpoint import ITEMS, STATE, WEIGHTS, part_of, write_whole
 from train.errors import RunError
-from train.log import SUMMARY
+from train.log import SUMMARY, WANDB_ID
 
 SETTINGS = "config.yaml"
+LOCK = ".lock"
+WRITTEN_WHOLE = (SETTINGS, STATE, WEIGHTS, ITEMS, SUMMARY, WANDB_ID)
+SECTIONS = {"data", "model", "warp", "loss", "train", "evaluation", "wandb", "warm_start", "output_dir"}
 # What may differ when a run goes on: none of it changes a number.
 FREE = (
     *("data.root", "data.multi_scale_root", "data.download", "data.workers", "data.broken_limit"),
@@ -22,10 +25,34 @@ FREE = (
 )
 
 
+def refuse_foreign(folder: Path) -> None:
+    """Refuse a folder that holds something, unless a run of ours made it: files of these names would be lost there."""
+    try:
+        held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    except OSError as error:
+        raise RunError(f"the run folder {folder} cannot be read ({error.strerror})") from error
+    others = sorted(held - {LOCK, *(part_of(name) for name in WRITTEN_WHOLE)})
+    if others and not _is_ours(folder / SETTINGS):
+        raise RunError(
+            f"{folder} holds {', '.join(others[:3])}{' and more' if len(others) > 3 else ''}, but no {SETTINGS} of a "
+            "run; expected a folder that is new, empty, or a run's: name another --run_dir"
+        )
+
+
+def _is_ours(settings: Path) -> bool:
+    """Whether a file holds one recipe with all its settings, as every run writes it before anything else."""
+    try:
+        content = yaml.safe_load(settings.read_text("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return False
+    recipes = list(content.values()) if isinstance(content, dict) else []
+    return len(recipes) == 1 and isinstance(recipes[0], dict) and recipes[0].keys() >= SECTIONS
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep other runs out of a folder; a kill gives it free."""
-    path = folder / ".lock"
+    path = folder / LOCK
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = path.open("w")
@@ -37,8 +64,8 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise RunError(f"another run is writing to {folder}; wait for it, or name another --run_dir") from error
-        for part in folder.glob(".*.part"):  # of a run that was killed while it wrote
-            part.unlink()
+        for name in WRITTEN_WHOLE:  # of a run that was killed while it wrote
+            (folder / part_of(name)).unlink(missing_ok=True)
         yield
 
 

@@ -17,6 +17,7 @@ from train.origin import origin
 
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
+WANDB_ID = "wandb_id"
 
 
 class Log:
@@ -111,7 +112,7 @@ def _has_key(wandb: Any) -> bool:
 
 
 def _wandb_id(folder: Path) -> str:
-    path = folder / "wandb_id"
+    path = folder / WANDB_ID
     if not path.exists():
         write_whole(path, lambda file: file.write(os.urandom(4).hex().encode()))
     return path.read_text()

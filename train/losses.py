@@ -59,9 +59,7 @@ def phi_prior_loss(phis: Phis) -> Tensor:
     return torch.stack(distances).sum()
 
 
-def consistency_loss(
-    phis: Phis, warped_phis: Phis, warp: WarpParams, frames: Sequence[Frame] | None = None
-) -> Tensor:
+def consistency_loss(phis: Phis, warped_phis: Phis, warp: WarpParams, frames: Sequence[Frame] | None = None) -> Tensor:
     """Makes an image and its warped version have one canonical form; no label and no backbone is needed for that.
 
     An image's canonical form reads it at G(p). The warped image's reads it at W(G'(p)), through the warp W that is

@@ -21,7 +21,7 @@ from train.build import build_trainer
 from train.checkpoint import WEIGHTS, load_state, save_items, start_from
 from train.distributed import Process
 from train.errors import RunError
-from train.folder import claim, locked
+from train.folder import claim, locked, refuse_foreign
 from train.log import Log, build_wandb, read_summary, write_summary
 from train.loop import Mix
 from train.run import Rhythm, carry_out
@@ -99,6 +99,8 @@ class Runner(NamedTuple):
         for recipe in recipes:
             root = Path(arguments.run_dir if arguments.run_dir and is_suite else recipe.config.output_dir)
             folder, trained = self._folders(recipe.name, root, is_suite)
+            if self.writes:
+                refuse_foreign(folder)
             with locked(folder) if self.writes else nullcontext():
                 self._run(recipe, folder, root, trained)
         if is_suite and self.writes and not arguments.eval_only:

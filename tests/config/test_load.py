@@ -1,13 +1,15 @@
 """Reading recipe files: what is merged, what is refused with which words, overrides, suites, and the way back."""
 
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 
 from config.convert import dotted_keys, kinds, section_of
-from config.load import FOLDER, dump, load_recipes, recipe_names, to_dict
+from config.imagenet import ImageNetConfig
+from config.load import FOLDER, _parse, dump, load_recipes, recipe_names, to_dict
 from config.schema import Config, ConfigError, DECConfig, ModelConfig, SiteConfig, SolverConfig, TrainConfig
 
 MODEL = "model: {backbone: resnet18}"
@@ -91,6 +93,10 @@ def test_numbers_with_an_exponent_are_numbers_in_free_options_too(write) -> None
         ("train: {epoch: 3}", "train.epoch: unknown key. Did you mean 'epochs'?"),
         ("patience: 3", "patience: unknown key. Did you mean 'train.schedule.patience'?"),
         ("grid_size: 3", "grid_size: unknown key. Did you mean 'warp.grid_size'?"),
+        (
+            "model: {backbone: x, options: {checkpoint_path: f, pretrained_cfg_overlay: {}}}",
+            "model.options has checkpoint_path, pretrained_cfg_overlay; weights of a file are named by model.weights",
+        ),
         ("warp: {zzz: 3}", "warp.zzz: unknown key. Expected one of grid_size, strength, probability"),
         ("train: {outer_lr: 3}", "train.outer_lr: unknown key. In recipes, the published 'outer_lr' is train.back"),
         ("dec: {sites: [{stage: 0}, {grid: 4}]}", "dec.sites[1].grid: unknown key. Did you mean 'grid_size'?"),
@@ -337,3 +343,43 @@ def test_sections_start_from_the_defaults_of_their_class() -> None:
     check(Config)
     check(DECConfig)
     assert {"train.schedule.name", "dec.solver.tol", "dec", "model.options"} <= set(dotted_keys(Config))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: {model: {backbone: x, options: &o {again: *o}}}",
+        "a: {model: {backbone: x, options: &o {deep: [1, {deeper: *o}]}}}",
+        "a: &a {model: {backbone: x}, data: *a}",
+        "a: {data: {scales: &s [[0.4, 2.0], *s]}}",
+    ],
+)
+def test_an_alias_inside_of_what_it_names_is_told(write, text: str) -> None:
+    file = write(f"# one line above\n{text}\n")
+    assert "recipes.yaml: line 2: an alias stands inside of what it names" in message(load_recipes, file)
+    with pytest.raises(ConfigError, match="an alias stands inside of what it names"):
+        load_recipes(write("a: {model: {backbone: x}}"), "a", ["model.options=&o {again: *o}"])
+
+
+def test_an_alias_may_stand_many_times() -> None:
+    """Each step doubles what is written out: looking at every way through would never end."""
+    text = "b0: &b0 [x]\n" + "".join(f"b{k}: &b{k} [*b{k - 1}, *b{k - 1}]\n" for k in range(1, 60))
+    assert len(_parse(text, "recipes.yaml")) == 60
+
+
+@pytest.mark.parametrize(
+    ("schema", "setting", "words"),
+    [
+        (ImageNetConfig, "mixup: 0.8", "mixup: unknown key. Did you mean 'augmentation.mixup'?"),
+        (ImageNetConfig, "train: {mixup: 0.8}", "train.mixup: unknown key. Did you mean 'augmentation.mixup'?"),
+        (ImageNetConfig, "evaluation: {full_ever: 1}", "evaluation.full_ever: unknown key. Did you mean 'full_every'?"),
+        # of the other script alone: what was given is never answered with itself
+        (ImageNetConfig, "data: {n_digits: 2}", "data.n_digits: unknown key. Expected one of name, root"),
+        (Config, "evaluation: {warp_items: 2}", "evaluation.warp_items: unknown key. "),
+        (ImageNetConfig, "evaluation: {local_scale_items: 2}", "evaluation.local_scale_items: unknown key. "),
+    ],
+)
+def test_a_misplaced_key_is_looked_for_in_what_the_script_can_run(write, schema, setting: str, words: str) -> None:
+    text = message(partial(load_recipes, schema=schema), write(f"a: {{model: {{backbone: x}}, {setting}}}"))
+    key = words.partition(":")[0]
+    assert words in text and f"Did you mean '{key}'" not in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 import torch
 
 import dataloader.build
+from config.load import load_recipes
 from config.schema import ConfigError, DataConfig, EvaluationConfig
-from dataloader.build import build_data, build_train_loader, loader_of
+from dataloader.build import Data, build_data, build_train_loader, loader_of
 
 INTERVALS = ((0.5, 1.5), (0.5, 1.5))
 DIGITS: dict[str, Any] = {"name": "digits", "n_digits": 2, "cell_size": 56, "channels": 1, "workers": 0}
@@ -74,14 +76,40 @@ def test_the_items_belong_to_the_seed_alone() -> None:
     item = first.train_items[3]
     assert torch.equal(first.train[item][0], again.train[item][0])
     more = DataConfig(**DIGITS, scales=INTERVALS, test_scales=INTERVALS, train_items=80)
-    assert build_data(more, TEST, 1).train_items[:50] == first.train_items  # a larger set holds the smaller one
+    assert build_data(more, VALIDATION, 1).train_items[:50] == first.train_items  # a larger set holds the smaller one
+
+
+def digits_of(items: list[int], data: Data) -> set[int]:
+    """Places of the digits that items show."""
+    return {(item + k) % len(data.train) for item in items for k in range(data.train.n_digits)}
+
+
+@pytest.mark.parametrize("recipe", ["quickstart_base", "small_base", "deit_tiny_base", "vit_data_augmentation"])
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_no_digit_that_is_trained_on_is_held_out(monkeypatch, recipe: str, split: str) -> None:
+    """Neighbours share digits, so items that are not the same are not enough."""
+    ((_, config),) = load_recipes("config_1.yaml", recipe, ["model.pretrained=false"])
+    blank = np.zeros((60000, 28, 28), np.uint8), np.zeros(60000, np.int64)
+    monkeypatch.setattr(dataloader.build, "read_mnist", lambda *args, **options: blank)
+    evaluation = replace(config.evaluation, split=split, items=100)
+    if recipe == "quickstart_base" and split == "validation":  # its training items fill the split
+        config = replace(config, data=replace(config.data, train_items=1000))
+    data = build_data(config.data, evaluation, 70)
+    trained, calibration = digits_of(data.train_items, data), digits_of(data.calibration_items, data)
+    assert len(data.calibration_items) == evaluation.calibration_items
+    assert len(data.train_items) == len(set(data.train_items)) == config.data.train_items
+    assert not trained & calibration
+    if split == "validation":
+        validation = digits_of(data.evaluated_items, data)
+        assert len(data.evaluated_items) == 100 and not validation & (trained | calibration)
 
 
 @pytest.mark.parametrize(
     ("train_items", "evaluation", "expected"),
     [
-        (1420, TEST, r"are \(1420, 30, 0\), 1450 in all; the training split of digits has 1437"),
-        (1400, VALIDATION, r"are \(1400, 30, 20\), 1450 in all"),
+        (1420, TEST, r"do not fit the training split of digits: .* need 1452 items, with 1 left out .* there are 1437"),
+        (1400, VALIDATION, r"sizes \[1400, 30, 20\] need 1453 items"),
+        (1406, TEST, r"need 1438 items"),
         (50, EvaluationConfig(items=361, calibration_items=1), r"evaluation.items is 361; the test split has 360"),
     ],
 )

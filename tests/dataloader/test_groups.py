@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataloader.groups import ScaleGroups, batches_of, scale_groups
+from dataloader.groups import ScaleGroups, batches_of, first_of, scale_groups
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "scale_groups.json"
 
@@ -100,3 +100,11 @@ def test_a_group_larger_than_a_batch_is_one_by_itself() -> None:
     assert batches_of(groups, 2) == [[0], [1, 2, 3, 4], [5, 6]]
     assert batches_of([], 2) == []
     assert groups == [[0], [1, 2, 3, 4], [5], [6]]  # nothing was joined into them
+
+
+def test_the_first_items_are_the_same_ones_in_batches_of_any_size() -> None:
+    groups = [[0, 1, 2], [3], [4, 5], [6, 7, 8, 9]]
+    for size in (1, 3, 4, 100):
+        for count in (1, 5, 7, 10, 50):
+            taken = first_of(batches_of(groups, size), count)
+            assert [item for batch in taken for item in batch] == list(range(min(count, 10)))

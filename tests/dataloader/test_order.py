@@ -92,6 +92,21 @@ def test_mirrored_items_belong_to_one_process_at_mirrored_places(size: int, worl
     assert all(share == whole[:1] for share, weight in zip(shares, weights, strict=True) if not weight)
 
 
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_a_single_item_at_the_end_joins_the_batch_before_it(world: int) -> None:
+    items = list(range(17))
+    orders = [BatchOrder(items, 8, seed=1, rank=rank, world=world) for rank in range(world)]
+    shares = [batches(order) for order in orders]
+    assert all(len(share) == len(order) == 2 for share, order in zip(shares, orders, strict=True))
+    assert sorted(item for share in shares for item in share[1]) == sorted({i for s in shares for i in s[1]})
+    assert [sum(len(share[step]) for share in shares) for step in (0, 1)] == [8, 9]
+    assert sorted(item for share in shares for part in share for item in part) == items
+    means = [np.mean(share[1]) * order.weight(1) for share, order in zip(shares, orders, strict=True)]
+    assert np.mean(means) == pytest.approx(np.mean([item for share in shares for item in share[1]]))
+    assert [len(batch) for batch in batches(BatchOrder([5], 8, seed=1))] == [1]  # there is none before it
+    assert [len(batch) for batch in batches(BatchOrder([5, 6], 1, seed=1))] == [1, 1]  # as they are asked for
+
+
 def test_a_run_goes_on_in_the_middle_of_an_epoch() -> None:
     order = BatchOrder(ITEMS, 8, seed=1, rank=1, world=2)
     whole = batches(order, epoch=5)

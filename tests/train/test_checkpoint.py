@@ -117,7 +117,8 @@ class Adapted(nn.Module):
 def test_another_runs_weights_start_the_backbone_and_an_equal_canonicalizer(parent, child, taken) -> None:
     source, model = Adapted(parent), Adapted(child)
     before = None if child is None else model.canonicalizer.weight.clone()
-    start_from(model, source.state_dict(), "there")
+    is_all = start_from(model, source.state_dict(), "there")
+    assert is_all == (parent is None or parent == child)  # a canonicalizer that is left behind is told
     assert torch.equal(model.backbone.weight, source.backbone.weight)
     if child is not None:
         assert torch.equal(model.canonicalizer.weight, before) != taken
@@ -217,3 +218,17 @@ def test_broken_weights_to_start_from_stop_the_run_with_one_line(tmp_path, capsy
     message = refusal(capsys, "--config_file", str(file), "--run_dir", str(tmp_path / "run"))
     assert name in message
     assert not mark.exists()
+
+
+def test_a_warm_start_says_which_canonicalizer_it_leaves_behind(tmp_path, capsys) -> None:
+    few = {"data": {"train_items": 16}, "train": {"epochs": 1}}
+    train(recipe(tmp_path, WITH_DEC, few), tmp_path / "parent")
+    weights = tmp_path / "parent" / "model.safetensors"
+    told = f"{weights} has a canonicalizer that this recipe has not: only its backbone is taken over"
+    changes = ([], False), (["dec.channels=[1, 6]"], True), (["dec=null", "train.canonicalizer_lr=null"], True)
+    for words, is_left in changes:
+        capsys.readouterr()
+        train(
+            recipe(tmp_path, WITH_DEC, few), tmp_path / f"child{len(words)}{is_left}", f"warm_start={weights}", *words
+        )
+        assert (told in capsys.readouterr().out) == is_left

@@ -10,7 +10,7 @@ import pytest
 
 from tests.train.runs import WITH_DEC, Stopped, assert_same_run, recipe, refusal, stop_after, train
 from train.errors import RunError
-from train.folder import claim, locked
+from train.folder import claim, locked, refuse_foreign
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
@@ -38,11 +38,42 @@ def test_a_second_run_is_kept_out_while_the_first_lives(tmp_path, capsys) -> Non
         pass
 
 
-def test_half_written_files_of_a_killed_run_go(tmp_path) -> None:
+def test_half_written_files_of_a_killed_run_go_and_no_others(tmp_path) -> None:
     (tmp_path / ".state.pt.part").write_bytes(b"half")
     (tmp_path / "mine.part").write_bytes(b"kept")
+    (tmp_path / ".mine.part").write_bytes(b"kept")
     with locked(tmp_path):
-        assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "mine.part"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", ".mine.part", "mine.part"]
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "model.safetensors", "metrics.jsonl", "notes.txt", ".hidden.part"])
+@pytest.mark.parametrize("words", [[], ["--resume"], ["--eval_only", "warm_start=some.safetensors"]])
+def test_a_folder_that_no_run_made_is_left_as_it_is(tmp_path, capsys, name: str, words: list[str]) -> None:
+    if name == "model.safetensors" and "--eval_only" in words:
+        pytest.skip("weights are measured where they are, and nothing is written beside them")
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / name).write_text("model: {size: 3}\ntrain: {}\n")
+    message = refusal(capsys, "--config_file", str(recipe(tmp_path)), "--run_dir", str(folder), *words)
+    assert f"{folder} holds {name}, but no config.yaml of a run; expected a folder that is new, empty" in message
+    assert [path.name for path in folder.iterdir()] == [name]
+    assert (folder / name).read_text() == "model: {size: 3}\ntrain: {}\n"
+
+
+def test_a_folder_of_a_run_is_known_by_its_settings(broken_off, tmp_path) -> None:
+    """Also where hidden files got lost on the way from another machine; what a killed run left first is ours too."""
+    _, folder = broken_off
+    for name in ("config.yaml", "metrics.jsonl"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    refuse_foreign(tmp_path)
+    (tmp_path / "began").mkdir()
+    (tmp_path / "began" / ".lock").touch()
+    (tmp_path / "began" / ".config.yaml.part").touch()
+    refuse_foreign(tmp_path / "began")
+    refuse_foreign(tmp_path / "new")
+    (tmp_path / "began" / "model.safetensors").touch()
+    with pytest.raises(RunError, match=r"holds model\.safetensors, but no config\.yaml"):
+        refuse_foreign(tmp_path / "began")
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch, capsys) -> None:

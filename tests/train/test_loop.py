@@ -25,7 +25,9 @@ from tests.train.runs import (
     trainer_of,
 )
 from train.checkpoint import load_state
+from train.errors import RunError
 from train.loop import Trainer, parts_of
+from train.optim import Learner
 from train.step import Batch, Objective
 
 FEW: dict[str, Any] = {"data": {"train_items": 16}, "train": {"batch_size": 8, "epochs": 1}}
@@ -352,3 +354,65 @@ def test_the_rhythm_of_evaluations(tmp_path) -> None:
         (4, True, False, False),
         (4, False, True, True),
     ]
+
+
+def test_a_plateau_is_looked_for_in_the_loss_of_the_task(tmp_path, monkeypatch) -> None:
+    """As published; the other terms fall or rise with their weights."""
+    seen: list[float] = []
+    original = Learner.end_epoch
+    monkeypatch.setattr(Learner, "end_epoch", lambda self, task: (seen.append(task), original(self, task))[1])
+    tasks: list[float] = []
+    call = Objective.__call__
+
+    def noted(self: Any, *args: Any, **options: Any) -> Any:
+        outcome = call(self, *args, **options)
+        tasks.append(float(outcome.task))
+        return outcome
+
+    monkeypatch.setattr(Objective, "__call__", noted)
+    # 24 items in batches of 8, so that the mean over batches is the mean over items
+    settings = {"loss": {"equivariance_weight": 100.0}, "warp": {"strength": 1.0}, "data": {"train_items": 24}}
+    trainer, _ = trainer_of(config_of(tmp_path, settings, {"train": {"batch_size": 8, "epochs": 1}}))
+    shown: list[dict[str, float]] = []
+    trainer.fit(end_epoch=shown.append)
+    assert seen == [pytest.approx(sum(tasks) / 3)]
+    assert shown[0]["train_loss"] > seen[0] + 1e-3
+
+
+def test_a_state_of_a_version_that_tallied_less_goes_on_from_the_end_of_an_epoch(tmp_path) -> None:
+    trainer, _ = trainer_of(config_of(tmp_path))
+    state = trainer.state_dict()
+    state["place"] |= {"epoch": 1, "tally": torch.zeros(5, dtype=torch.float64)}
+    trainer.load_state_dict(state)
+    assert trainer.place.epoch == 1 and trainer.place.tally.shape == (6,)
+    state["place"]["tally"] = torch.ones(5, dtype=torch.float64)
+    with pytest.raises(RunError, match="saved within an epoch, by a version whose schedule saw another loss"):
+        trainer.load_state_dict(state)
+
+
+def test_half_precision_is_scaled_on_every_device(tmp_path) -> None:
+    trainer, _ = trainer_of(config_of(tmp_path, FEW, {"train": {"amp": "fp16"}}))
+    assert trainer.scaler.is_enabled() and trainer.scaler.get_scale() == 2**16
+    trainer.fit(max_steps=1)
+    assert trainer.state_dict()["scaler"]["scale"] > 1
+
+
+@pytest.mark.parametrize("settings", ["train.backbone_lr=1e30", "train.canonicalizer_lr=1e30"])
+def test_a_dec_that_diverges_ends_with_the_advice_for_it(tmp_path, capsys, settings: str) -> None:
+    file = recipe(tmp_path, WITH_DEC, {"train": {"backbone_clip": None, "canonicalizer_clip": None}})
+    consistent = ["loss.consistency_weight=0.1", "data.train_items=24", "train.batch_size=8"]
+    words = ["--config_file", str(file), "--run_dir", str(tmp_path / "run"), *consistent, settings]
+    message = refusal(capsys, *words)
+    assert "became nan" in message or "became infinite or NaN" in message
+    assert "Try smaller rates (train.backbone_lr, train.canonicalizer_lr)" in message
+
+
+def test_a_single_item_on_a_map_of_one_pixel_is_told_in_a_line(tmp_path) -> None:
+    """Batch norm has no statistics of it; a single item that would be left over joins the batch before it."""
+    resnet = {"model": {"backbone": "test_resnet", "image_size": 32}}
+    trainer, _ = trainer_of(config_of(tmp_path, resnet, {"data": {"train_items": 9}, "train": {"batch_size": 4}}))
+    trainer.fit()
+    assert trainer.place.epoch == 2
+    alone, _ = trainer_of(config_of(tmp_path, resnet, {"data": {"train_items": 4}, "train": {"batch_size": 1}}))
+    with pytest.raises(RunError, match=r"step 1 of epoch 1 computes on 1 item by itself, .* batch_size"):
+        alone.fit()

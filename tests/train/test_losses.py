@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from layers.frame import Frame
 from layers.grid import WarpParams, evaluate_grid, knot_grid, random_warp_params
 from train.losses import (
     DIFFERENCE_CAP,
@@ -142,6 +143,23 @@ def test_consistency_measures_reading_positions_of_the_original_image() -> None:
     torch.testing.assert_close(found, (distance / moved).mean(), rtol=1e-4, atol=1e-5)
     parts = [consistency_loss([_at(phi, i)], [_at(other, i)], _at(warp, i)) for i in range(2)]
     torch.testing.assert_close(found, (parts[0] + parts[1]) / 2, rtol=1e-5, atol=1e-6)
+
+
+def params_of(increments: torch.Tensor) -> WarpParams:
+    """The separable warp with these steps between its knots, (B, R - 1) that sum to one, along both axes."""
+    part = increments.log()[:, None] / 3
+    return WarpParams(part, part)
+
+
+def test_consistency_is_zero_for_the_perfect_answer_of_a_site_that_sees_the_middle_alone() -> None:
+    """Of 11 pixels it sees the 7 in the middle, where the warp acts: the same steps, in its own [0, 1]."""
+    steps = torch.rand(3, 6, generator=torch.Generator().manual_seed(0)) + 0.2
+    steps = 0.6 * steps / steps.sum(1, keepdim=True)
+    warp = params_of(torch.cat([torch.full((3, 2), 0.1), steps, torch.full((3, 2), 0.1)], dim=1))
+    perfect, identity = params_of(steps / 0.6), WarpParams.identity(3, 7)
+    frame = Frame.cut((7, 7), (11, 11), (2, 2))
+    assert consistency_loss([perfect], [identity], warp, [frame]).item() < 1e-9
+    assert consistency_loss([perfect], [identity], warp).item() > 0.1  # as if its [0, 1] were the image's
 
 
 def _at(phi: WarpParams, index: int) -> WarpParams:

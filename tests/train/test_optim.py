@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -16,6 +17,7 @@ from config.imagenet import ImageNetConfig
 from config.load import load_recipes
 from config.schema import Config, ConfigError, DECConfig, ModelConfig, ScheduleConfig, SiteConfig, TrainConfig
 from models.build import build_model
+from models.wrapped import WrappedBackbone
 from train.optim import build_learners, build_schedule, rate_at
 
 
@@ -191,6 +193,27 @@ def test_layer_decay_makes_the_groups_of_timm(name: str, dec: DECConfig | None) 
     # The canonicalizer is no layer of the backbone: its rate is its own, and its norms and biases are exempt too.
     assert bool(own) == (dec is not None)
     assert all(value == pytest.approx((0.2, 1e-4 if shapes[key] > 1 else 0)) for key, value in own.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("poolformer_s12", {"dims": (8, 8, 16, 16)}),  # has no group_matcher
+        ("cait_xxs24_224", {"img_size": 32, "embed_dim": 16, "num_heads": 2, "depth": 3}),  # returns a function
+        ("inception_v3", {}),  # returns a function too
+    ],
+)
+def test_layer_decay_falls_back_as_timm_does(name: str, options: dict[str, Any]) -> None:
+    bare = timm.create_model(name, pretrained=False, num_classes=7, **options)
+    model = WrappedBackbone(copy.deepcopy(bare))
+    model.own = nn.Linear(2, 2)  # outside of the backbone: it has the rate of the head
+    learners = build_learners(model, TrainConfig(**LAYERED))
+    found = acting(learners, model)
+    expected = by_timm(bare, 0.1, 0.05, 0.75)
+    own = {key: found.pop(key) for key in ("own.weight", "own.bias")}
+    assert_alike(found, expected)
+    assert len({rate for rate, _ in expected.values()}) > 2
+    assert own == {"own.weight": (pytest.approx(0.1), 0.05), "own.bias": (pytest.approx(0.1), 0.0)}
 
 
 def test_what_is_frozen_belongs_to_no_learner() -> None:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from dataloader.order import BatchOrder
-from tests.train.runs import SEED, SINGLE, config_of, trainer_of
+from tests.train.runs import DEC, SEED, SINGLE, config_of, trainer_of
 from train.loop import Trainer
-from train.statistics import estimated_anew
+from train.statistics import estimated_anew, train_what_trains
 
 
 def test_they_are_the_plain_average_over_all_batches_seen() -> None:
@@ -73,3 +73,32 @@ def test_they_are_of_the_last_views_in_the_next_order_wherever_a_loader_stands(
     again, other = fitted(resumed)
     assert len(again) == 2 and all(map(torch.equal, again, expected))
     assert all(torch.equal(value, other[name]) for name, value in state.items())
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+@pytest.mark.parametrize("mode", ["head", "partial"])
+def test_what_is_frozen_keeps_its_statistics(tmp_path, mode: str, steps: int) -> None:
+    """Also where statistics are estimated anew at the end: they belong to weights that did not move."""
+    train = {"finetune": mode, "statistics_steps": steps, "canonicalizer_lr": 0.01}
+    dec = {**DEC, "sites": [{"stage": 1, "grid_size": 4}]}
+    trainer, _ = trainer_of(config_of(tmp_path, {"model": {"backbone": "test_resnet"}, "dec": dec, "train": train}))
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.fit()
+    after = trainer.model.state_dict()
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    trained = "backbone.fc." if mode == "head" else "backbone.layer2."
+    of_backbone = {name for name in changed if name.startswith("backbone.")}
+    assert of_backbone and all(name.startswith(trained) for name in of_backbone)
+    if mode == "partial":
+        assert any(name.endswith("running_mean") for name in of_backbone)  # of the part that trains
+
+
+def test_a_part_rests_with_all_below_it_where_nothing_of_it_trains() -> None:
+    frozen = nn.Sequential(nn.Linear(2, 2), nn.Dropout(), nn.Sequential(nn.BatchNorm1d(2, affine=False)))
+    model = nn.Sequential(frozen, nn.Dropout(), nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False)))
+    frozen.requires_grad_(False)
+    assert train_what_trains(model) == ["0"]
+    assert not any(part.training for part in frozen.modules())
+    assert all(part.training for part in [model, model[1], *model[2].modules()])
+    frozen.requires_grad_(True)
+    assert train_what_trains(model) == [] and all(part.training for part in model.modules())

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from layers.frame import Frame
 from layers.grid import WarpParams, random_warp_params
 from layers.monotone import monotone_warp
 from models.dec import DECOutput
@@ -37,6 +38,9 @@ PLAIN = Objective(
     consistency_weight=0.0,
     uniqueness_weight=0.1,
 )
+
+
+FRAMES = [Frame((0.5, 0.5), (0.25, 0.25)), Frame()]
 
 
 class Recorder(nn.Module):
@@ -79,6 +83,18 @@ def test_without_a_canonicalizer_the_loss_is_the_cross_entropy() -> None:
     torch.testing.assert_close(outcome.loss, F.cross_entropy(logits, batch.label))
     assert torch.equal(outcome.correct, logits.argmax(1) == batch.label)
     assert outcome.residual is None
+
+
+def test_the_loss_of_the_task_is_told_by_itself() -> None:
+    """A plateau is looked for in it, whatever else is minimised."""
+    objective = replace(PLAIN, equivariance_weight=2.0, canonicalizer_task_weight=0.25)
+    objective = replace(objective, canonicalizer_equivariance_weight=3.0)
+    model, batch = Recorder(), batch_of(1, 2, 3)
+    expected = F.cross_entropy(model(batch.image), batch.label).detach()
+    for canonicalizer_only, weight in ((False, 1.0), (True, 0.25)):
+        outcome = objective(model, batch, 0, 0, canonicalizer_only=canonicalizer_only)
+        torch.testing.assert_close(outcome.task, weight * expected)
+        assert outcome.loss > outcome.task + 1e-3 and not outcome.task.requires_grad
 
 
 def coins(objective: Objective, batch: Batch) -> list[bool]:
@@ -178,6 +194,10 @@ def test_the_consistency_loss_compares_the_view_with_what_was_trained_on(two_vie
             given.append(image)
             return DECOutput(image, self.other, image)
 
+        def frames(self, size: tuple[int, int]) -> list[Frame]:
+            assert size == (6, 6)
+            return FRAMES
+
         other = (random_warp_params(3, 4, 1.0, generator=torch.Generator().manual_seed(9)),) * 2
 
     model = Finder()
@@ -191,7 +211,7 @@ def test_the_consistency_loss_compares_the_view_with_what_was_trained_on(two_vie
         torch.testing.assert_close(model.seen[0], augmented)
         torch.testing.assert_close(given[0], monotone_warp(augmented, warp))
         pair = list(model.phis), list(Finder.other)
-    torch.testing.assert_close(extra, 2 * consistency_loss(*pair, warp), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(extra, 2 * consistency_loss(*pair, warp, FRAMES), rtol=1e-4, atol=1e-5)
 
 
 def test_the_residual_is_the_mean_over_views_and_sites() -> None:
