@@ -200,6 +200,6 @@ def _known(cls: type, name: Any, schema: type[Config]) -> str:
     elsewhere = [key for key in dotted_keys(schema) if key.rpartition(".")[2] == name]
     if elsewhere:
         return f"Did you mean {' or '.join(repr(key) for key in elsewhere)}?"
-    if OURS.get(name) in dotted_keys(schema):  # not in those of the other script
+    if name in OURS and OURS[name] in set(dotted_keys(schema)):  # and not in the other script's alone
         return f"In recipes, the published '{name}' is {OURS[name]}"
     return suggestion(name, kinds(cls)) or f"Expected one of {', '.join(kinds(cls))}"

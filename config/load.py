@@ -136,8 +136,8 @@ def _parse(text: str, label: str) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
-        if (line := _circle(node, [], set())) is not None:
-            raise ConfigError(f"{label}: line {line}: an alias stands inside of what it names; expected an end to it")
+        if (circle := _circle(node, [], set())) is not None:
+            raise ConfigError(f"{label}: line {circle}: an alias stands inside of what it names; expected an end to it")
         for key, first, second in _repeated(node, "", set()):
             where = key.replace(".", ": ", 1)  # the recipe, then the key in it
             raise ConfigError(f"{label}: {where} stands twice, in lines {first} and {second}; expected once")

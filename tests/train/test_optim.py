@@ -198,7 +198,7 @@ def test_layer_decay_makes_the_groups_of_timm(name: str, dec: DECConfig | None) 
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("poolformer_s12", {"dims": (8, 8, 16, 16)}),  # has no group_matcher
+        ("poolformer_s12", {}),  # has no group_matcher
         ("cait_xxs24_224", {"img_size": 32, "embed_dim": 16, "num_heads": 2, "depth": 3}),  # returns a function
         ("inception_v3", {}),  # returns a function too
     ],
