@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from config.imagenet import ImageNetConfig
 from config.load import FOLDER, load_recipes, recipe_names
-from models.build import dec_options
+from layers.spec import DEC
 from models.dec import DECModel, with_dec
 from models.light import LIGHT
 
@@ -38,22 +38,22 @@ def dec(
         pretrained: True for timm's published weights (needs a network), or a safetensors or pth file with a state dict
             under timm's names, which must fit exactly.
         backbone_options: for ``timm.create_model``, ``{"num_classes": 10}`` for instance.
-        **options: for ``with_dec``; they win over the recipe.
+        **options: of a ``DEC``, and ``image_size`` and ``preprocess`` of ``with_dec``; they win over the recipe.
     """
     network = timm.create_model(backbone, pretrained=pretrained is True, **(backbone_options or {}))
     if not isinstance(pretrained, bool):
         network.load_state_dict(_read_state(Path(pretrained)), strict=True)
-    return with_dec(network, **(settings(recipe or "dem_vit") | options))
+    return with_dec(network, spec_of(recipe or "dem_vit"), **options)
 
 
-def settings(recipe: str) -> dict[str, Any]:
-    """What ``with_dec`` is given for a recipe."""
+def spec_of(recipe: str) -> DEC:
+    """The DEC of a recipe."""
     if recipe == "light":
         return LIGHT
     if recipe in recipe_names(RECIPES):
         configs = [config.resolved() for _, config in load_recipes(RECIPES, recipe, schema=ImageNetConfig)]
         if len(configs) == 1 and configs[0].dec is not None:
-            return dec_options(configs[0].dec)
+            return configs[0].dec
     known = [name for name in recipe_names(RECIPES) if name.startswith("dem")]
     raise ValueError(f"recipe is {recipe!r}; expected light, or one of {', '.join(known)}")
 

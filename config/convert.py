@@ -78,7 +78,7 @@ def build(cls: type[Section], settings: Settings, place: Place) -> Section:
             raise at.error(f"missing; expected {described(kind)}")
     try:
         return cls(**given)
-    except ConfigError as error:
+    except ValueError as error:  # a ConfigError, or one of layers/spec.py, which knows nothing of recipes
         first, _, rest = str(error).partition(" ")
         raise (place.at(first).error(rest) if first in known else place.error(str(error))) from None
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from config.schema import Config, ConfigError, SiteConfig, WandbConfig, require
+from config.schema import Config, ConfigError, WandbConfig, require
+from layers.spec import Site
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +144,7 @@ class ImageNetConfig(Config):
         return replace(self, dec=dec, train=train, legacy_shifted_sites=False)
 
 
-def _shifted(site: SiteConfig) -> SiteConfig:
+def _shifted(site: Site) -> Site:
     if site.stage == "input":
         raise ConfigError("legacy_shifted_sites is true with a site on the input; expected image or stages")
     return replace(site, stage=0 if isinstance(site.stage, str) else site.stage + 1)

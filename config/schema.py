@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from layers.spec import DEC, Site, check_blocks, check_sites
+
 
 class ConfigError(ValueError):
     """A setting that cannot be meant; the message says what was given and what would be right."""
@@ -13,36 +15,6 @@ class ConfigError(ValueError):
 def require(is_right: bool, message: str) -> None:
     if not is_right:
         raise ConfigError(message)
-
-
-def _require_blocks(
-    channels: tuple[int, ...],
-    kernel_sizes: tuple[int, ...],
-    pools: tuple[int, ...] | None = None,
-    strides: tuple[int, ...] | None = None,
-) -> None:
-    """Refuse sizes that do not make a chain of blocks; pools and strides may be left out."""
-    count = len(kernel_sizes)
-    require(count >= 1, "kernel_sizes is empty; expected one per block")
-    require(
-        len(channels) == count + 1,
-        f"channels has {len(channels)} numbers; expected {count + 1}, the image's and one per kernel size",
-    )
-    require(min(channels) >= 1, f"channels is {list(channels)}; expected numbers of at least 1")
-    for name, values in (("pools", pools), ("strides", strides)):
-        if values is not None:
-            require(len(values) == count, f"{name} has {len(values)} numbers; expected {count}, one per kernel size")
-            require(min(values) >= 1, f"{name} is {list(values)}; expected numbers of at least 1")
-    require(
-        all(size >= 1 and size % 2 == 1 for size in kernel_sizes),
-        f"kernel_sizes is {list(kernel_sizes)}; expected odd numbers, which keep the size",
-    )
-
-
-def _require_sites(sites: tuple[SiteConfig, ...]) -> None:
-    require(len(sites) >= 1, "sites is empty; expected at least one, such as [{stage: 0}]")
-    stages = [site.stage for site in sites]
-    require(len(set(stages)) == len(stages), f"sites has the stages {stages}; expected each once")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,78 +96,6 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SiteConfig:
-    """Where features are canonicalized."""
-
-    stage: int | Literal["image", "input"]
-    """image: what the backbone gets; input: the same before it is resized, with all its detail."""
-    grid_size: int = 4
-    restore: bool = False
-    """Undo the warp behind the stage."""
-
-    def __post_init__(self) -> None:
-        require(
-            isinstance(self.stage, str) or self.stage >= 0, f"stage is {self.stage}; expected 0, 1, ..., image or input"
-        )
-        require(self.grid_size >= 2, f"grid_size is {self.grid_size}; expected at least 2")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SolverConfig:
-    """How the fixed point is searched for."""
-
-    name: Literal["anderson", "fixed_point", "broyden"] = "anderson"
-    max_steps: int = 5
-    """Evaluations of the map before the last one, which carries the gradient."""
-    tol: float = 1e-6
-    gradient: Literal["one_step", "implicit", "unrolled"] = "one_step"
-    early_stop: bool = True
-    """Ask after each evaluation whether all images are done, for which a GPU is waited; false always takes max_steps,
-    with the same answer."""
-
-    def __post_init__(self) -> None:
-        require(self.max_steps >= 1, f"max_steps is {self.max_steps}; expected at least 1")
-        require(self.tol >= 0, f"tol is {self.tol}; expected at least 0")
-
-
-@dataclass(frozen=True, kw_only=True)
-class DECConfig:
-    """The Deep Equilibrium Canonicalizer."""
-
-    sites: tuple[SiteConfig, ...]
-    channels: tuple[int, ...] = (3, 32, 64)
-    """Of the image, then of every block."""
-    kernel_sizes: tuple[int, ...] = (3, 3)
-    pools: tuple[int, ...] = (2, 2)
-    solver: SolverConfig = SolverConfig()
-    input_size: int | None = 224
-    """Side that the map sees images with; null leaves them as they are."""
-    normalize: bool = True
-    """Apply the ImageNet statistics to what the map sees."""
-    condition: Literal["image", "feature"] = "image"
-    strides: tuple[int, ...] | None = None
-    """Of the blocks' convolutions; null: 1 everywhere."""
-    antialias: bool = False
-    """Average over the pixels that resizing to input_size leaves out."""
-    separable: bool = False
-    """One profile per axis, for all rows or columns, instead of one for each."""
-    strength: float = 1.0
-    """Width of the interval that phi stays in; below 1 the map contracts more."""
-    gain: float = 1.0
-    """Of the maps' last norm before training: 0 starts from identity warps, 1 (published) from random ones."""
-    images_at_once: int = 1
-    """That a CPU evaluates a map for: more are faster for inputs of up to 64 pixels."""
-
-    def __post_init__(self) -> None:
-        _require_sites(self.sites)
-        _require_blocks(self.channels, self.kernel_sizes, self.pools, self.strides)
-        require(self.input_size is None or self.input_size >= 1, f"input_size is {self.input_size}; expected >= 1")
-        require(0 < self.strength <= 1, f"strength is {self.strength}; expected above 0 and at most 1")
-        require(self.gain >= 0, f"gain is {self.gain}; expected at least 0")
-        require(self.images_at_once >= 1, f"images_at_once is {self.images_at_once}; expected at least 1")
-
-
-@dataclass(frozen=True, kw_only=True)
 class CandidatesConfig:
     """The canonicalisation baseline: the best of a list of warps in front of the backbone."""
 
@@ -211,7 +111,7 @@ class CandidatesConfig:
         require(is_alphabet, f"values is {list(self.values)}; expected at least two numbers, all different")
         most = len(self.values) ** 8
         require(1 <= self.limit <= most, f"limit is {self.limit}; expected 1 to {most}, the number of profiles")
-        _require_blocks(self.channels, self.kernel_sizes)
+        check_blocks(self.channels, self.kernel_sizes)
         require(self.channels[-1] == 1, f"channels is {list(self.channels)}; expected 1 at the end, the score")
 
 
@@ -219,7 +119,7 @@ class CandidatesConfig:
 class EnergyConfig:
     """The energy canonicalizer: warps by unrolled gradient steps. Nothing of it is published but its defaults."""
 
-    sites: tuple[SiteConfig, ...]
+    sites: tuple[Site, ...]
     objective: Literal["surrogate", "shannon", "renyi"] = "surrogate"
     optimizer: Literal["adam", "descent"] = "adam"
     learning_rate: float | tuple[float, ...] = 0.05
@@ -235,8 +135,8 @@ class EnergyConfig:
     input_size: int = 128
 
     def __post_init__(self) -> None:
-        _require_sites(self.sites)
-        _require_blocks(self.channels, self.kernel_sizes)
+        check_sites(self.sites)
+        check_blocks(self.channels, self.kernel_sizes)
         rate = self.learning_rate
         rates = rate if isinstance(rate, tuple) else (rate,) * len(self.sites)
         require(
@@ -437,7 +337,7 @@ class Config:
 
     data: DataConfig = DataConfig()
     model: ModelConfig
-    dec: DECConfig | None = None
+    dec: DEC | None = None
     candidates: CandidatesConfig | None = None
     energy: EnergyConfig | None = None
     warp: WarpConfig = WarpConfig()

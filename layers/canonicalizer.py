@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from layers.fixed_point import FixedPoint, FixedPointSolver
 from layers.grid import WarpParams, is_traced, unchecked_warp_grid
 from layers.sampling import sample_bilinear
-
-Condition = Literal["image", "feature"]
+from layers.spec import MapSpec
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -88,35 +87,21 @@ class UpdateMap(nn.ModuleList):
 
     Args:
         grid_size: R of the warp.
-        channels: of the source, then of every block.
-        kernel_sizes: one odd size per block.
-        pools: one rate per block.
-        strides: of the blocks' convolutions; None for 1 everywhere.
-        strength: width of the interval around 1/2 that phi stays in.
-        separable: one profile per axis, for all rows or columns.
+        in_channels: of the source.
+        spec: the options; the first of its channels is that of images.
     """
 
-    def __init__(
-        self,
-        grid_size: int,
-        channels: Sequence[int],
-        kernel_sizes: Sequence[int],
-        pools: Sequence[int],
-        *,
-        strides: Sequence[int] | None = None,
-        strength: float = 1.0,
-        separable: bool = False,
-    ):
-        strides = strides or [1] * len(pools)
-        sizes = zip(channels[:-1], channels[1:], kernel_sizes, pools, strides, strict=True)
+    def __init__(self, grid_size: int, in_channels: int, spec: MapSpec):
+        channels, strides = (in_channels, *spec.channels[1:]), spec.strides or (1,) * len(spec.pools)
+        sizes = zip(channels[:-1], channels[1:], spec.kernel_sizes, spec.pools, strides, strict=True)
         blocks = [ResidualBlock(*of_block) for of_block in sizes]
         super().__init__([*blocks, nn.Conv2d(channels[-1], 2, 1), nn.InstanceNorm2d(2, affine=True)])
         self.grid_size = grid_size
-        self.strength = strength
-        self.separable = separable
-        self.in_channels = channels[0]
+        self.strength = spec.strength
+        self.separable = spec.separable
+        self.in_channels = in_channels
         # Of each block: what reflection pads, and how far its output falls in size.
-        self.margins = [(k // 2, s, p) for k, s, p in zip(kernel_sizes, strides, pools, strict=True)]
+        self.margins = [(k // 2, s, p) for k, s, p in zip(spec.kernel_sizes, strides, spec.pools, strict=True)]
 
     def forward(self, phi: WarpParams, source: Tensor) -> WarpParams:
         """Evaluate for phi of B images and their (B, C, H, W) source."""
@@ -157,27 +142,11 @@ class Canonicalizer(nn.Module):
 
     Args:
         grid_sizes: R per site.
-        channels: of the image, then of every block; the first entry is replaced by ``feature_channels`` if conditioned
-            on features.
+        channels: of the image, then of every block.
         kernel_sizes: one odd size per block.
         pools: max-pool rate per block.
-        solver: how fixed points are searched for.
-        input_size: size that the maps see the image in; None leaves it as it is.
-        normalize: apply the ImageNet statistics to the image (a second time, if the loader already did: published).
-            What is conditioned on features is never normalised.
-        condition: "image" (published code) or "feature" (the paper's formula: the feature that arrives at the site).
-        feature_channels: per site, needed for ``condition="feature"`` alone.
-        strides: of the blocks' convolutions; None for 1 everywhere, published.
-        antialias: average over the pixels that resizing to ``input_size`` leaves out; False, published, skips them, and
-            the maps of a sharp image contract less.
-        separable: warps that scale all rows alike, and all columns: a profile per axis instead of one per row.
-        strength: phi stays in an interval of this width, as ``strength * U(0, 1)`` does in random warps: a DEC needs no
-            stronger warps than it is to undo. The maps' Jacobians shrink with it, so that most become contractions
-            (``benchmarks/contraction.py`` measures which), without a guarantee; 1 is published.
-        gain: of the last norm before training. At 1, published, untrained maps already warp, at random, which a trained
-            backbone has to bear first; at 0 they start from the identity and learn what helps.
-        images_at_once: that a CPU evaluates a map for in eager mode. One is fastest for large inputs, and an image's
-            warp is then the same in every batch; more are several times faster for inputs of 64 pixels and less.
+        feature_channels: of each site, which ``condition="feature"`` needs, and nothing else.
+        **options: the other fields of ``layers.spec.MapSpec``.
     """
 
     def __init__(
@@ -187,46 +156,21 @@ class Canonicalizer(nn.Module):
         kernel_sizes: Sequence[int],
         pools: Sequence[int],
         *,
-        solver: FixedPointSolver | None = None,
-        input_size: int | tuple[int, int] | None = 224,
-        normalize: bool = True,
-        condition: Condition = "image",
         feature_channels: Sequence[int] | None = None,
-        strides: Sequence[int] | None = None,
-        antialias: bool = False,
-        separable: bool = False,
-        strength: float = 1.0,
-        gain: float = 1.0,
-        images_at_once: int = 1,
+        **options: Any,
     ):
         super().__init__()
-        if images_at_once < 1:
-            raise ValueError(f"images_at_once is {images_at_once}; expected at least 1")
-        self.images_at_once = images_at_once
-        if not isinstance(solver, FixedPointSolver | None):
-            raise ValueError(f"solver is {solver!r}; expected a FixedPointSolver")
-        if input_size is not None and min((input_size,) if isinstance(input_size, int) else input_size) < 1:
-            raise ValueError(f"input_size is {input_size}; expected None, or at least 1 pixel")
-        if not 0 < strength <= 1:
-            raise ValueError(f"strength is {strength}; expected a number above 0 and at most 1")
-        _check_settings(grid_sizes, channels, kernel_sizes, pools, strides, condition, feature_channels)
-        self.condition: Condition = condition
-        self.antialias = antialias
-        self.solver = solver or FixedPointSolver()
-        self.input_size = (input_size, input_size) if isinstance(input_size, int) else input_size
-        of_source = [channels[0]] * len(grid_sizes) if feature_channels is None else feature_channels
-        self.module_list: Any = nn.ModuleList(
-            UpdateMap(
-                R, (C, *channels[1:]), kernel_sizes, pools, strides=strides, strength=strength, separable=separable
-            )
-            for R, C in zip(grid_sizes, of_source, strict=True)
-        )
-        maps: Any = self.module_list
-        for update in maps:
-            nn.init.constant_(update[-1].weight, gain)
-        self.is_normalized = normalize and condition == "image"
-        if self.is_normalized and channels[0] != len(IMAGENET_MEAN):
-            raise ValueError(f"normalize=True needs 3 image channels, got {channels[0]}; pass normalize=False")
+        spec = MapSpec(channels=tuple(channels), kernel_sizes=tuple(kernel_sizes), pools=tuple(pools), **options)
+        _check_sites(grid_sizes, spec.condition, feature_channels)
+        self.condition, self.antialias, self.images_at_once = spec.condition, spec.antialias, spec.images_at_once
+        self.solver = FixedPointSolver(**vars(spec.solver))
+        size = spec.input_size if spec.condition == "image" else None
+        self.input_size = (size, size) if isinstance(size, int) else size
+        of_source = feature_channels or [channels[0]] * len(grid_sizes)
+        self.module_list: Any = nn.ModuleList(UpdateMap(R, C, spec) for R, C in zip(grid_sizes, of_source, strict=True))
+        for update in self.module_list:
+            nn.init.constant_(update[-1].weight, spec.gain)
+        self.is_normalized = spec.normalize and spec.condition == "image"
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
@@ -318,40 +262,9 @@ def load_reference_state(canonicalizer: Canonicalizer, state_dict: Mapping[str, 
     canonicalizer.load_state_dict(dict(state_dict))
 
 
-def check_blocks(
-    channels: Sequence[int], kernel_sizes: Sequence[int], pools: Sequence[int], strides: Sequence[int] | None = None
-) -> None:
-    """Refuse sizes that do not make a chain of blocks."""
-    strides = [1] * len(pools) if strides is None else strides
-    per_block = {"kernel_sizes": kernel_sizes, "pools": pools, "strides": strides}
-    n = len(channels) - 1
-    if n < 1 or any(len(values) != n for values in per_block.values()):
-        counts = ", ".join(f"{len(values)} {name}" for name, values in per_block.items())
-        raise ValueError(
-            f"{len(channels)} channels, {counts} do not fit: expected n + 1 channels, the image's first, and n of the "
-            "others for n blocks"
-        )
-    for name, values in {"channels": channels, **per_block}.items():
-        if not all(isinstance(number, int) and number >= 1 for number in values):
-            raise ValueError(f"{name} is {list(values)}; expected whole numbers of at least 1")
-    if any(size % 2 == 0 for size in kernel_sizes):
-        raise ValueError(f"kernel_sizes is {list(kernel_sizes)}; expected odd numbers, which keep the size")
-
-
-def _check_settings(
-    grid_sizes: Sequence[int],
-    channels: Sequence[int],
-    kernel_sizes: Sequence[int],
-    pools: Sequence[int],
-    strides: Sequence[int] | None,
-    condition: str,
-    feature_channels: Sequence[int] | None,
-) -> None:
-    if condition not in get_args(Condition):
-        raise ValueError(f"condition is {condition!r}; expected one of {', '.join(get_args(Condition))}")
+def _check_sites(grid_sizes: Sequence[int], condition: str, feature_channels: Sequence[int] | None) -> None:
     if not grid_sizes or min(grid_sizes) < 2:
         raise ValueError(f"grid_sizes is {list(grid_sizes)}; expected at least one site, each of at least 2")
-    check_blocks(channels, kernel_sizes, pools, strides)
     if (feature_channels is not None) != (condition == "feature"):
         raise ValueError(f"condition={condition!r} got feature_channels={feature_channels}; only 'feature' needs them")
     if feature_channels is not None and len(feature_channels) != len(grid_sizes):

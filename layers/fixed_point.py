@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, get_args
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torchdeq.solver.broyden import broyden_solver
 
 from layers.grid import WarpParams, check_shapes, is_traced
+from layers.spec import Solver
 
-SolverName = Literal["anderson", "broyden", "fixed_point"]
-Gradient = Literal["one_step", "implicit", "unrolled"]
 UpdateFunction = Callable[[WarpParams], WarpParams]
 FlatFunction = Callable[[Tensor], Tensor]
 
@@ -44,54 +43,11 @@ class FixedPoint(NamedTuple):
     residual: Tensor
 
 
-@dataclass(frozen=True)
-class FixedPointSolver:
-    """How a fixed point is searched for, and how gradients pass it.
+class FixedPointSolver(Solver):
+    """Searches for a fixed point, and lets gradients pass it; the options are those of ``layers.spec.Solver``.
 
     Solves in float32 outside autocast: half precision stalls at residuals of a few thousandths.
-
-    Args:
-        name: "anderson", "broyden" (eager mode only) or "fixed_point" (plain iteration; damped if ``damping`` < 1).
-        max_steps: evaluations of the map before the last one, which carries the gradient.
-        tol: an image stops when its relative residual is at most this.
-        gradient: "one_step" differentiates the last evaluation alone (the published choice); "implicit" solves the
-            adjoint equation at the solution, right where the map contracts; "unrolled" differentiates every step.
-        damping: share of the new value in each step; the fixed points stay the same.
-        backward_steps: at most so many evaluations of the adjoint map, for the implicit gradient.
-        early_stop: ask after every evaluation whether all images are done, and then evaluate no more. The answer is the
-            same either way, but asking makes the caller wait for a GPU each time: False always takes ``max_steps``.
     """
-
-    name: SolverName = "anderson"
-    max_steps: int = 5
-    tol: float = 1e-6
-    gradient: Gradient = "one_step"
-    damping: float = 1.0
-    backward_steps: int = 40
-    early_stop: bool = True
-
-    def __post_init__(self) -> None:
-        if self.name not in get_args(SolverName):
-            raise ValueError(f"solver name is {self.name!r}; expected one of {', '.join(get_args(SolverName))}")
-        if self.gradient not in get_args(Gradient):
-            raise ValueError(f"gradient is {self.gradient!r}; expected one of {', '.join(get_args(Gradient))}")
-        least = {"anderson": 3, "broyden": 2, "fixed_point": 1}[self.name]
-        for name, steps, smallest in (
-            ("max_steps", self.max_steps, least),
-            ("backward_steps", self.backward_steps, 3),
-        ):
-            if not isinstance(steps, int) or isinstance(steps, bool) or steps < smallest:
-                raise ValueError(f"{name} is {steps!r}; {self.name} needs a whole number of at least {smallest}")
-        if not 0 <= self.tol < float("inf"):
-            raise ValueError(f"tol is {self.tol}; expected a finite number of at least 0")
-        if not 0 < self.damping <= 1:
-            raise ValueError(f"damping is {self.damping}; expected a number above 0 and at most 1")
-        if self.name == "broyden" and self.gradient == "unrolled":
-            raise ValueError("broyden cannot be unrolled: it writes in place; take anderson or fixed_point")
-        if self.name == "broyden" and self.damping != 1:
-            raise ValueError(f"damping is {self.damping}; broyden chooses its own steps and takes no damping")
-        if self.name == "broyden" and not self.early_stop:
-            raise ValueError("early_stop is False; broyden stops by itself, so take anderson or fixed_point")
 
     def __call__(self, f: UpdateFunction, start: WarpParams) -> FixedPoint:
         """Search from ``start``; ``f`` may be called again during the backward pass, so it must not change."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,10 @@ from safetensors.torch import load_file
 from timm.data import resolve_data_config
 from torch import Tensor, nn
 
-from config.schema import CandidatesConfig, Config, ConfigError, DECConfig, EnergyConfig, ModelConfig, SiteConfig
-from layers.fixed_point import FixedPointSolver
+from config.schema import CandidatesConfig, Config, ConfigError, EnergyConfig, ModelConfig
 from layers.seeds import seed_of
 from models.baselines import CanonicalizedModel, candidate_warps, with_energy
-from models.dec import DECModel, Site, with_dec
+from models.dec import with_dec
 from models.preprocess import Preprocess
 from models.trainable import freeze_but
 from models.wrapped import WrappedBackbone
@@ -43,38 +41,25 @@ def build_model(config: Config, num_classes: int, seed: int = 0, *, is_normalize
 def _model(config: Config, num_classes: int, is_normalized: bool) -> WrappedBackbone:
     size, channels = config.model.image_size, config.data.channels
     backbone = build_backbone(config.model, num_classes, channels)
-    section: DECConfig | EnergyConfig | None = config.dec or config.energy
+    section = config.dec or config.energy
     stages = {site.stage for site in section.sites if isinstance(site.stage, int)} if section else set()
     freeze_but(backbone, config.train.finetune, stages, size)
     preprocess = None
     if not is_normalized:
         preprocess = _preprocess(backbone, config.model, channels, None if config.data.standardize else (0.0, 1.0))
     if config.dec is not None:
-        return build_dec(config.dec, backbone, image_size=size, preprocess=preprocess)
+        return with_dec(backbone, config.dec, image_size=size, preprocess=preprocess)
     if (energy := config.energy) is not None:
         options = _without(energy, "sites") | {"input_size": (energy.input_size, energy.input_size)}
         at = None if size is None else (size, size)
-        return with_energy(backbone, _sites(energy.sites), image_size=at, preprocess=preprocess, **options)
+        return with_energy(backbone, energy.sites, image_size=at, preprocess=preprocess, **options)
     if (candidates := config.candidates) is not None:
         warps = candidate_warps(candidates.values, candidates.limit)
         return CanonicalizedModel(backbone, warps, preprocess=preprocess, **_without(candidates, "values", "limit"))
     return WrappedBackbone(backbone, preprocess)
 
 
-def build_dec(
-    config: DECConfig, backbone: nn.Module, *, image_size: int | None = None, preprocess: nn.Module | None = None
-) -> DECModel:
-    """A recipe's DEC in a backbone."""
-    return with_dec(backbone, image_size=image_size, preprocess=preprocess, **dec_options(config))
-
-
-def dec_options(config: DECConfig) -> dict[str, Any]:
-    """What ``with_dec`` is given for a recipe's section."""
-    solver = FixedPointSolver(**vars(config.solver))
-    return {"sites": _sites(config.sites), "solver": solver, **_without(config, "sites", "solver")}
-
-
-def _without(section: DECConfig | EnergyConfig | CandidatesConfig, *names: str) -> dict[str, Any]:
+def _without(section: EnergyConfig | CandidatesConfig, *names: str) -> dict[str, Any]:
     """The settings that go by the same names in our functions."""
     return {name: value for name, value in vars(section).items() if name not in names}
 
@@ -186,10 +171,6 @@ def _preprocess(
     if interpolation not in ("bicubic", "bilinear"):
         interpolation = "bicubic"
     return Preprocess(model.image_size, mean, std, resize=model.resize, interpolation=interpolation, limits=limits)
-
-
-def _sites(sites: Sequence[SiteConfig]) -> list[Site]:
-    return [Site(site.stage, site.grid_size, site.restore) for site in sites]
 
 
 def _first_line(error: BaseException) -> str:

@@ -4,44 +4,24 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from layers.canonicalizer import CanonicalForm, Canonicalizer, Condition, check_blocks
-from layers.fixed_point import FixedPoint, FixedPointSolver
+from layers.canonicalizer import CanonicalForm, Canonicalizer
+from layers.fixed_point import FixedPoint
 from layers.frame import Frame
 from layers.grid import WarpParams, check_params
 from layers.layout import Layout
 from layers.monotone import unchecked_inverse_warp, unchecked_warp
+from layers.spec import DEC, Site
 from models.sites import Doorway, Probe, Size, StageInfo, probe, sites_of
 from models.wrapped import WrappedBackbone
 
-__all__ = ["DECModel", "DECOutput", "Site", "StageInfo", "WarpSite", "attach_sites", "sites_of", "with_dec"]
-
-
-@dataclass(frozen=True)
-class Site:
-    """A place where features are canonicalized.
-
-    Args:
-        stage: number of the stage whose input is warped, as ``sites_of`` counts; "image" for the image as the backbone
-            sees it, or "input" for the image as the model is given it, before ``preprocess`` resizes it: what the warp
-            enlarges then still has its detail.
-        grid_size: R, the number of knots per axis.
-        restore: undo the warp behind the stage (for the image: where the first stage begins).
-    """
-
-    stage: int | Literal["image", "input"]
-    grid_size: int
-    restore: bool = False
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.grid_size, int) or self.grid_size < 2:
-            raise ValueError(f"grid_size is {self.grid_size!r}; expected a whole number of at least 2")
+__all__ = ["DEC", "DECModel", "DECOutput", "Site", "StageInfo", "WarpSite", "attach_sites", "sites_of", "with_dec"]
 
 
 class DECOutput(NamedTuple):
@@ -282,78 +262,40 @@ class DECModel(WrappedBackbone):
 
 def with_dec(
     backbone: nn.Module,
-    sites: Sequence[Site],
+    spec: DEC | Sequence[Site],
     *,
-    channels: Sequence[int],
-    kernel_sizes: Sequence[int],
-    pools: Sequence[int],
-    solver: FixedPointSolver | None = None,
-    input_size: int | tuple[int, int] | None = 224,
-    normalize: bool = True,
-    condition: Condition = "image",
-    strides: Sequence[int] | None = None,
-    antialias: bool = False,
-    separable: bool = False,
-    strength: float = 1.0,
-    gain: float = 1.0,
-    images_at_once: int = 1,
     image_size: Size | int | None = None,
     preprocess: nn.Module | None = None,
+    **options: Any,
 ) -> DECModel:
     """Put DEC into a timm backbone, in place; load the backbone's weights before or after, its keys stay timm's.
 
     Args:
         backbone: any timm model with ``feature_info``.
-        sites: where to canonicalize; ``sites_of(backbone)`` lists the stages.
-        channels: of the image, then of every block of the canonicalizer. With ``condition="feature"`` the first entry
-            gives way to the channels of each site.
-        kernel_sizes: one odd size per block.
-        pools: max-pool rate per block.
-        solver: how fixed points are searched for.
-        input_size: size that the canonicalizer sees the image in. With ``condition="feature"`` nothing is resized, nor
-            normalised.
-        normalize: apply the ImageNet statistics to what the canonicalizer sees of the image.
-        condition: "image" or "feature".
-        strides: of the blocks' convolutions; None for 1 everywhere.
-        antialias: average over the pixels that resizing to ``input_size`` leaves out.
-        separable: one profile per axis, for all rows or columns.
-        strength: width of the interval that phi stays in; smaller ones shrink the Jacobian of the maps.
-        gain: of the maps' last norm before training; 0 starts from identity warps, 1 (published) from random ones.
-        images_at_once: that a CPU evaluates a map for; more than one is faster for small inputs.
+        spec: where to canonicalize, and how: a ``DEC``, such as ``DEC(sites=(Site("image", 8),), strength=0.5)``; or its
+            sites alone. ``sites_of(backbone)`` lists the stages.
         image_size: (H, W) that the backbone takes, where it does not tell.
         preprocess: what images go through behind the canonicalizer and an "input" site, before all other sites.
+        **options: fields of a ``DEC``, in the place of what ``spec`` has.
     """
+    dec = replace(spec, **options) if isinstance(spec, DEC) else DEC(sites=tuple(spec), **options)
     found = probe(backbone, image_size)
-    check_sites(sites, found)
-    check_blocks(channels, kernel_sizes, pools, strides)
-    reads_image = condition == "image" or any(isinstance(site.stage, str) for site in sites)
-    if reads_image and channels[0] != found.image_channels:
-        raise ValueError(f"channels start with {channels[0]}, but the backbone's images have {found.image_channels}")
-    arriving = [_arriving(site, found, channels[0]) for site in sites]
-    is_latent = condition == "feature"
-    canonicalizer = Canonicalizer(
-        [site.grid_size for site in sites],
-        channels,
-        kernel_sizes,
-        pools,
-        solver=solver,
-        input_size=None if is_latent else input_size,
-        normalize=normalize,
-        condition=condition,
-        strides=strides,
-        antialias=antialias,
-        separable=separable,
-        strength=strength,
-        gain=gain,
-        images_at_once=images_at_once,
-        feature_channels=[count for count, _ in arriving] if is_latent else None,
-    )
-    if is_latent:
+    check_stages(dec.sites, found)
+    first = dec.channels[0]
+    reads_image = dec.condition == "image" or any(isinstance(site.stage, str) for site in dec.sites)
+    if reads_image and first != found.image_channels:
+        raise ValueError(f"channels start with {first}, but the backbone's images have {found.image_channels}")
+    arriving = [_arriving(site, found, first) for site in dec.sites]
+    of_maps = {name: value for name, value in vars(dec).items() if name != "sites"}
+    if dec.condition == "feature":
+        of_maps["feature_channels"] = [count for count, _ in arriving]
+    canonicalizer = Canonicalizer([site.grid_size for site in dec.sites], **of_maps)
+    if dec.condition == "feature":
         for update, (_, size) in zip(canonicalizer.module_list, arriving, strict=True):
             update.check_size(size)
     weight = next(backbone.parameters())
     canonicalizer.to(weight.device, torch.promote_types(weight.dtype, torch.float32)).train(backbone.training)
-    return DECModel(backbone, attach_sites(backbone, sites, found), canonicalizer, preprocess)
+    return DECModel(backbone, attach_sites(backbone, dec.sites, found), canonicalizer, preprocess)
 
 
 def attach_sites(backbone: nn.Module, sites: Sequence[Site], found: Probe) -> list[WarpSite]:
@@ -393,21 +335,15 @@ def _arriving(site: Site, found: Probe, image_channels: int) -> tuple[int, Size]
     return stage.channels, stage.size
 
 
-def check_sites(sites: Sequence[Site], found: Probe) -> None:
+def check_stages(sites: Sequence[Site], found: Probe) -> None:
     """Refuse sites that a backbone does not have, with the valid ones."""
-    if not sites:
-        raise ValueError("there are no sites; expected at least one")
     valid = "valid stages are 'image', 'input', " + ", ".join(
         f"{stage.stage} ({stage.module})" for stage in found.stages
     )
     for site in sites:
-        if not isinstance(site, Site):
-            raise TypeError(f"a site is {site!r}; expected a Site")
         is_image = site.stage in ("image", "input")
         if not is_image and (type(site.stage) is not int or site.stage not in range(len(found.stages))):
             raise ValueError(f"there is no stage {site.stage!r}; {valid}")
-        if [other.stage for other in sites].count(site.stage) > 1:
-            raise ValueError(f"stage {site.stage!r} is given more than once; {valid}")
         output = found.stages[0].layout if isinstance(site.stage, str) else found.outputs[site.stage]
         if site.restore and isinstance(output, str):
             raise ValueError(f"stage {site.stage} cannot be restored: {output}")

@@ -16,11 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from layers.canonicalizer import CanonicalForm, check_blocks
+from layers.canonicalizer import CanonicalForm
 from layers.grid import WarpParams
 from layers.monotone import unchecked_warp
+from layers.spec import Site, check_blocks, check_sites
 from models.baselines.inner import InnerAdam, InnerDescent, InnerLoop, Phis
-from models.dec import DECModel, Site, WarpSite, attach_sites, check_sites
+from models.dec import DECModel, WarpSite, attach_sites, check_stages
 from models.sites import Size, evaluating, probe
 
 Objective = Literal["surrogate", "shannon", "renyi"]
@@ -231,8 +232,9 @@ def with_energy(
     is_adam = optimizer == "adam"
     inner = InnerAdam(learning_rate, decay, betas) if is_adam else InnerDescent(learning_rate, decay)
     loop = InnerLoop(inner, steps, unroll, test_steps, normalize_gradient)
+    check_sites(sites)
     found = probe(backbone, image_size)
-    check_sites(sites, found)
+    check_stages(sites, found)
     inner.check_sites(len(sites))
     energy: EnergyNet | PredictionEntropy
     if objective == "surrogate":

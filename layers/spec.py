@@ -1,0 +1,184 @@
+"""Every option of a DEC, once: its meaning and its default beside it, its check below. No torch, so recipes nest these.
+
+An option that is added here can be set in a recipe (``dec.NAME``), in ``with_dec(backbone, DEC(NAME=...))`` and in
+``Canonicalizer(..., NAME=...)``; what remains to be written is the code that uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, Literal, get_args
+
+SolverName = Literal["anderson", "broyden", "fixed_point"]
+Gradient = Literal["one_step", "implicit", "unrolled"]
+Condition = Literal["image", "feature"]
+IMAGE_CHANNELS = 3  # that the ImageNet statistics are of
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place where features are canonicalized."""
+
+    stage: int | Literal["image", "input"]
+    """Number of the stage whose input is warped, as ``sites_of`` counts; "image" for the image as the backbone sees it,
+    or "input" for the image as the model is given it, before it is resized: what the warp enlarges then still has its
+    detail."""
+    grid_size: int = 4
+    """R, the number of knots per axis."""
+    restore: bool = False
+    """Undo the warp after the stage (for the image: where the first stage begins)."""
+
+    def __post_init__(self) -> None:
+        _require(
+            _is_whole(self.grid_size, 2), f"grid_size is {self.grid_size!r}; expected a whole number of at least 2"
+        )
+
+
+@dataclass(frozen=True)
+class Solver:
+    """How a fixed point is searched for, and how gradients pass it."""
+
+    name: SolverName = "anderson"
+    """anderson, broyden (eager mode only), or fixed_point: plain iteration, damped if ``damping`` < 1."""
+    max_steps: int = 5
+    """Evaluations of the map before the last one, which carries the gradient."""
+    tol: float = 1e-6
+    """An image stops when its relative residual is at most this."""
+    gradient: Gradient = "one_step"
+    """one_step differentiates the last evaluation alone (published); implicit solves the adjoint equation at the
+    solution, which is right where the map contracts; unrolled differentiates every step."""
+    damping: float = 1.0
+    """Share of the new value in each step; the fixed points stay the same."""
+    backward_steps: int = 40
+    """At most so many evaluations of the adjoint map, for the implicit gradient."""
+    early_stop: bool = True
+    """Ask after every evaluation whether all images are done, and then evaluate no more. The answer is the same either
+    way, but asking makes the caller wait for a GPU each time: false always takes ``max_steps``."""
+
+    def __post_init__(self) -> None:
+        for kind, value, known in (("name", self.name, SolverName), ("gradient", self.gradient, Gradient)):
+            _require(value in get_args(known), f"{kind} is {value!r}; expected one of {', '.join(get_args(known))}")
+        least = {"anderson": 3, "broyden": 2, "fixed_point": 1}[self.name]
+        for kind, steps, smallest in (("max_steps", self.max_steps, least), ("backward_steps", self.backward_steps, 3)):
+            needed = f"{self.name} needs a whole number of at least {smallest}"
+            _require(_is_whole(steps, smallest), f"{kind} is {steps!r}; {needed}")
+        _require(0 <= self.tol < float("inf"), f"tol is {self.tol}; expected a finite number of at least 0")
+        _require(0 < self.damping <= 1, f"damping is {self.damping}; expected a number above 0 and at most 1")
+        if self.name == "broyden":
+            _require(self.gradient != "unrolled", "gradient is unrolled, but broyden writes in place; take anderson")
+            _require(
+                self.damping == 1, f"damping is {self.damping}; broyden chooses its own steps and takes no damping"
+            )
+            _require(self.early_stop, "early_stop is False; broyden stops by itself, so take anderson or fixed_point")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapSpec:
+    """The maps whose fixed points are the warps, and what they see."""
+
+    channels: tuple[int, ...] = (3, 32, 64)
+    """Of the image, then of every block. With ``condition="feature"`` the first entry gives way to the channels of each
+    site."""
+    kernel_sizes: tuple[int, ...] = (3, 3)
+    """One odd size per block."""
+    pools: tuple[int, ...] = (2, 2)
+    """Max-pool rate per block."""
+    strides: tuple[int, ...] | None = None
+    """Of the blocks' convolutions; None (published) for 1 everywhere."""
+    solver: Solver = Solver()
+    input_size: int | tuple[int, int] | None = 224
+    """Size that the maps see images in; None leaves them as they are. Features are never resized."""
+    normalize: bool = True
+    """Apply the ImageNet statistics to the images that the maps see, a second time if the loader already did
+    (published). Features are never normalized."""
+    condition: Condition = "image"
+    """image (published code), or feature: what arrives at the site (the paper's formula)."""
+    antialias: bool = False
+    """Average over the pixels that resizing to ``input_size`` leaves out. False (published) skips them, and the maps of
+    a sharp image contract less."""
+    separable: bool = False
+    """One profile per axis, for all rows or columns, instead of one for each."""
+    strength: float = 1.0
+    """Phi stays in an interval of this width, as ``strength * U(0, 1)`` does in random warps: a DEC needs no stronger
+    warps than it is to undo. The maps' Jacobians shrink with it, so that most become contractions
+    (``benchmarks/contraction.py`` measures which), without a guarantee; 1 is published."""
+    gain: float = 1.0
+    """Of the maps' last norm before training. At 1 (published), untrained maps already warp, at random, which a trained
+    backbone has to bear first; at 0 they start from the identity and learn what helps."""
+    images_at_once: int = 1
+    """That a CPU evaluates a map for in eager mode. One is fastest for large inputs, and an image's warp is then the same
+    in every batch; more are several times faster for inputs of 64 pixels and less."""
+
+    def __post_init__(self) -> None:
+        check_blocks(self.channels, self.kernel_sizes, self.pools, self.strides)
+        _require(isinstance(self.solver, Solver), f"solver is {self.solver!r}; expected a Solver or FixedPointSolver")
+        sides = self.input_size if isinstance(self.input_size, tuple) else (self.input_size,)
+        is_size = self.input_size is None or all(_is_whole(side, 1) for side in sides)
+        _require(is_size, f"input_size is {self.input_size}; expected None, or at least 1 pixel")
+        known = get_args(Condition)
+        _require(self.condition in known, f"condition is {self.condition!r}; expected one of {', '.join(known)}")
+        of_three = not self.normalize or self.condition == "feature" or self.channels[0] == IMAGE_CHANNELS
+        _require(
+            of_three,
+            f"normalize is True and needs {IMAGE_CHANNELS} image channels, got {self.channels[0]}; set it to False",
+        )
+        _require(0 < self.strength <= 1, f"strength is {self.strength}; expected a number above 0 and at most 1")
+        is_gain = self.gain >= 0 and isfinite(self.gain)
+        _require(is_gain, f"gain is {self.gain}; expected a finite number of at least 0")
+        _require(_is_whole(self.images_at_once, 1), f"images_at_once is {self.images_at_once}; expected at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DEC(MapSpec):
+    """The Deep Equilibrium Canonicalizer of a backbone: where it acts, and how it finds its warps."""
+
+    sites: tuple[Site, ...]
+
+    def __post_init__(self) -> None:
+        check_sites(self.sites)
+        super().__post_init__()
+
+
+def check_sites(sites: Sequence[Site]) -> None:
+    """Refuse what is no list of different places; whether a backbone has them is not known here."""
+    _require(len(sites) >= 1, "sites is empty; expected at least one, such as Site(0) or, in a recipe, [{stage: 0}]")
+    for site in sites:
+        if not isinstance(site, Site):
+            raise TypeError(f"a site is {site!r}; expected a Site")
+    stages = [site.stage for site in sites]
+    _require(len(set(stages)) == len(stages), f"sites has the stages {stages}; expected each once")
+
+
+def check_blocks(
+    channels: Sequence[int],
+    kernel_sizes: Sequence[int],
+    pools: Sequence[int] | None = None,
+    strides: Sequence[int] | None = None,
+) -> None:
+    """Refuse sizes that do not make a chain of blocks; pools and strides may be left out."""
+    per_block = {"kernel_sizes": kernel_sizes, "pools": pools, "strides": strides}
+    given = {name: values for name, values in per_block.items() if values is not None}
+    n = len(channels) - 1
+    counts = ", ".join(f"{len(values)} {name}" for name, values in given.items())
+    _require(
+        n >= 1 and all(len(values) == n for values in given.values()),
+        f"channels has {len(channels)} numbers, beside {counts}; expected n + 1 channels, the image's first, and n of "
+        "the others for n blocks",
+    )
+    for name, values in {"channels": channels, **given}.items():
+        are_whole = all(_is_whole(number, 1) for number in values)
+        _require(are_whole, f"{name} is {list(values)}; expected whole numbers of at least 1")
+    are_odd = all(size % 2 == 1 for size in kernel_sizes)
+    _require(are_odd, f"kernel_sizes is {list(kernel_sizes)}; expected odd numbers, which keep the size")
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _require(is_right: bool, message: str) -> None:
+    """A message begins with the name of the option, to which a recipe's reader adds file, recipe and section."""
+    if not is_right:
+        raise ValueError(message)
