@@ -1,6 +1,6 @@
 """The light DEC: nearly free and converged, a set of options like any other: ``with_dec(backbone, LIGHT)``.
 
-README has what it gains and what it misses; ``benchmarks/ablation.py`` shows the same for each choice.
+docs/results.md has what it gains and what it misses; ``benchmarks/ablation.py`` shows the same for each choice.
 """
 
 from __future__ import annotations

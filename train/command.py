@@ -36,7 +36,11 @@ def parse(
     add("--run_dir", help="folder of the run, instead of weights/RECIPE/SEED; for a suite, instead of weights/")
     add("--resume", action="store_true", help="go on where a run was broken off, and leave finished runs as they are")
     add("--dry_run", action="store_true", help="build everything, train two steps on a few items, write nothing")
-    add("--eval_only", action="store_true", help="train nothing; measure the weights that are there, see the README")
+    add(
+        "--eval_only",
+        action="store_true",
+        help="train nothing; measure the weights that are there, see docs/running.md",
+    )
     for name, key in (folders or {}).items():
         add(f"--{name}", metavar="DIR", help=f"the same as {key}=DIR")
     add("settings", nargs="*", metavar="key=value", help="any setting of the recipe, train.epochs=3 for instance")
