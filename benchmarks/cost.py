@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from benchmarks.measure import medians, multiply_adds, peak_bytes
 from benchmarks.published import NETWORK
 from benchmarks.report import typed, write
-from hubconf import settings
+from hubconf import spec_of
 from layers.canonicalizer import Canonicalizer, evaluate_in_parts
 from layers.grid import random_warp_params
+from layers.spec import DEC
 from models.dec import with_dec
 from models.light import LIGHT
 
@@ -116,17 +117,17 @@ def backbone_rows(name: str, recipe: str, image: Tensor, repeats: int, is_eager:
     """Bare and adapted: forward pass and training step, in time, arithmetic and memory."""
     torch._dynamo.reset()  # a process may compile one function only so many times
 
-    def adapted(**options: Any) -> nn.Module:
-        return with_dec(timm.create_model(name).to(image.device), **options)
+    def adapted(spec: DEC) -> nn.Module:
+        return with_dec(timm.create_model(name).to(image.device), spec)
 
-    published: dict[str, Any] = {"sites": settings(recipe)["sites"], **NETWORK}
+    published = DEC(sites=spec_of(recipe).sites, **NETWORK)
     models = {
         "bare": timm.create_model(name).to(image.device),
-        "published": adapted(**published),
-        "light": adapted(**LIGHT),
+        "published": adapted(published),
+        "light": adapted(LIGHT),
     }
     if not is_eager:
-        models |= {"published, maps compiled": adapted(**published), "light, maps compiled": adapted(**LIGHT)}
+        models |= {"published, maps compiled": adapted(published), "light, maps compiled": adapted(LIGHT)}
     forward_adds = {kind: multiply_adds(partial(infer, model, image)) for kind, model in models.items()}
     step_adds = {kind: multiply_adds(partial(train, model, image)) for kind, model in models.items()}
     for kind, model in models.items():
@@ -140,8 +141,8 @@ def backbone_rows(name: str, recipe: str, image: Tensor, repeats: int, is_eager:
     peak = {kind: peak_bytes(partial(train, model, image), device) for kind, model in models.items()}
     calls = {kind: partial(infer, model, image) for kind, model in models.items()}
     if image.is_cuda:
-        for kind, options in (("published", published), ("light", dict(LIGHT))):
-            whole = torch.compile(adapted(**options).eval(), mode="reduce-overhead")
+        for kind, spec in (("published", published), ("light", LIGHT)):
+            whole = torch.compile(adapted(spec).eval(), mode="reduce-overhead")
             calls[f"{kind}, graph"] = partial(infer, whole, image)
     forward = medians(calls, repeats, device)
     rows = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,14 +20,13 @@ from benchmarks.cost import infer, train
 from benchmarks.measure import medians, peak_bytes
 from benchmarks.published import NETWORK
 from benchmarks.report import RESULTS, typed, write
-from hubconf import settings
-from layers.fixed_point import FixedPointSolver
-from models.dec import Site, with_dec
+from hubconf import spec_of
+from layers.spec import DEC, Site, Solver
+from models.dec import with_dec
 from models.light import LIGHT
 
 BACKBONE = "deit_tiny_patch16_224"
-Options = dict[str, Any]
-PUBLISHED: Options = {"sites": settings("dem_deit")["sites"], **NETWORK}
+PUBLISHED = DEC(sites=spec_of("dem_deit").sites, **NETWORK)
 AXES: dict[str, tuple[int, ...]] = {
     "batch": (1, 2, 4, 8, 16),
     "resolution": (224, 336, 448, 672, 896),
@@ -76,8 +76,8 @@ def point(axis: str, value: int, batch: int, device: str, repeats: int) -> list[
         return timm.create_model(BACKBONE, img_size=side).to(device)
 
     models = {"bare": backbone()}
-    for kind, options in (("published", PUBLISHED), ("light", LIGHT)):
-        models[kind] = with_dec(backbone(), **grown(options, axis, value))
+    for kind, spec in (("published", PUBLISHED), ("light", LIGHT)):
+        models[kind] = with_dec(backbone(), grown(spec, axis, value))
     forward = medians({kind: partial(infer, model, image) for kind, model in models.items()}, repeats, device)
     steps: dict[str, Callable[[], None]] = {kind: partial(train, model, image) for kind, model in models.items()}
     step = medians(steps, repeats, device)
@@ -94,15 +94,15 @@ def point(axis: str, value: int, batch: int, device: str, repeats: int) -> list[
     ]
 
 
-def grown(options: Options, axis: str, value: int) -> Options:
+def grown(spec: DEC, axis: str, value: int) -> DEC:
     """The options of a DEC at one value of one axis."""
     if axis == "sites":
-        return options | {"sites": [Site(block, 4) for block in range(value)]}
+        return replace(spec, sites=tuple(Site(block, 4) for block in range(value)))
     if axis == "grid size":
-        return options | {"sites": [Site(site.stage, value, site.restore) for site in options["sites"]]}
+        return replace(spec, sites=tuple(replace(site, grid_size=value) for site in spec.sites))
     if axis == "steps":
-        return options | {"solver": FixedPointSolver(max_steps=value, tol=0)}
-    return options
+        return replace(spec, solver=Solver(max_steps=value, tol=0))
+    return spec
 
 
 def draw(axis: str, rows: list[dict[str, Any]], file: str) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
-from hubconf import settings
+from hubconf import spec_of
 
-NETWORK = {name: settings("dem_swin")[name] for name in ("channels", "kernel_sizes", "pools")}  # one for all backbones
+DEM_SWIN = spec_of("dem_swin")
+NETWORK = {  # one for all backbones
+    "channels": DEM_SWIN.channels,
+    "kernel_sizes": DEM_SWIN.kernel_sizes,
+    "pools": DEM_SWIN.pools,
+}

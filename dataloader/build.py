@@ -48,8 +48,8 @@ def build_data(config: DataConfig, evaluation: EvaluationConfig, seed: int) -> D
         parts = split_ring(len(train), seed, config.n_digits, *sizes)
     except ValueError as error:
         raise ConfigError(
-            f"data.train_items, evaluation.calibration_items and the validation items do not fit the training split of "
-            f"{config.name}: {error}"
+            "data.train_items, evaluation.calibration_items and the validation items are too many: "
+            f"{error}; the training split of {config.name} has {len(train)}"
         ) from error
     train_items, calibration_items, validation_items = (part.tolist() for part in parts)
     if has_validation:

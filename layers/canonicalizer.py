@@ -167,8 +167,9 @@ class Canonicalizer(nn.Module):
         size = spec.input_size if spec.condition == "image" else None
         self.input_size = (size, size) if isinstance(size, int) else size
         of_source = feature_channels or [channels[0]] * len(grid_sizes)
-        self.module_list: Any = nn.ModuleList(UpdateMap(R, C, spec) for R, C in zip(grid_sizes, of_source, strict=True))
-        for update in self.module_list:
+        maps: Any = nn.ModuleList(UpdateMap(R, C, spec) for R, C in zip(grid_sizes, of_source, strict=True))
+        self.module_list: Any = maps
+        for update in maps:
             nn.init.constant_(update[-1].weight, spec.gain)
         self.is_normalized = spec.normalize and spec.condition == "image"
         self.mean: Tensor

@@ -14,7 +14,16 @@ from typing import Any, Literal, get_args
 SolverName = Literal["anderson", "broyden", "fixed_point"]
 Gradient = Literal["one_step", "implicit", "unrolled"]
 Condition = Literal["image", "feature"]
-IMAGE_CHANNELS = 3  # that the ImageNet statistics are of
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _require(is_right: bool, message: str) -> None:
+    """A message begins with the name of the option, to which a recipe's reader adds file, recipe and section."""
+    if not is_right:
+        raise ValueError(message)
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,8 @@ class Site:
     """Undo the warp after the stage (for the image: where the first stage begins)."""
 
     def __post_init__(self) -> None:
+        is_negative = isinstance(self.stage, int) and self.stage < 0
+        _require(not is_negative, f"stage is {self.stage}; expected 0, 1, ..., image or input")
         _require(
             _is_whole(self.grid_size, 2), f"grid_size is {self.grid_size!r}; expected a whole number of at least 2"
         )
@@ -108,22 +119,22 @@ class MapSpec:
     """Of the maps' last norm before training. At 1 (published), untrained maps already warp, at random, which a trained
     backbone has to bear first; at 0 they start from the identity and learn what helps."""
     images_at_once: int = 1
-    """That a CPU evaluates a map for in eager mode. One is fastest for large inputs, and an image's warp is then the same
-    in every batch; more are several times faster for inputs of 64 pixels and less."""
+    """That a CPU evaluates a map for in eager mode. One is fastest for large inputs, and an image's warp is then the
+    same in every batch; more are several times faster for inputs of 64 pixels and less."""
 
     def __post_init__(self) -> None:
         check_blocks(self.channels, self.kernel_sizes, self.pools, self.strides)
-        _require(isinstance(self.solver, Solver), f"solver is {self.solver!r}; expected a Solver or FixedPointSolver")
+        _require(
+            isinstance(self.solver, Solver),
+            f"solver is {self.solver!r}; expected a FixedPointSolver or its options, a Solver",
+        )
         sides = self.input_size if isinstance(self.input_size, tuple) else (self.input_size,)
         is_size = self.input_size is None or all(_is_whole(side, 1) for side in sides)
         _require(is_size, f"input_size is {self.input_size}; expected None, or at least 1 pixel")
         known = get_args(Condition)
         _require(self.condition in known, f"condition is {self.condition!r}; expected one of {', '.join(known)}")
-        of_three = not self.normalize or self.condition == "feature" or self.channels[0] == IMAGE_CHANNELS
-        _require(
-            of_three,
-            f"normalize is True and needs {IMAGE_CHANNELS} image channels, got {self.channels[0]}; set it to False",
-        )
+        of_three = not self.normalize or self.condition == "feature" or self.channels[0] == 3
+        _require(of_three, f"normalize is True and needs 3 image channels, got {self.channels[0]}; set it to False")
         _require(0 < self.strength <= 1, f"strength is {self.strength}; expected a number above 0 and at most 1")
         is_gain = self.gain >= 0 and isfinite(self.gain)
         _require(is_gain, f"gain is {self.gain}; expected a finite number of at least 0")
@@ -158,27 +169,18 @@ def check_blocks(
     strides: Sequence[int] | None = None,
 ) -> None:
     """Refuse sizes that do not make a chain of blocks; pools and strides may be left out."""
+    count = len(kernel_sizes)
+    _require(count >= 1, "kernel_sizes is empty; expected one per block")
+    _require(
+        len(channels) == count + 1,
+        f"channels has {len(channels)} numbers; expected {count + 1}, the image's and one per kernel size",
+    )
     per_block = {"kernel_sizes": kernel_sizes, "pools": pools, "strides": strides}
     given = {name: values for name, values in per_block.items() if values is not None}
-    n = len(channels) - 1
-    counts = ", ".join(f"{len(values)} {name}" for name, values in given.items())
-    _require(
-        n >= 1 and all(len(values) == n for values in given.values()),
-        f"channels has {len(channels)} numbers, beside {counts}; expected n + 1 channels, the image's first, and n of "
-        "the others for n blocks",
-    )
+    for name, values in given.items():
+        _require(len(values) == count, f"{name} has {len(values)} numbers; expected {count}, one per kernel size")
     for name, values in {"channels": channels, **given}.items():
         are_whole = all(_is_whole(number, 1) for number in values)
         _require(are_whole, f"{name} is {list(values)}; expected whole numbers of at least 1")
     are_odd = all(size % 2 == 1 for size in kernel_sizes)
     _require(are_odd, f"kernel_sizes is {list(kernel_sizes)}; expected odd numbers, which keep the size")
-
-
-def _is_whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _require(is_right: bool, message: str) -> None:
-    """A message begins with the name of the option, to which a recipe's reader adds file, recipe and section."""
-    if not is_right:
-        raise ValueError(message)

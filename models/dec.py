@@ -272,8 +272,8 @@ def with_dec(
 
     Args:
         backbone: any timm model with ``feature_info``.
-        spec: where to canonicalize, and how: a ``DEC``, such as ``DEC(sites=(Site("image", 8),), strength=0.5)``; or its
-            sites alone. ``sites_of(backbone)`` lists the stages.
+        spec: where to canonicalize, and how: a ``DEC``, such as ``DEC(sites=(Site("image", 8),), strength=0.5)``; or
+            its sites alone. ``sites_of(backbone)`` lists the stages.
         image_size: (H, W) that the backbone takes, where it does not tell.
         preprocess: what images go through behind the canonicalizer and an "input" site, before all other sites.
         **options: fields of a ``DEC``, in the place of what ``spec`` has.

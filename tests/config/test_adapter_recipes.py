@@ -12,16 +12,14 @@ from config.load import FOLDER, dump, load_recipes, recipe_names
 from config.schema import (
     CandidatesConfig,
     ConfigError,
-    DECConfig,
     LossConfig,
     ModelConfig,
     ScheduleConfig,
-    SiteConfig,
-    SolverConfig,
     TrainConfig,
     WandbConfig,
     WarpConfig,
 )
+from layers.spec import DEC, Site, Solver
 
 FILE = "adapter_config.yaml"
 NAMES = recipe_names(FILE)
@@ -142,15 +140,15 @@ def dem(name: str) -> ImageNetConfig:
     return replace(
         config,
         model=replace(config.model, options={"drop_path_rate": 0.1}),
-        dec=DECConfig(
+        dec=DEC(
             sites=(
-                SiteConfig(stage="image", grid_size=first, restore=False),
-                SiteConfig(stage=0, grid_size=second, restore=False),
+                Site(stage="image", grid_size=first, restore=False),
+                Site(stage=0, grid_size=second, restore=False),
             ),
             channels=(3, 64, 128),
             kernel_sizes=(5, 3),
             pools=(4, 2),
-            solver=SolverConfig(name="anderson", max_steps=5, tol=1e-6, gradient="one_step"),
+            solver=Solver(name="anderson", max_steps=5, tol=1e-6, gradient="one_step"),
             input_size=224,
             normalize=True,
             condition="image",

@@ -10,7 +10,8 @@ import yaml
 from config.convert import dotted_keys, kinds, section_of
 from config.imagenet import ImageNetConfig
 from config.load import FOLDER, _parse, dump, load_recipes, recipe_names, to_dict
-from config.schema import Config, ConfigError, DECConfig, ModelConfig, SiteConfig, SolverConfig, TrainConfig
+from config.schema import Config, ConfigError, ModelConfig, TrainConfig
+from layers.spec import DEC, Site, Solver
 
 MODEL = "model: {backbone: resnet18}"
 
@@ -57,9 +58,9 @@ again: {extends: without, dec: {sites: [{stage: 3}]}}
     assert child.model.options == {"drop_rate": 0.2, "act_layer": "gelu"}
     assert (child.train.epochs, child.train.backbone_lr) == (7, 0.5)
     assert (child.train.schedule.name, child.train.schedule.factor) == ("step", 0.4)
-    assert child.dec == DECConfig(sites=(SiteConfig(stage="image", grid_size=6),), solver=SolverConfig(max_steps=9))
+    assert child.dec == DEC(sites=(Site(stage="image", grid_size=6),), solver=Solver(max_steps=9))
     assert only(file, "without") == replace(child, dec=None)
-    assert only(file, "again").dec == DECConfig(sites=(SiteConfig(stage=3),))
+    assert only(file, "again").dec == DEC(sites=(Site(stage=3),))
 
 
 def test_values_arrive_in_their_types(write) -> None:
@@ -267,10 +268,10 @@ def test_overrides_are_read_like_the_file(write) -> None:
     file = write(f"a: {{{MODEL}, dec: {{sites: [{{stage: 0}}]}}}}")
     config = only(file, "a", "train.epochs=3", "train.backbone_lr=1e-4", "dec.strength=.5", "dec.sites=[{stage: 2}]")
     assert (config.train.epochs, config.train.backbone_lr) == (3, 1e-4)
-    assert config.dec == DECConfig(sites=(SiteConfig(stage=2),), strength=0.5)
+    assert config.dec == DEC(sites=(Site(stage=2),), strength=0.5)
     assert only(file, "a", "dec=null").dec is None
-    assert only(file, "a", "dec=null", "dec={sites: [{stage: 1}]}", "dec.strength=.1").dec == DECConfig(
-        sites=(SiteConfig(stage=1),), strength=0.1
+    assert only(file, "a", "dec=null", "dec={sites: [{stage: 1}]}", "dec.strength=.1").dec == DEC(
+        sites=(Site(stage=1),), strength=0.1
     )
     assert only(file, "a", "train={epochs: 4}", "train.epochs=5").train == TrainConfig(epochs=5)
     assert only(file, "a", "warm_start=a=b").warm_start == "a=b"
@@ -314,7 +315,7 @@ def test_the_file_is_blamed_for_its_own_mistakes(write) -> None:
 def test_a_dumped_recipe_is_a_file_that_runs_as_it_stands(write) -> None:
     config = Config(
         model=ModelConfig(backbone="resnet18", image_size=None, options={"a": [1, {"b": "None"}], "c": 1e-7}),
-        dec=DECConfig(sites=(SiteConfig(stage="image"), SiteConfig(stage=2, restore=True)), input_size=None),
+        dec=DEC(sites=(Site(stage="image"), Site(stage=2, restore=True)), input_size=None),
         train=TrainConfig(backbone_lr=3e-5, amp="off"),
         warm_start="1e5",
         output_dir="Läufe: neu # 1",
@@ -341,7 +342,7 @@ def test_sections_start_from_the_defaults_of_their_class() -> None:
                 check(section)
 
     check(Config)
-    check(DECConfig)
+    check(DEC)
     assert {"train.schedule.name", "dec.solver.tol", "dec", "model.options"} <= set(dotted_keys(Config))
 
 
@@ -383,3 +384,13 @@ def test_a_misplaced_key_is_looked_for_in_what_the_script_can_run(write, schema,
     text = message(partial(load_recipes, schema=schema), write(f"a: {{model: {{backbone: x}}, {setting}}}"))
     key = words.partition(":")[0]
     assert words in text and f"Did you mean '{key}'" not in text
+
+
+def test_a_recipe_nests_the_options_themselves(write) -> None:
+    """Whatever a DEC can be told, a recipe can say, with the same defaults and the same checks."""
+    text = "dec: {sites: [{stage: 0}], solver: {name: fixed_point, damping: 0.5, backward_steps: 7, early_stop: false}}"
+    config = only(write(f"a: {{{MODEL}, {text}}}"))
+    solver = Solver("fixed_point", damping=0.5, backward_steps=7, early_stop=False)
+    assert config.dec == DEC(sites=(Site(0),), solver=solver)
+    words = message(only, write(f"a: {{{MODEL}, dec: {{sites: [{{stage: 0}}], solver: {{max_steps: 2}}}}}}"))
+    assert words == "recipes.yaml: a: dec.solver.max_steps is 2; anderson needs a whole number of at least 3"

@@ -11,7 +11,8 @@ import yaml
 from config.flat_keys import INNER_LOOP, KNOWN, MADE_OF, OURS, WITHOUT_EFFECT
 from config.load import load_recipes
 from config.reference import is_flat, to_recipe
-from config.schema import CandidatesConfig, Config, ConfigError, EnergyConfig, ScheduleConfig, SiteConfig
+from config.schema import CandidatesConfig, Config, ConfigError, EnergyConfig, ScheduleConfig
+from layers.spec import Site
 from tests.config.flat_entries import BASE, DEM, ENTRIES
 
 SCORER = ("cannonicalizer_num_layers", "cannonicalizer_channels", "cannonicalizer_filter_size")
@@ -245,7 +246,7 @@ def test_the_unrolled_mode_is_the_energy_canonicalizer(tmp_path: Path) -> None:
     config = of_flat(flat, tmp_path)
     assert config.dec is None
     assert config.energy == EnergyConfig(
-        sites=tuple(SiteConfig(stage=k, grid_size=4, restore=True) for k in range(2)),
+        sites=tuple(Site(stage=k, grid_size=4, restore=True) for k in range(2)),
         learning_rate=(0.05, 0.05),
         betas=(0.2, 0.6),
         steps=4,

@@ -7,27 +7,24 @@ import pytest
 from config.schema import (
     CandidatesConfig,
     Config,
-    ConfigError,
     DataConfig,
-    DECConfig,
     EnergyConfig,
     EvaluationConfig,
     LossConfig,
     ModelConfig,
     ScheduleConfig,
-    SiteConfig,
-    SolverConfig,
     TrainConfig,
     WarpConfig,
 )
+from layers.spec import DEC, Site, Solver
 
 MODEL = ModelConfig(backbone="resnet18")
-SITES = (SiteConfig(stage=0), SiteConfig(stage=1))
-DEC, ENERGY = DECConfig(sites=SITES), EnergyConfig(sites=SITES)
+SITES = (Site(stage=0), Site(stage=1))
+SOME_DEC, ENERGY = DEC(sites=SITES), EnergyConfig(sites=SITES)
 
 
 CONSISTENT = LossConfig(consistency_weight=1.0)
-TWO = (SiteConfig(stage=0), SiteConfig(stage=1))
+TWO = (Site(stage=0), Site(stage=1))
 
 
 @pytest.mark.parametrize(
@@ -45,29 +42,29 @@ TWO = (SiteConfig(stage=0), SiteConfig(stage=1))
         (ModelConfig, {"backbone": "x", "resize": 223}, "resize is 223; expected null or at least image_size, 224"),
         (ModelConfig, {"backbone": "x", "resize": 256, "image_size": None}, "resize is 256; expected null"),
         (ModelConfig, {"backbone": "x", "weights": "w"}, "weights is 'w' and pretrained true; expected one"),
-        (SiteConfig, {"stage": -1}, "stage is -1; expected 0, 1, ..., image or input"),
-        (SiteConfig, {"stage": 0, "grid_size": 1}, "grid_size is 1; expected at least 2"),
-        (SolverConfig, {"max_steps": 0}, "max_steps is 0; expected at least 1"),
-        (SolverConfig, {"tol": -1.0}, "tol is -1.0; expected at least 0"),
-        (DECConfig, {"sites": ()}, "sites is empty; expected at least one"),
-        (DECConfig, {"sites": (SITES[0],) * 2}, r"sites has the stages \[0, 0\]; expected each once"),
+        (Site, {"stage": -1}, "stage is -1; expected 0, 1, ..., image or input"),
+        (Site, {"stage": 0, "grid_size": 1}, "grid_size is 1; expected a whole number of at least 2"),
+        (Solver, {"max_steps": 0}, "max_steps is 0; anderson needs a whole number of at least 3"),
+        (Solver, {"tol": -1.0}, "tol is -1.0; expected a finite number of at least 0"),
+        (DEC, {"sites": ()}, "sites is empty; expected at least one"),
+        (DEC, {"sites": (SITES[0],) * 2}, r"sites has the stages \[0, 0\]; expected each once"),
         (
-            DECConfig,
+            DEC,
             {"sites": SITES, "channels": (3, 8)},
             "channels has 2 numbers; expected 3, the image's and one per",
         ),
-        (DECConfig, {"sites": SITES, "pools": (2,)}, "pools has 1 numbers; expected 2, one per kernel size"),
-        (DECConfig, {"sites": SITES, "pools": (2, 0)}, r"pools is \[2, 0\]; expected numbers of at least 1"),
+        (DEC, {"sites": SITES, "pools": (2,)}, "pools has 1 numbers; expected 2, one per kernel size"),
+        (DEC, {"sites": SITES, "pools": (2, 0)}, r"pools is \[2, 0\]; expected whole numbers of at least 1"),
         (
-            DECConfig,
+            DEC,
             {"sites": SITES, "channels": (3, 0, 8)},
-            r"channels is \[3, 0, 8\]; expected numbers of at least 1",
+            r"channels is \[3, 0, 8\]; expected whole numbers of at least 1",
         ),
-        (DECConfig, {"sites": SITES, "kernel_sizes": (3, 4)}, r"kernel_sizes is \[3, 4\]; expected odd numbers"),
-        (DECConfig, {"sites": SITES, "kernel_sizes": ()}, "kernel_sizes is empty; expected one per block"),
-        (DECConfig, {"sites": SITES, "strength": 0.0}, "strength is 0.0; expected above 0 and at most 1"),
-        (DECConfig, {"sites": SITES, "strength": 1.1}, "strength is 1.1; expected above 0 and at most 1"),
-        (DECConfig, {"sites": SITES, "input_size": 0}, "input_size is 0; expected >= 1"),
+        (DEC, {"sites": SITES, "kernel_sizes": (3, 4)}, r"kernel_sizes is \[3, 4\]; expected odd numbers"),
+        (DEC, {"sites": SITES, "kernel_sizes": ()}, "kernel_sizes is empty; expected one per block"),
+        (DEC, {"sites": SITES, "strength": 0.0}, "strength is 0.0; expected a number above 0 and at most 1"),
+        (DEC, {"sites": SITES, "strength": 1.1}, "strength is 1.1; expected a number above 0 and at most 1"),
+        (DEC, {"sites": SITES, "input_size": 0}, "input_size is 0; expected None, or at least 1 pixel"),
         (CandidatesConfig, {"values": (1.0, 1.0)}, r"values is \[1.0, 1.0\]; expected at least two numbers, all diff"),
         (CandidatesConfig, {"values": (1.0,)}, r"values is \[1.0\]; expected at least two numbers"),
         (CandidatesConfig, {"limit": 0}, "limit is 0; expected 1 to 256, the number of profiles"),
@@ -116,10 +113,10 @@ TWO = (SiteConfig(stage=0), SiteConfig(stage=1))
         (EvaluationConfig, {"items": 0}, "items is 0; expected null or at least 1"),
         (
             Config,
-            {"model": MODEL, "dec": DEC, "candidates": CandidatesConfig()},
+            {"model": MODEL, "dec": SOME_DEC, "candidates": CandidatesConfig()},
             "dec and candidates are given; expected at most one of dec, candidates, energy",
         ),
-        (Config, {"model": MODEL, "dec": DEC, "energy": ENERGY}, "dec and energy are given"),
+        (Config, {"model": MODEL, "dec": SOME_DEC, "energy": ENERGY}, "dec and energy are given"),
         (
             Config,
             {"model": MODEL, "train": TrainConfig(canonicalizer_epochs=1)},
@@ -127,7 +124,7 @@ TWO = (SiteConfig(stage=0), SiteConfig(stage=1))
         ),
         (
             Config,
-            {"model": MODEL, "dec": DEC, "train": TrainConfig(canonicalizer_epochs=1)},
+            {"model": MODEL, "dec": SOME_DEC, "train": TrainConfig(canonicalizer_epochs=1)},
             "train.canonicalizer_lr is null; a phase of its own needs a rate of its own",
         ),
         (
@@ -138,43 +135,43 @@ TWO = (SiteConfig(stage=0), SiteConfig(stage=1))
         (Config, {"model": MODEL, "loss": CONSISTENT}, "consistency_weight is above 0; it needs a dec section"),
         (
             Config,
-            {"model": MODEL, "dec": DEC, "loss": CONSISTENT, "warp": WarpConfig(strength=0.0)},
+            {"model": MODEL, "dec": SOME_DEC, "loss": CONSISTENT, "warp": WarpConfig(strength=0.0)},
             "consistency_weight is above 0 with warp.strength 0",
         ),
         (
             Config,
-            {"model": MODEL, "dec": DECConfig(sites=TWO), "loss": CONSISTENT},
+            {"model": MODEL, "dec": DEC(sites=TWO), "loss": CONSISTENT},
             "with 2 sites; expected one, or restore: true at all",
         ),
         (
             Config,
-            {"model": MODEL, "dec": DECConfig(sites=TWO[:1], condition="feature"), "loss": CONSISTENT},
+            {"model": MODEL, "dec": DEC(sites=TWO[:1], condition="feature"), "loss": CONSISTENT},
             "with dec.condition feature; it then needs loss.two_views: true",
         ),
         (
             Config,
             {
                 "model": ModelConfig(backbone="x", image_size=24, resize=32),
-                "dec": DECConfig(sites=(SiteConfig(stage="input", restore=True),)),
+                "dec": DEC(sites=(Site(stage="input", restore=True),)),
             },
             "restores a warp of the input, but model.resize cuts",
         ),
-        (DECConfig, {"sites": TWO, "strides": (2,)}, "strides has 1 numbers; expected 2, one per kernel size"),
+        (DEC, {"sites": TWO, "strides": (2,)}, "strides has 1 numbers; expected 2, one per kernel size"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(cls: type, settings: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(ValueError, match=words):  # a ConfigError, once it is known where it stands
         cls(**settings)
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        {"dec": DECConfig(sites=(SiteConfig(stage="image"), *SITES), input_size=None, strength=1.0)},
+        {"dec": DEC(sites=(Site(stage="image"), *SITES), input_size=None, strength=1.0)},
         {"energy": EnergyConfig(sites=SITES, learning_rate=(0.1, 0.2), unroll=2, test_steps=9)},
         {"candidates": CandidatesConfig(values=(0.8, 1.0), limit=256)},
         {"data": DataConfig(n_digits=2, scales=((1.0, 1.0),) * 2, test_scales=((0.4, 2.0),) * 2, cell_size=56)},
-        {"dec": DEC, "loss": LossConfig(two_views=True, phi_prior=0.1, phi_difference=0.1)},
+        {"dec": SOME_DEC, "loss": LossConfig(two_views=True, phi_prior=0.1, phi_difference=0.1)},
         {"energy": ENERGY, "train": TrainConfig(canonicalizer_epochs=60, canonicalizer_lr=0.1)},
         {"model": ModelConfig(backbone="x", pretrained=False, weights="w.pth", image_size=224, resize=224)},
     ],

@@ -107,7 +107,7 @@ def test_no_digit_that_is_trained_on_is_held_out(monkeypatch, recipe: str, split
 @pytest.mark.parametrize(
     ("train_items", "evaluation", "expected"),
     [
-        (1420, TEST, r"do not fit the training split of digits: .* need 1452 items, with 1 left out .* there are 1437"),
+        (1420, TEST, r"are too many: .* need 1452 items, with 1 left out .*; the training split of digits has 1437"),
         (1400, VALIDATION, r"sizes \[1400, 30, 20\] need 1453 items"),
         (1406, TEST, r"need 1438 items"),
         (50, EvaluationConfig(items=361, calibration_items=1), r"evaluation.items is 361; the test split has 360"),

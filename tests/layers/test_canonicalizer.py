@@ -304,11 +304,11 @@ def test_pure_half_precision_runs():
     [
         ({"grid_sizes": ()}, "expected at least one site"),
         ({"grid_sizes": (4, 1)}, "each of at least 2"),
-        ({"pools": (2,)}, "3 channels, 2 kernel_sizes, 1 pools, 1 strides do not fit"),
-        ({"channels": (3, 6)}, "2 channels, 2 kernel_sizes, 2 pools, 2 strides do not fit"),
+        ({"pools": (2,)}, "pools has 1 numbers; expected 2, one per kernel size"),
+        ({"channels": (3, 6)}, "channels has 2 numbers; expected 3, the image's and one per kernel size"),
         ({"kernel_sizes": (3, 4)}, "expected odd numbers"),
         ({"pools": (0, 2)}, "of at least 1"),
-        ({"strides": (2,)}, "2 pools, 1 strides do not fit"),
+        ({"strides": (2,)}, "strides has 1 numbers; expected 2"),
         ({"strides": (1, 0)}, "strides is .* of at least 1"),
         ({"pools": (2.0, 2)}, "expected whole numbers"),
         ({"input_size": 0}, "input_size is 0; expected"),
@@ -317,7 +317,7 @@ def test_pure_half_precision_runs():
         ({"condition": "latent"}, "condition is 'latent'; expected one of image, feature"),
         ({"condition": "feature"}, "only 'feature' needs them"),
         ({"condition": "feature", "feature_channels": (8,)}, "1 feature_channels for 2 sites"),
-        ({"channels": (1, 6, 8)}, "normalize=True needs 3 image channels, got 1"),
+        ({"channels": (1, 6, 8)}, "normalize is True and needs 3 image channels, got 1"),
     ],
 )
 def test_bad_settings(options, message):

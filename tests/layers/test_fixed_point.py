@@ -7,8 +7,9 @@ import pytest
 import torch
 from torchdeq.solver.anderson import anderson_solver
 
-from layers.fixed_point import FixedPointSolver, Gradient, UpdateFunction, spectral_radius
+from layers.fixed_point import FixedPointSolver, UpdateFunction, spectral_radius
 from layers.grid import WarpParams
+from layers.spec import Gradient
 
 R = 4
 D = 2 * R * (R - 1)
@@ -268,14 +269,14 @@ def test_compiled_equals_eager(solver):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": "newton"}, "solver name is 'newton'; expected one of anderson, broyden, fixed_point"),
+        ({"name": "newton"}, "name is 'newton'; expected one of anderson, broyden, fixed_point"),
         ({"gradient": "ift"}, "gradient is 'ift'; expected one of one_step, implicit, unrolled"),
         ({"max_steps": 2}, "max_steps is 2; anderson needs a whole number of at least 3"),
         ({"max_steps": 5.0}, "max_steps is 5.0"),
         ({"tol": -1.0}, "tol is -1.0"),
         ({"tol": float("nan")}, "tol is nan"),
         ({"damping": 0.0}, "damping is 0.0"),
-        ({"name": "broyden", "gradient": "unrolled"}, "broyden cannot be unrolled"),
+        ({"name": "broyden", "gradient": "unrolled"}, "gradient is unrolled, but broyden writes in place"),
         ({"name": "broyden", "damping": 0.5}, "takes no damping"),
         ({"backward_steps": 0}, "backward_steps is 0"),
     ],

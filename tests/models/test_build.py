@@ -12,23 +12,15 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from config.schema import (
-    CandidatesConfig,
-    Config,
-    ConfigError,
-    DataConfig,
-    DECConfig,
-    EnergyConfig,
-    ModelConfig,
-    SiteConfig,
-)
+from config.schema import CandidatesConfig, Config, ConfigError, DataConfig, EnergyConfig, ModelConfig
+from layers.spec import DEC, Site
 from models.build import build_backbone, build_model, read_weights
 
-SITES = (SiteConfig(stage="image"),)
+SITES = (Site(stage="image"),)
 SMALL: dict[str, Any] = {"kernel_sizes": (3,), "channels": (3, 4)}
 METHODS: dict[str, dict[str, Any]] = {
     "base": {},
-    "dec": {"dec": DECConfig(sites=SITES, pools=(2,), input_size=16, **SMALL)},
+    "dec": {"dec": DEC(sites=SITES, pools=(2,), input_size=16, **SMALL)},
     "energy": {"energy": EnergyConfig(sites=SITES, input_size=16, **SMALL)},
     "candidates": {"candidates": CandidatesConfig(limit=2, channels=(3, 4, 1))},
 }

@@ -374,7 +374,7 @@ def test_images_do_not_influence_each_other(objective, normalize):
         ({"learning_rate": ()}, r"learning_rate is \(\)"),
         ({"betas": (0.9, 1.0)}, r"betas is \(0.9, 1.0\)"),
         ({"decay": -0.1}, "decay is -0.1"),
-        ({"pools": (2,)}, "3 channels, 2 kernel_sizes, 1 pools, 1 strides do not fit"),
+        ({"pools": (2,)}, "pools has 1 numbers; expected 2"),
         ({"kernel_sizes": (3, 4)}, "expected odd numbers"),
         ({"pools": (0, 1)}, "of at least 1"),
     ],

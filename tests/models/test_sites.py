@@ -61,7 +61,7 @@ def test_a_look_at_a_backbone_changes_nothing_of_it(outcome):
     if outcome == "accepted":
         sites_of(backbone)
     elif outcome == "refused settings":
-        with pytest.raises(ValueError, match="3 channels, 2 kernel_sizes, 1 pools"):
+        with pytest.raises(ValueError, match="pools has 1 numbers"):
             with_dec(backbone, SITES, **{**SMALL, "pools": (2,)})
     else:
         size = (96, 96) if "layout" in outcome else (0, 0)
@@ -82,13 +82,16 @@ VALID = r"valid stages are 'image', 'input', 0 \(blocks.0\), 1 \(blocks.1\), .* 
     ("sites", "error", "message"),
     [
         ([Site(6, 4)], ValueError, f"no stage 6; {VALID}"),
-        ([Site(-1, 4)], ValueError, f"no stage -1; {VALID}"),
         ([Site("blocks.0", 4)], ValueError, f"no stage 'blocks.0'; {VALID}"),
         ([Site(1.0, 4)], ValueError, f"no stage 1.0; {VALID}"),
         ([Site(True, 4)], ValueError, f"no stage True; {VALID}"),
-        ([Site(0, 4), Site(1, 4), Site(0, 5)], ValueError, f"stage 0 is given more than once; {VALID}"),
-        ([Site("image", 4), Site("image", 4)], ValueError, f"stage 'image' is given more than once; {VALID}"),
-        ([], ValueError, "there are no sites; expected at least one"),
+        ([Site(0, 4), Site(1, 4), Site(0, 5)], ValueError, r"sites has the stages \[0, 1, 0\]; expected each once"),
+        (
+            [Site("image", 4), Site("image", 4)],
+            ValueError,
+            r"sites has the stages \['image', 'image'\]; expected each once",
+        ),
+        ([], ValueError, "sites is empty; expected at least one"),
         ([(0, 4)], TypeError, r"a site is \(0, 4\); expected a Site"),
     ],
 )
@@ -103,6 +106,11 @@ def test_sites_that_a_backbone_does_not_have_are_refused_with_those_it_has(sites
 def test_a_grid_has_at_least_two_knots_per_axis(grid_size):
     with pytest.raises(ValueError, match=f"grid_size is {grid_size}; expected a whole number of at least 2"):
         Site(0, grid_size)
+
+
+def test_stages_are_counted_from_zero():
+    with pytest.raises(ValueError, match=r"stage is -1; expected 0, 1, \.\.\., image or input"):
+        Site(-1, 4)
 
 
 def test_a_stage_whose_output_is_no_map_cannot_be_restored():

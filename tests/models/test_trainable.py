@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from config.schema import Config, ConfigError, DataConfig, DECConfig, ModelConfig, SiteConfig, TrainConfig
+from config.schema import Config, ConfigError, DataConfig, ModelConfig, TrainConfig
+from layers.spec import DEC, Site
 from models.build import build_model, check_head
 from models.sites import sites_of
 from models.trainable import freeze_but
@@ -70,8 +71,8 @@ def test_a_model_with_two_heads_trains_both() -> None:
 
 
 def built(mode: str, *stages: int | str, backbone: str = "test_vit") -> nn.Module:
-    sites = tuple(SiteConfig(stage=stage) for stage in stages)
-    dec = DECConfig(sites=sites, channels=(3, 4), kernel_sizes=(3,), pools=(2,), input_size=16) if sites else None
+    sites = tuple(Site(stage=stage) for stage in stages)
+    dec = DEC(sites=sites, channels=(3, 4), kernel_sizes=(3,), pools=(2,), input_size=16) if sites else None
     config = Config(
         model=ModelConfig(backbone=backbone, pretrained=False, image_size=32),
         data=DataConfig(channels=3),

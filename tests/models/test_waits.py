@@ -67,7 +67,7 @@ def test_sites_on_features_read_nothing(condition: str) -> None:
 
 
 def test_the_light_dec_of_a_fixed_count_reads_nothing() -> None:
-    model = with_dec(plain(), **{**LIGHT, "solver": replace(LIGHT["solver"], early_stop=False)})
+    model = with_dec(plain(), LIGHT, solver=replace(LIGHT.solver, early_stop=False))
     assert reads_of(model, images()) == 0
 
 

@@ -15,7 +15,8 @@ from torch import nn
 
 from config.imagenet import ImageNetConfig
 from config.load import load_recipes
-from config.schema import Config, ConfigError, DECConfig, ModelConfig, ScheduleConfig, SiteConfig, TrainConfig
+from config.schema import Config, ConfigError, ModelConfig, ScheduleConfig, TrainConfig
+from layers.spec import DEC, Site
 from models.build import build_model
 from models.wrapped import WrappedBackbone
 from train.optim import build_learners, build_schedule, rate_at
@@ -139,11 +140,11 @@ def test_the_backbones_schedule_ends_with_the_run_though_it_rests_at_first() -> 
 
 SWIN: dict[str, Any] = {"img_size": 32, "embed_dim": 12, "depths": (1, 2), "num_heads": (1, 2), "window_size": 4}
 BACKBONES: dict[str, dict[str, Any]] = {"test_vit": {}, "test_resnet": {}, "swin_tiny_patch4_window7_224": SWIN}
-DEC = DECConfig(sites=(SiteConfig(stage="image"),), channels=(3, 4), kernel_sizes=(3,), pools=(2,), input_size=16)
+SMALL_DEC = DEC(sites=(Site(stage="image"),), channels=(3, 4), kernel_sizes=(3,), pools=(2,), input_size=16)
 LAYERED = {"backbone_lr": 0.1, "weight_decay": 0.05, "layer_decay": 0.75}
 
 
-def model_of(backbone: str, dec: DECConfig | None = None, **train: Any) -> nn.Module:
+def model_of(backbone: str, dec: DEC | None = None, **train: Any) -> nn.Module:
     options = {"backbone": backbone, "pretrained": False, "image_size": 32, "options": BACKBONES[backbone]}
     return build_model(Config(model=ModelConfig(**options), dec=dec, train=TrainConfig(**train)), num_classes=7)
 
@@ -174,9 +175,9 @@ def assert_alike(found: dict[str, tuple[float, float]], expected: dict[str, tupl
         assert found[name] == pytest.approx(settings, rel=1e-6, abs=0), name
 
 
-@pytest.mark.parametrize("dec", [None, DEC], ids=["base", "dec"])
+@pytest.mark.parametrize("dec", [None, SMALL_DEC], ids=["base", "dec"])
 @pytest.mark.parametrize("name", BACKBONES)
-def test_layer_decay_makes_the_groups_of_timm(name: str, dec: DECConfig | None) -> None:
+def test_layer_decay_makes_the_groups_of_timm(name: str, dec: DEC | None) -> None:
     own_rate = {} if dec is None else {"canonicalizer_lr": 0.2, "canonicalizer_weight_decay": 1e-4}
     model = model_of(name, dec)
     learners = build_learners(model, TrainConfig(**LAYERED, **own_rate))
@@ -219,7 +220,7 @@ def test_layer_decay_falls_back_as_timm_does(name: str, options: dict[str, Any])
 def test_what_is_frozen_belongs_to_no_learner() -> None:
     for mode, names in (("head", {"backbone.head.weight", "backbone.head.bias"}), ("partial", set())):
         train = {**LAYERED, "canonicalizer_lr": 0.2, "finetune": mode}
-        model = model_of("test_vit", DEC, **train)
+        model = model_of("test_vit", SMALL_DEC, **train)
         learners = build_learners(model, TrainConfig(**train))
         own = {name for name, _ in model.named_parameters() if name.startswith("canonicalizer.")}
         assert acting(learners, model).keys() == own | names
@@ -227,7 +228,7 @@ def test_what_is_frozen_belongs_to_no_learner() -> None:
 
 
 def test_a_joint_learner_gives_the_canonicalizer_the_rate_of_the_head() -> None:
-    model = model_of("test_vit", DEC)
+    model = model_of("test_vit", SMALL_DEC)
     found = acting(build_learners(model, TrainConfig(**LAYERED)), model)
     assert {rate for name, (rate, _) in found.items() if name.startswith("canonicalizer.")} == {0.1}
 
