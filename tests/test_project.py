@@ -1,7 +1,9 @@
 """Holds the files around the code to each other: dependencies, words of the Makefile, no paths of one machine."""
 
+import ast
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -45,6 +47,38 @@ def test_the_data_generation_has_an_environment_of_its_own_with_the_same_ranges(
     assert last == {"pip": ["-r requirements.txt"]}
     ours = ranges(FROM_PIP)
     assert {name: ours.get(name) for name in needed} == needed
+
+
+NAMES = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}  # of packages that are called otherwise
+CORE = ("config", "layers", "models", "dataloader", "evaluation", "train")
+
+
+def imported(tree: ast.Module, *, inside: bool) -> set[str]:
+    """Packages that a file imports when it is imported, or (inside) when one of its functions is called."""
+    tops = {id(node) for node in tree.body}
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    found = set()
+    for node in nodes:
+        if (id(node) in tops) != inside:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            found |= {name.partition(".")[0] for name in names}
+    return found - sys.stdlib_module_names - {"", *CORE, "hubconf"}
+
+
+def test_what_the_core_imports_is_declared_and_what_it_does_not_is_an_extra() -> None:
+    """A package that only a function imports may be that of an extra."""
+    files = [*ROOT.glob("*.py"), *(file for folder in CORE for file in (ROOT / folder).rglob("*.py"))]
+    trees = [ast.parse(file.read_text("utf-8")) for file in files]
+    core = ranges(PROJECT["dependencies"]).keys()
+    extras = ranges([line for extra in PROJECT["optional-dependencies"].values() for line in extra]).keys()
+    at_once, later = (
+        {canonicalize_name(NAMES.get(name, name)) for tree in trees for name in imported(tree, inside=inside)}
+        for inside in (False, True)
+    )
+    assert at_once <= core
+    assert core <= at_once | later
+    carried = {"fsspec", "pyarrow"}  # by the package datasets, which the extra of shards names
+    assert later - carried <= core | extras
 
 
 @pytest.mark.parametrize("line", [*FROM_CONDA, *FROM_PIP])

@@ -39,7 +39,25 @@ def fresh_compiler():
 
 
 @pytest.mark.parametrize("architecture", THREE, ids=lambda architecture: architecture.name)
-@pytest.mark.parametrize("condition", ["image", pytest.param("feature", marks=pytest.mark.slow)])
+def test_the_whole_model_is_one_graph(architecture):
+    """Through dynamo and autograd's tracer; the next test generates code from such graphs."""
+    model = small_dec(architecture).eval()
+    image = smooth_images(2, architecture.image_size)
+    with torch.no_grad():
+        expected = model(image)
+        found = torch.compile(model, fullgraph=True, backend="aot_eager")(image)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * float(expected.std()))
+
+
+FIRST = ("test_vit", "image")
+COMPILED = [  # a minute or two each; the plain tests have the first one
+    pytest.param(architecture, condition, marks=() if (architecture.name, condition) == FIRST else pytest.mark.slow)
+    for condition in ("image", "feature")
+    for architecture in THREE
+]
+
+
+@pytest.mark.parametrize(("architecture", "condition"), COMPILED)
 def test_the_whole_model_compiles_to_one_graph(architecture, condition):
     pools = (4, 2) if condition == "image" else (1, 2)
     model = small_dec(architecture, condition=condition, pools=pools).eval()

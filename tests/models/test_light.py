@@ -50,22 +50,27 @@ def test_the_recipe_has_the_same_options() -> None:
     assert config.dec.channels[1:] == LIGHT.channels[1:]
 
 
-@pytest.mark.parametrize("images", [smooth_images, photographs])
-def test_it_exports(images) -> None:
-    """Antialiased resizing and separable warps included; an image that has converged is frozen in the graph too."""
+def test_it_exports() -> None:
+    """Antialiased resizing and separable warps included; an image that has converged is frozen in the graph too.
+
+    The graph is made once, of smooth images, and given photographs too; without them the test ends as skipped.
+    """
     onnxruntime = pytest.importorskip("onnxruntime", reason="the onnx extra is not installed")
     torch.manual_seed(0)
     model = with_dec(timm.create_model("test_vit", img_size=96), LIGHT).eval()
-    image = images(2, (96, 96))
+    image = smooth_images(2, (96, 96))
     with torch.no_grad():
-        expected = model(image)
         exported = torch.export.export(model, (image,)).module()
-        assert (exported(image) - expected).abs().max() <= 1e-4
         program = torch.onnx.export(model, (image,), dynamo=True, verbose=False)
     session = onnxruntime.InferenceSession(program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
-    assert np.abs(found - expected.numpy()).max() <= 1e-4
-    assert expected.std() > 0.1
+    for images in (smooth_images, photographs):
+        image = images(2, (96, 96))
+        with torch.no_grad():
+            expected = model(image)
+            assert expected.std() > 0.1
+            assert (exported(image) - expected).abs().max() <= 1e-4
+        (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+        assert np.abs(found - expected.numpy()).max() <= 1e-4
 
 
 def test_it_compiles_to_one_graph() -> None:
