@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from layers.spec import DEC, Site, check_blocks, check_sites
+from layers.spec import DEC, Candidates, Energy
 
 
 class ConfigError(ValueError):
@@ -93,64 +93,6 @@ class ModelConfig:
         require(
             not (self.pretrained and self.weights), f"weights is {self.weights!r} and pretrained true; expected one"
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class CandidatesConfig:
-    """The canonicalisation baseline: the best of a list of warps in front of the backbone."""
-
-    values: tuple[float, ...] = (1.0, 0.5)
-    """Alphabet of the one-dimensional profiles."""
-    limit: int = 8
-    """Profiles per axis; every pair of them is a candidate."""
-    channels: tuple[int, ...] = (3, 4, 1)
-    kernel_sizes: tuple[int, ...] = (3, 3)
-
-    def __post_init__(self) -> None:
-        is_alphabet = 2 <= len(self.values) == len(set(self.values))
-        require(is_alphabet, f"values is {list(self.values)}; expected at least two numbers, all different")
-        most = len(self.values) ** 8
-        require(1 <= self.limit <= most, f"limit is {self.limit}; expected 1 to {most}, the number of profiles")
-        check_blocks(self.channels, self.kernel_sizes)
-        require(self.channels[-1] == 1, f"channels is {list(self.channels)}; expected 1 at the end, the score")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EnergyConfig:
-    """The energy canonicalizer: warps by unrolled gradient steps. Nothing of it is published but its defaults."""
-
-    sites: tuple[Site, ...]
-    objective: Literal["surrogate", "shannon", "renyi"] = "surrogate"
-    optimizer: Literal["adam", "descent"] = "adam"
-    learning_rate: float | tuple[float, ...] = 0.05
-    decay: float = 0.0
-    betas: tuple[float, float] = (0.2, 0.6)
-    steps: int = 5
-    test_steps: int | None = None
-    unroll: int = 5
-    """How many of the last steps are differentiated."""
-    normalize_gradient: bool = False
-    channels: tuple[int, ...] = (3, 32, 64)
-    kernel_sizes: tuple[int, ...] = (3, 3)
-    input_size: int = 128
-
-    def __post_init__(self) -> None:
-        check_sites(self.sites)
-        check_blocks(self.channels, self.kernel_sizes)
-        rate = self.learning_rate
-        rates = rate if isinstance(rate, tuple) else (rate,) * len(self.sites)
-        require(
-            len(rates) == len(self.sites) and min(rates) > 0,
-            f"learning_rate is {rate}; expected a number above 0, or one per site ({len(self.sites)})",
-        )
-        require(self.decay >= 0, f"decay is {self.decay}; expected at least 0")
-        require(all(0 <= beta < 1 for beta in self.betas), f"betas is {list(self.betas)}; expected 0 to below 1")
-        require(self.steps >= 1, f"steps is {self.steps}; expected at least 1")
-        require(
-            self.test_steps is None or self.test_steps >= 1, f"test_steps is {self.test_steps}; expected at least 1"
-        )
-        require(1 <= self.unroll <= self.steps, f"unroll is {self.unroll}; expected 1 to steps, {self.steps}")
-        require(self.input_size >= 1, f"input_size is {self.input_size}; expected at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -338,8 +280,8 @@ class Config:
     data: DataConfig = DataConfig()
     model: ModelConfig
     dec: DEC | None = None
-    candidates: CandidatesConfig | None = None
-    energy: EnergyConfig | None = None
+    candidates: Candidates | None = None
+    energy: Energy | None = None
     warp: WarpConfig = WarpConfig()
     loss: LossConfig = LossConfig()
     train: TrainConfig = TrainConfig()

@@ -1,4 +1,4 @@
-"""Every option of a DEC, once: its meaning and its default beside it, its check below. No torch, so recipes nest these.
+"""Every option of a canonicalizer, once: meaning and default beside it, check below. No torch, so recipes nest these.
 
 An option that is added here can be set in a recipe (``dec.NAME``), in ``with_dec(backbone, DEC(NAME=...))`` and in
 ``Canonicalizer(..., NAME=...)``; what remains to be written is the code that uses it.
@@ -14,6 +14,9 @@ from typing import Any, Literal, get_args
 SolverName = Literal["anderson", "broyden", "fixed_point"]
 Gradient = Literal["one_step", "implicit", "unrolled"]
 Condition = Literal["image", "feature"]
+Objective = Literal["surrogate", "shannon", "renyi"]
+InnerName = Literal["adam", "descent"]
+PROFILE_ROWS = 8  # R of the published candidates, whose profiles have one value per row
 
 
 def _is_whole(value: Any, least: int) -> bool:
@@ -150,6 +153,83 @@ class DEC(MapSpec):
     def __post_init__(self) -> None:
         check_sites(self.sites)
         super().__post_init__()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Energy:
+    """The energy canonicalizer: warps by unrolled gradient steps. Nothing of it is published except some defaults."""
+
+    sites: tuple[Site, ...]
+    objective: Objective = "surrogate"
+    """surrogate: a network's score of the warped image; or the entropy of the backbone's own prediction."""
+    optimizer: InnerName = "adam"
+    """descent has no use for betas."""
+    learning_rate: float | tuple[float, ...] = 0.05
+    """Of the inner steps, one for all sites or one per site."""
+    decay: float = 0.0
+    """L2 decay of phi; it pulls towards equal entries, the identity."""
+    betas: tuple[float, float] = (0.2, 0.6)
+    """Of Adam: the published settings', where the published code's own default was (0.9, 0.999)."""
+    steps: int = 5
+    """T in training."""
+    test_steps: int | None = None
+    """T outside training; None: the same."""
+    unroll: int | None = None
+    """How many of the last steps are differentiated; None: all."""
+    normalize_gradient: bool = False
+    """Scale the gradients by phi.x and by phi.y to unit length, per image and site."""
+    channels: tuple[int, ...] = (3, 32, 64)
+    """Of the image, then of every block of the score."""
+    kernel_sizes: tuple[int, ...] = (3, 3)
+    pools: tuple[int, ...] | None = None
+    """Max-pool rate per block; None (published): none pools."""
+    input_size: int | tuple[int, int] = 128
+    """Size that the score sees images in, as they come, without statistics."""
+
+    def __post_init__(self) -> None:
+        check_sites(self.sites)
+        check_blocks(self.channels, self.kernel_sizes, self.pools)
+        for name, known in (("objective", Objective), ("optimizer", InnerName)):
+            value = getattr(self, name)
+            _require(value in get_args(known), f"{name} is {value!r}; expected one of {', '.join(get_args(known))}")
+        rate, count = self.learning_rate, len(self.sites)
+        rates = rate if isinstance(rate, Sequence) else (rate,) * count
+        are_rates = len(rates) == count and all(0 < value < float("inf") for value in rates)
+        _require(are_rates, f"learning_rate is {rate}; expected a finite number above 0, or one per site ({count})")
+        is_decay = 0 <= self.decay < float("inf")
+        _require(is_decay, f"decay is {self.decay}; expected a finite number of at least 0")
+        are_betas = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
+        _require(are_betas, f"betas is {list(self.betas)}; expected two numbers, each 0 to below 1")
+        for name, value in (("steps", self.steps), ("test_steps", self.test_steps)):
+            _require(value is None or _is_whole(value, 1), f"{name} is {value}; expected at least 1")
+        is_unroll = self.unroll is None or 1 <= self.unroll <= self.steps
+        _require(is_unroll, f"unroll is {self.unroll}; expected 1 to steps, {self.steps}")
+        sides = self.input_size if isinstance(self.input_size, tuple) else (self.input_size,)
+        _require(all(_is_whole(side, 1) for side in sides), f"input_size is {self.input_size}; expected at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidates:
+    """The canonicalisation baseline: the best of a list of warps in front of the backbone."""
+
+    values: tuple[float, ...] = (1.0, 0.5)
+    """Alphabet of the one-dimensional profiles."""
+    limit: int = 8
+    """Profiles per axis; every pair of them is a candidate."""
+    channels: tuple[int, ...] = (3, 4, 1)
+    """Of the image, then of every layer of the scorer, the score last."""
+    kernel_sizes: tuple[int, ...] = (3, 3)
+    restore: bool = False
+    """Undo the chosen warp on the outputs, where these are maps."""
+
+    def __post_init__(self) -> None:
+        is_alphabet = 2 <= len(self.values) == len(set(self.values))
+        _require(is_alphabet, f"values is {list(self.values)}; expected at least two numbers, all different")
+        _require(all(map(isfinite, self.values)), f"values is {list(self.values)}; expected finite numbers")
+        most = len(self.values) ** PROFILE_ROWS
+        _require(1 <= self.limit <= most, f"limit is {self.limit}; expected 1 to {most}, the number of profiles")
+        check_blocks(self.channels, self.kernel_sizes)
+        _require(self.channels[-1] == 1, f"channels is {list(self.channels)}; expected 1 at the end, the score")
 
 
 def check_sites(sites: Sequence[Site]) -> None:

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from timm.data import resolve_data_config
 from torch import Tensor, nn
 
-from config.schema import CandidatesConfig, Config, ConfigError, EnergyConfig, ModelConfig
+from config.schema import Config, ConfigError, ModelConfig
 from layers.seeds import seed_of
-from models.baselines import CanonicalizedModel, candidate_warps, with_energy
+from models.baselines import with_candidates, with_energy
 from models.dec import with_dec
 from models.preprocess import Preprocess
 from models.trainable import freeze_but
@@ -49,19 +49,11 @@ def _model(config: Config, num_classes: int, is_normalized: bool) -> WrappedBack
         preprocess = _preprocess(backbone, config.model, channels, None if config.data.standardize else (0.0, 1.0))
     if config.dec is not None:
         return with_dec(backbone, config.dec, image_size=size, preprocess=preprocess)
-    if (energy := config.energy) is not None:
-        options = _without(energy, "sites") | {"input_size": (energy.input_size, energy.input_size)}
-        at = None if size is None else (size, size)
-        return with_energy(backbone, energy.sites, image_size=at, preprocess=preprocess, **options)
-    if (candidates := config.candidates) is not None:
-        warps = candidate_warps(candidates.values, candidates.limit)
-        return CanonicalizedModel(backbone, warps, preprocess=preprocess, **_without(candidates, "values", "limit"))
+    if config.energy is not None:
+        return with_energy(backbone, config.energy, image_size=size, preprocess=preprocess)
+    if config.candidates is not None:
+        return with_candidates(backbone, config.candidates, preprocess=preprocess)
     return WrappedBackbone(backbone, preprocess)
-
-
-def _without(section: EnergyConfig | CandidatesConfig, *names: str) -> dict[str, Any]:
-    """The settings that go by the same names in our functions."""
-    return {name: value for name, value in vars(section).items() if name not in names}
 
 
 def build_backbone(model: ModelConfig, num_classes: int, image_channels: int = 3) -> nn.Module:

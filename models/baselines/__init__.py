@@ -1,6 +1,12 @@
 """Comparison models: the best of a fixed list of warps, and warps that minimise an energy."""
 
-from models.baselines.canonicalized import CandidateScorer, CanonicalizedModel, CanonicalizedOutput, candidate_warps
+from models.baselines.canonicalized import (
+    CandidateScorer,
+    CanonicalizedModel,
+    CanonicalizedOutput,
+    candidate_warps,
+    with_candidates,
+)
 from models.baselines.energy import (
     EnergyNet,
     OptimizedModel,
@@ -24,5 +30,6 @@ __all__ = [
     "candidate_warps",
     "renyi_entropy",
     "shannon_entropy",
+    "with_candidates",
     "with_energy",
 ]

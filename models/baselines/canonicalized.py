@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice, product
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from layers.grid import WarpParams, check_params
 from layers.monotone import unchecked_inverse_warp, unchecked_warp
+from layers.spec import PROFILE_ROWS, Candidates
 from models.wrapped import WrappedBackbone
 
 POOL = 4  # behind every layer of the scorer but the last
@@ -34,7 +36,7 @@ class CanonicalizedOutput(NamedTuple):
     scores: Tensor
 
 
-def candidate_warps(values: Sequence[float], limit: int, *, grid_size: int = 8) -> WarpParams:
+def candidate_warps(values: Sequence[float], limit: int, *, grid_size: int = PROFILE_ROWS) -> WarpParams:
     """The published list of candidates: every ordered pair of ``limit`` one-dimensional profiles.
 
     A profile gives each of the R rows one of ``values``, which fills the three middle intervals of that row; the other
@@ -42,24 +44,15 @@ def candidate_warps(values: Sequence[float], limit: int, *, grid_size: int = 8) 
     changes the last rows alone. The pair of profiles (i, j) for x and y is candidate ``i * limit + j``.
 
     Args:
-        values: the alphabet, at least two different numbers.
+        values: the alphabet, at least two different numbers, as ``layers.spec.Candidates`` checks them.
         limit: how many profiles to use.
         grid_size: R, at least 5 (four intervals), so that not every interval is a middle one.
 
     Returns:
         Parameters of limit**2 warps.
     """
-    if len(set(values)) != len(values) or len(values) < 2:
-        raise ValueError(f"values is {list(values)}; expected at least two numbers, all different")
-    if not torch.tensor(values, dtype=torch.float64).isfinite().all():
-        raise ValueError(f"values is {list(values)}; expected finite numbers")
     if grid_size < MIDDLE + 2:
         raise ValueError(f"grid_size is {grid_size}; expected at least {MIDDLE + 2}")
-    if not 1 <= limit <= len(values) ** grid_size:
-        raise ValueError(
-            f"limit is {limit}; expected at least 1 and at most {len(values) ** grid_size}, the number of profiles of "
-            f"{grid_size} rows with {len(values)} values"
-        )
     profiles = torch.tensor(list(islice(product(values, repeat=grid_size), limit)))
     parts = torch.ones(limit, grid_size, grid_size - 1)
     start = (grid_size - 1 - MIDDLE) // 2
@@ -193,6 +186,23 @@ class CanonicalizedModel(WrappedBackbone):
             )
         if not image.is_floating_point():
             raise TypeError(f"image is {image.dtype}; expected a floating dtype")
+
+
+def with_candidates(
+    backbone: nn.Module, spec: Candidates | None = None, *, preprocess: nn.Module | None = None, **options: Any
+) -> CanonicalizedModel:
+    """Put the best of the published list of warps in front of a backbone.
+
+    Args:
+        backbone: any timm model.
+        spec: the list and its scorer; None for the published ones of MNIST.
+        preprocess: what warped images go through before the backbone.
+        **options: fields of a ``Candidates``, in the place of what ``spec`` has.
+    """
+    given = replace(spec or Candidates(), **options)
+    warps = candidate_warps(given.values, given.limit)
+    scorer = {"channels": given.channels, "kernel_sizes": given.kernel_sizes}
+    return CanonicalizedModel(backbone, warps, **scorer, restore=given.restore, preprocess=preprocess)
 
 
 class _StraightThrough(torch.autograd.Function):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,13 +20,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from layers.canonicalizer import CanonicalForm
 from layers.grid import WarpParams
 from layers.monotone import unchecked_warp
-from layers.spec import Site, check_blocks, check_sites
-from models.baselines.inner import InnerAdam, InnerDescent, InnerLoop, Phis
+from layers.spec import Energy, Site, check_blocks
+from models.baselines.inner import InnerLoop, Phis
 from models.dec import DECModel, WarpSite, attach_sites, check_stages
 from models.sites import Size, evaluating, probe
-
-Objective = Literal["surrogate", "shannon", "renyi"]
-InnerName = Literal["adam", "descent"]
 
 ENTROPY_EPSILON = 1e-8
 
@@ -187,65 +185,36 @@ class OptimizedModel(DECModel):
 
 def with_energy(
     backbone: nn.Module,
-    sites: Sequence[Site],
+    spec: Energy | Sequence[Site],
     *,
-    objective: Objective = "surrogate",
-    steps: int = 5,
-    optimizer: InnerName = "adam",
-    learning_rate: float | Sequence[float] = 0.05,
-    betas: tuple[float, float] = (0.9, 0.999),
-    decay: float = 0.0,
-    normalize_gradient: bool = False,
-    unroll: int | None = None,
-    test_steps: int | None = None,
-    channels: Sequence[int] = (3, 32, 64),
-    kernel_sizes: Sequence[int] = (3, 3),
-    pools: Sequence[int] | None = None,
-    input_size: Size = (128, 128),
-    image_size: Size | None = None,
+    image_size: Size | int | None = None,
     preprocess: nn.Module | None = None,
+    **options: Any,
 ) -> OptimizedModel:
     """Put the energy canonicalizer into a timm backbone, in place.
 
     Args:
         backbone: any timm model with ``feature_info``.
-        sites: where to canonicalize.
-        objective: "surrogate" for an ``EnergyNet``, or the entropy of the backbone's own prediction.
-        steps: T of the inner optimisation in training.
-        optimizer: "adam", or "descent", which has no use for ``betas``.
-        learning_rate: of the inner steps, one for all sites or one per site.
-        betas: of Adam.
-        decay: L2 decay of phi.
-        normalize_gradient: as for ``InnerLoop``, like the next two.
-        unroll: how many of the last steps are differentiated.
-        test_steps: T outside training.
-        channels: as for ``EnergyNet``, like the next three.
-        kernel_sizes: one odd size per block.
-        pools: max-pool rate per block.
-        input_size: that the energy sees.
+        spec: where to canonicalize, and how: an ``Energy``, or its sites alone.
         image_size: (H, W) that the backbone takes, where it does not tell.
         preprocess: as for ``DECModel``.
+        **options: fields of an ``Energy``, in the place of what ``spec`` has.
     """
-    for name, given, known in (("objective", objective, Objective), ("optimizer", optimizer, InnerName)):
-        if given not in get_args(known):
-            raise ValueError(f"{name} is {given!r}; expected one of {', '.join(get_args(known))}")
-    is_adam = optimizer == "adam"
-    inner = InnerAdam(learning_rate, decay, betas) if is_adam else InnerDescent(learning_rate, decay)
-    loop = InnerLoop(inner, steps, unroll, test_steps, normalize_gradient)
-    check_sites(sites)
+    given = replace(spec, **options) if isinstance(spec, Energy) else Energy(sites=tuple(spec), **options)
     found = probe(backbone, image_size)
-    check_stages(sites, found)
-    inner.check_sites(len(sites))
+    check_stages(given.sites, found)
     energy: EnergyNet | PredictionEntropy
-    if objective == "surrogate":
-        energy = EnergyNet(len(sites), channels, kernel_sizes, pools, input_size=input_size)
+    if given.objective == "surrogate":
+        size = (given.input_size, given.input_size) if isinstance(given.input_size, int) else given.input_size
+        energy = EnergyNet(len(given.sites), given.channels, given.kernel_sizes, given.pools, input_size=size)
     else:
-        energy = PredictionEntropy(objective)
+        energy = PredictionEntropy(given.objective)
     weight = next(backbone.parameters())
     energy.to(weight.device, torch.promote_types(weight.dtype, torch.float32)).train(backbone.training)
     # Hooks come last, so that a refusal leaves the backbone as it was.
-    doorways = attach_sites(backbone, sites, found)
-    return OptimizedModel(backbone, doorways, energy, [site.grid_size for site in sites], loop, preprocess)
+    doorways = attach_sites(backbone, given.sites, found)
+    grid_sizes = [site.grid_size for site in given.sites]
+    return OptimizedModel(backbone, doorways, energy, grid_sizes, InnerLoop.of(given), preprocess)
 
 
 def _per_image(entropy: Tensor) -> Tensor:

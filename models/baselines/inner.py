@@ -11,6 +11,7 @@ from torch import Tensor
 
 from layers.canonicalizer import CanonicalForm
 from layers.grid import WarpParams
+from layers.spec import Energy
 
 Phis = tuple[WarpParams, ...]
 Gradients = Sequence[Sequence[Tensor | None]]  # per site that of x and of y; None where the energy ignores it
@@ -30,13 +31,6 @@ class InnerDescent:
 
     learning_rate: float | Sequence[float] = 0.05
     decay: float = 0.0
-
-    def __post_init__(self) -> None:
-        rates = _rates(self.learning_rate, 1)
-        if not rates or not all(0 < rate < float("inf") for rate in rates):
-            raise ValueError(f"learning_rate is {self.learning_rate}; expected finite numbers above 0")
-        if not 0 <= self.decay < float("inf"):
-            raise ValueError(f"decay is {self.decay}; expected a finite number of at least 0")
 
     def check_sites(self, num_sites: int) -> None:
         """Refuse a list of learning rates that does not fit this many sites."""
@@ -83,11 +77,6 @@ class InnerAdam(InnerDescent):
 
     betas: tuple[float, float] = (0.9, 0.999)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas is {self.betas}; expected two numbers of at least 0 and below 1")
-
     def _direction(self, gradient: Tensor, moments: Moments) -> tuple[Tensor, Moments]:
         steps = moments.steps + 1
         first, second = self.betas
@@ -131,12 +120,13 @@ class InnerLoop:
     test_steps: int | None = None
     normalize_gradient: bool = False
 
-    def __post_init__(self) -> None:
-        for name, count in (("steps", self.steps), ("test_steps", self.test_steps)):
-            if count is not None and count < 1:
-                raise ValueError(f"{name} is {count}; expected at least 1")
-        if self.unroll is not None and not 1 <= self.unroll <= self.steps:
-            raise ValueError(f"unroll is {self.unroll}; expected at least 1 and at most steps = {self.steps}")
+    @classmethod
+    def of(cls, spec: Energy) -> InnerLoop:
+        """As the options have it, which are checked there."""
+        rate, decay = spec.learning_rate, spec.decay
+        is_adam = spec.optimizer == "adam"
+        inner = InnerAdam(rate, decay, spec.betas) if is_adam else InnerDescent(rate, decay)
+        return cls(inner, spec.steps, spec.unroll, spec.test_steps, spec.normalize_gradient)
 
     def minimise(self, energies: Callable[[Phis], Tensor], start: Phis, is_training: bool) -> CanonicalForm:
         """Go from ``start``; ``steps`` is T for all, ``residual`` the last step's length over that of phi."""

@@ -9,17 +9,8 @@ import yaml
 
 from config.imagenet import AugmentationConfig, ImageDataConfig, ImageEvaluationConfig, ImageNetConfig
 from config.load import FOLDER, dump, load_recipes, recipe_names
-from config.schema import (
-    CandidatesConfig,
-    ConfigError,
-    LossConfig,
-    ModelConfig,
-    ScheduleConfig,
-    TrainConfig,
-    WandbConfig,
-    WarpConfig,
-)
-from layers.spec import DEC, Site, Solver
+from config.schema import ConfigError, LossConfig, ModelConfig, ScheduleConfig, TrainConfig, WandbConfig, WarpConfig
+from layers.spec import DEC, Candidates, Site, Solver
 
 FILE = "adapter_config.yaml"
 NAMES = recipe_names(FILE)
@@ -126,7 +117,7 @@ def entry(model: str, row: Baseline) -> ImageNetConfig:
         model=replace(config.model, backbone=BACKBONES[model], options={"drop_path_rate": drop_path}),
         warp=replace(config.warp, probability=0.5 if row.augments else 0.0),
         loss=replace(config.loss, equivariance_weight=0.01 if row.equivariance else 0.0),
-        candidates=CandidatesConfig(values=(0.8, 1.0), limit=5, channels=(3, 8, 1), kernel_sizes=(3, 3))
+        candidates=Candidates(values=(0.8, 1.0), limit=5, channels=(3, 8, 1), kernel_sizes=(3, 3))
         if row.canonicalizes
         else None,
         train=replace(config.train, backbone_lr=row.lr, layer_decay=0.85 if model == "beit" else 0.75),

@@ -11,7 +11,7 @@ from config.convert import dotted_keys, kinds, section_of
 from config.imagenet import ImageNetConfig
 from config.load import FOLDER, _parse, dump, load_recipes, recipe_names, to_dict
 from config.schema import Config, ConfigError, ModelConfig, TrainConfig
-from layers.spec import DEC, Site, Solver
+from layers.spec import DEC, Candidates, Energy, Site, Solver
 
 MODEL = "model: {backbone: resnet18}"
 
@@ -394,3 +394,10 @@ def test_a_recipe_nests_the_options_themselves(write) -> None:
     assert config.dec == DEC(sites=(Site(0),), solver=solver)
     words = message(only, write(f"a: {{{MODEL}, dec: {{sites: [{{stage: 0}}], solver: {{max_steps: 2}}}}}}"))
     assert words == "recipes.yaml: a: dec.solver.max_steps is 2; anderson needs a whole number of at least 3"
+
+
+def test_the_baselines_options_are_nested_too(write) -> None:
+    config = only(write(f"a: {{{MODEL}, energy: {{sites: [{{stage: 0}}], pools: [2, 1], betas: [0.9, 0.99]}}}}"))
+    assert config.energy == Energy(sites=(Site(0),), pools=(2, 1), betas=(0.9, 0.99))
+    config = only(write(f"a: {{{MODEL}, candidates: {{limit: 2, restore: true}}}}"))
+    assert config.candidates == Candidates(limit=2, restore=True)

@@ -11,7 +11,6 @@ import yaml
 
 from config.load import FOLDER, load_recipes, recipe_names
 from config.schema import (
-    CandidatesConfig,
     Config,
     DataConfig,
     EvaluationConfig,
@@ -22,7 +21,7 @@ from config.schema import (
     WandbConfig,
     WarpConfig,
 )
-from layers.spec import DEC, Site, Solver
+from layers.spec import DEC, Candidates, Site, Solver
 
 NAMES = recipe_names("config_1.yaml")
 LOADED = {name: load_recipes("config_1.yaml", name) for name in NAMES}
@@ -159,7 +158,7 @@ def baseline(name: str, row: Baseline) -> Config:
     if row.method == "equiv":
         config = tuned(replace(config, loss=replace(config.loss, equivariance_weight=0.001)))
     if row.method == "canon":
-        scorer = CandidatesConfig(values=(1.0, 0.5), limit=8, channels=(3, 4, 1), kernel_sizes=(3, 3))
+        scorer = Candidates(values=(1.0, 0.5), limit=8, channels=(3, 4, 1), kernel_sizes=(3, 3))
         config = tuned(replace(config, candidates=scorer))
     return config
 

@@ -11,8 +11,8 @@ import yaml
 from config.flat_keys import INNER_LOOP, KNOWN, MADE_OF, OURS, WITHOUT_EFFECT
 from config.load import load_recipes
 from config.reference import is_flat, to_recipe
-from config.schema import CandidatesConfig, Config, ConfigError, EnergyConfig, ScheduleConfig
-from layers.spec import Site
+from config.schema import Config, ConfigError, ScheduleConfig
+from layers.spec import Candidates, Energy, Site
 from tests.config.flat_entries import BASE, DEM, ENTRIES
 
 SCORER = ("cannonicalizer_num_layers", "cannonicalizer_channels", "cannonicalizer_filter_size")
@@ -245,7 +245,7 @@ def test_the_unrolled_mode_is_the_energy_canonicalizer(tmp_path: Path) -> None:
     flat = {"model": "vit", **DEM, **inner}
     config = of_flat(flat, tmp_path)
     assert config.dec is None
-    assert config.energy == EnergyConfig(
+    assert config.energy == Energy(
         sites=tuple(Site(stage=k, grid_size=4, restore=True) for k in range(2)),
         learning_rate=(0.05, 0.05),
         betas=(0.2, 0.6),
@@ -267,6 +267,4 @@ def test_sizes_of_the_canonicalisation_network_are_taken(tmp_path: Path) -> None
     config = of_flat(
         {"model": "swin", "do_cannonicalization": True, **sizes, "cannonicalizer_values": [0.8, 1]}, tmp_path
     )
-    assert config.candidates == CandidatesConfig(
-        values=(0.8, 1.0), limit=5, channels=(3, 4, 5, 1), kernel_sizes=(3, 5, 3)
-    )
+    assert config.candidates == Candidates(values=(0.8, 1.0), limit=5, channels=(3, 4, 5, 1), kernel_sizes=(3, 5, 3))

@@ -5,10 +5,8 @@ from typing import Any
 import pytest
 
 from config.schema import (
-    CandidatesConfig,
     Config,
     DataConfig,
-    EnergyConfig,
     EvaluationConfig,
     LossConfig,
     ModelConfig,
@@ -16,11 +14,11 @@ from config.schema import (
     TrainConfig,
     WarpConfig,
 )
-from layers.spec import DEC, Site, Solver
+from layers.spec import DEC, Candidates, Energy, Site, Solver
 
 MODEL = ModelConfig(backbone="resnet18")
 SITES = (Site(stage=0), Site(stage=1))
-SOME_DEC, ENERGY = DEC(sites=SITES), EnergyConfig(sites=SITES)
+SOME_DEC, ENERGY = DEC(sites=SITES), Energy(sites=SITES)
 
 
 CONSISTENT = LossConfig(consistency_weight=1.0)
@@ -65,23 +63,27 @@ TWO = (Site(stage=0), Site(stage=1))
         (DEC, {"sites": SITES, "strength": 0.0}, "strength is 0.0; expected a number above 0 and at most 1"),
         (DEC, {"sites": SITES, "strength": 1.1}, "strength is 1.1; expected a number above 0 and at most 1"),
         (DEC, {"sites": SITES, "input_size": 0}, "input_size is 0; expected None, or at least 1 pixel"),
-        (CandidatesConfig, {"values": (1.0, 1.0)}, r"values is \[1.0, 1.0\]; expected at least two numbers, all diff"),
-        (CandidatesConfig, {"values": (1.0,)}, r"values is \[1.0\]; expected at least two numbers"),
-        (CandidatesConfig, {"limit": 0}, "limit is 0; expected 1 to 256, the number of profiles"),
-        (CandidatesConfig, {"limit": 257}, "limit is 257; expected 1 to 256"),
-        (CandidatesConfig, {"channels": (3, 4, 2)}, r"channels is \[3, 4, 2\]; expected 1 at the end, the score"),
-        (CandidatesConfig, {"channels": (3, 1)}, "channels has 2 numbers; expected 3"),
-        (EnergyConfig, {"sites": ()}, "sites is empty"),
-        (EnergyConfig, {"sites": SITES, "learning_rate": (0.1,)}, "expected a number above 0, or one per site"),
-        (EnergyConfig, {"sites": SITES, "learning_rate": (0.1, 0.0)}, "expected a number above 0, or one per site"),
-        (EnergyConfig, {"sites": SITES, "learning_rate": 0.0}, "learning_rate is 0.0; expected a number above 0"),
-        (EnergyConfig, {"sites": SITES, "decay": -1.0}, "decay is -1.0; expected at least 0"),
-        (EnergyConfig, {"sites": SITES, "betas": (0.5, 1.0)}, r"betas is \[0.5, 1.0\]; expected 0 to below 1"),
-        (EnergyConfig, {"sites": SITES, "steps": 0}, "steps is 0; expected at least 1"),
-        (EnergyConfig, {"sites": SITES, "test_steps": 0}, "test_steps is 0; expected at least 1"),
-        (EnergyConfig, {"sites": SITES, "unroll": 6}, "unroll is 6; expected 1 to steps, 5"),
-        (EnergyConfig, {"sites": SITES, "input_size": 0}, "input_size is 0; expected at least 1"),
-        (EnergyConfig, {"sites": SITES, "channels": (3,)}, "channels has 1 numbers; expected 3"),
+        (Candidates, {"values": (1.0, 1.0)}, r"values is \[1.0, 1.0\]; expected at least two numbers, all diff"),
+        (Candidates, {"values": (1.0,)}, r"values is \[1.0\]; expected at least two numbers"),
+        (Candidates, {"limit": 0}, "limit is 0; expected 1 to 256, the number of profiles"),
+        (Candidates, {"limit": 257}, "limit is 257; expected 1 to 256"),
+        (Candidates, {"channels": (3, 4, 2)}, r"channels is \[3, 4, 2\]; expected 1 at the end, the score"),
+        (Candidates, {"channels": (3, 1)}, "channels has 2 numbers; expected 3"),
+        (Energy, {"sites": ()}, "sites is empty"),
+        (Energy, {"sites": SITES, "learning_rate": (0.1,)}, "expected a finite number above 0, or one per site"),
+        (Energy, {"sites": SITES, "learning_rate": (0.1, 0.0)}, "expected a finite number above 0, or one per site"),
+        (Energy, {"sites": SITES, "learning_rate": 0.0}, "learning_rate is 0.0; expected a finite number above 0"),
+        (Energy, {"sites": SITES, "decay": -1.0}, "decay is -1.0; expected a finite number of at least 0"),
+        (
+            Energy,
+            {"sites": SITES, "betas": (0.5, 1.0)},
+            r"betas is \[0.5, 1.0\]; expected two numbers, each 0 to below 1",
+        ),
+        (Energy, {"sites": SITES, "steps": 0}, "steps is 0; expected at least 1"),
+        (Energy, {"sites": SITES, "test_steps": 0}, "test_steps is 0; expected at least 1"),
+        (Energy, {"sites": SITES, "unroll": 6}, "unroll is 6; expected 1 to steps, 5"),
+        (Energy, {"sites": SITES, "input_size": 0}, "input_size is 0; expected at least 1"),
+        (Energy, {"sites": SITES, "channels": (3,)}, "channels has 1 numbers; expected 3"),
         (WarpConfig, {"grid_size": 1}, "grid_size is 1; expected at least 2"),
         (WarpConfig, {"strength": -0.1}, "strength is -0.1; expected at least 0"),
         (WarpConfig, {"probability": 1.1}, "probability is 1.1; expected 0 to 1"),
@@ -113,7 +115,7 @@ TWO = (Site(stage=0), Site(stage=1))
         (EvaluationConfig, {"items": 0}, "items is 0; expected null or at least 1"),
         (
             Config,
-            {"model": MODEL, "dec": SOME_DEC, "candidates": CandidatesConfig()},
+            {"model": MODEL, "dec": SOME_DEC, "candidates": Candidates()},
             "dec and candidates are given; expected at most one of dec, candidates, energy",
         ),
         (Config, {"model": MODEL, "dec": SOME_DEC, "energy": ENERGY}, "dec and energy are given"),
@@ -168,8 +170,8 @@ def test_what_cannot_be_meant_is_refused(cls: type, settings: dict[str, Any], wo
     "settings",
     [
         {"dec": DEC(sites=(Site(stage="image"), *SITES), input_size=None, strength=1.0)},
-        {"energy": EnergyConfig(sites=SITES, learning_rate=(0.1, 0.2), unroll=2, test_steps=9)},
-        {"candidates": CandidatesConfig(values=(0.8, 1.0), limit=256)},
+        {"energy": Energy(sites=SITES, learning_rate=(0.1, 0.2), unroll=2, test_steps=9)},
+        {"candidates": Candidates(values=(0.8, 1.0), limit=256)},
         {"data": DataConfig(n_digits=2, scales=((1.0, 1.0),) * 2, test_scales=((0.4, 2.0),) * 2, cell_size=56)},
         {"dec": SOME_DEC, "loss": LossConfig(two_views=True, phi_prior=0.1, phi_difference=0.1)},
         {"energy": ENERGY, "train": TrainConfig(canonicalizer_epochs=60, canonicalizer_lr=0.1)},

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from config.schema import CandidatesConfig, Config, ConfigError, DataConfig, EnergyConfig, ModelConfig
-from layers.spec import DEC, Site
+from config.schema import Config, ConfigError, DataConfig, ModelConfig
+from layers.spec import DEC, Candidates, Energy, Site
 from models.build import build_backbone, build_model, read_weights
 
 SITES = (Site(stage="image"),)
@@ -21,8 +21,8 @@ SMALL: dict[str, Any] = {"kernel_sizes": (3,), "channels": (3, 4)}
 METHODS: dict[str, dict[str, Any]] = {
     "base": {},
     "dec": {"dec": DEC(sites=SITES, pools=(2,), input_size=16, **SMALL)},
-    "energy": {"energy": EnergyConfig(sites=SITES, input_size=16, **SMALL)},
-    "candidates": {"candidates": CandidatesConfig(limit=2, channels=(3, 4, 1))},
+    "energy": {"energy": Energy(sites=SITES, input_size=16, **SMALL)},
+    "candidates": {"candidates": Candidates(limit=2, channels=(3, 4, 1))},
 }
 
 

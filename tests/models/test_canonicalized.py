@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from layers.grid import WarpParams, random_warp_params
 from layers.monotone import inverse_monotone_warp, monotone_warp
-from models.baselines.canonicalized import CandidateScorer, CanonicalizedModel, candidate_warps
+from models.baselines.canonicalized import CandidateScorer, CanonicalizedModel, candidate_warps, with_candidates
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -59,16 +59,16 @@ def test_candidates_of_another_grid_change_three_intervals():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (((1, 0.5), 0), "limit is 0; expected at least 1 and at most 256"),
-        (((1, 0.5), 257), "limit is 257"),
-        (((1.0,), 1), "at least two numbers, all different"),
-        (((1, 1), 1), "all different"),
-        (((1, float("nan")), 1), "finite"),
+        ({"limit": 0}, "limit is 0; expected 1 to 256, the number of profiles"),
+        ({"limit": 257}, "limit is 257"),
+        ({"values": (1.0,)}, "at least two numbers, all different"),
+        ({"values": (1, 1)}, "all different"),
+        ({"values": (1, float("nan"))}, "finite"),
     ],
 )
 def test_candidates_refuse(settings, message):
     with pytest.raises(ValueError, match=message):
-        candidate_warps(*settings)
+        with_candidates(linear_backbone(), **settings)
 
 
 def test_candidates_refuse_a_small_grid():
