@@ -9,8 +9,10 @@ import torch
 import train_imagenet
 from models.dec import DECModel
 from tests.layers.test_canonicalizer import golden
+from tests.models.adapting import images
 from tests.models.test_compile import THREE
 from tests.models.test_families import adapted, make_identity, smooth_images
+from tests.models.test_waits import FIXED, two_sites
 
 pytestmark = [
     pytest.mark.gpu,
@@ -72,3 +74,17 @@ def test_pictures_train_in_half_precision_with_all_that_the_published_recipes_us
     train_imagenet.main(["--config", name, "--run_dir", str(tmp_path), f"train.amp={amp}", "train.device=cuda", *words])
     losses = [json.loads(line)["train_loss"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()[:3]]
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("restore", [False, True])
+def test_a_solve_of_a_fixed_count_waits_for_nothing(restore):
+    """CUDA itself says so: it raises where the host would have to wait for the device."""
+    model = two_sites(restore, solver=FIXED).cuda().train()
+    image = images().cuda()
+    model(image).sum().backward()  # the first pass sets libraries up
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        model(image).sum().backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
