@@ -1,11 +1,9 @@
-"""Recipe files: YAML with named recipes, read into the dataclasses of schema.py, and written back."""
+"""Recipes by their names: read into the dataclasses of schema.py, over their parents, and written back."""
 
 from __future__ import annotations
 
-import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple, TypeVar, get_args
@@ -13,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar, get_args
 import yaml
 
 from config.convert import Place, Settings, build, kinds, merged, partial, plain, section_of
+from config.files import FOLDER, Dumper, File, Source, parse, read
 from config.flat_keys import OURS
 from config.imagenet import ImageNetConfig
 from config.reference import is_flat, to_recipe
@@ -24,38 +23,36 @@ from config.words import shown, suggestion
 
 Experiment = TypeVar("Experiment", bound=Config)
 
-FOLDER = Path(__file__).parent
-NAME = re.compile(r"\w[\w.-]*")  # it names the folder of a run
-EXPONENT = re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$")
 
-
-class Loader(yaml.SafeLoader):
-    """Reads 1e-4 as a number, which YAML 1.1 takes for text."""
-
-
-class Dumper(yaml.SafeDumper):
-    """Puts text that looks like such a number in quotes."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-for _class in (Loader, Dumper):
-    _class.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+.0123456789"))
-
-
-class File(NamedTuple):
-    """A recipe file.
+class Recipe(NamedTuple):
+    """A name where it can be meant.
 
     Args:
-        label: how messages call it.
-        recipes: name to content, unchecked but for its names.
-        schema: the dataclass that every recipe is made into.
+        name: of the recipe.
+        source: what was asked for it, in whose namespace its own parents and members are looked up.
     """
 
-    label: str
-    recipes: dict[str, Any]
-    schema: type[Config] = Config
+    name: str
+    source: Source
+
+    @property
+    def file(self) -> File:
+        """The file in which it stands."""
+        return self.source.files[self.name]
+
+    @property
+    def content(self) -> Any:
+        """As YAML gave it."""
+        return self.file.recipes[self.name]
+
+    @property
+    def is_suite(self) -> bool:
+        """Whether it stands for other recipes."""
+        return isinstance(self.content, dict) and "suite" in self.content
+
+    def is_same(self, other: Recipe) -> bool:
+        """Whether both names mean the same lines of the same file."""
+        return self.name == other.name and self.file.path.resolve() == other.file.path.resolve()
 
 
 def load_recipes(
@@ -67,8 +64,8 @@ def load_recipes(
     """Read a recipe, or all members of a suite in their order.
 
     Args:
-        file: path of a YAML file, or the bare name of one in ``config/``. It may have the published flat format.
-        name: of a recipe or suite of the file; it may be left out where the file holds one recipe.
+        file: path of a YAML file, or the name of one in ``config/``. It may have the published flat format.
+        name: of a recipe or suite of the file, or of its families; it may be left out where the file holds one recipe.
         overrides: "key=value" with a dotted key and a YAML value, for every member.
         schema: what the script that asks can run, ``Config`` or ``ImageNetConfig``.
 
@@ -78,18 +75,19 @@ def load_recipes(
     Raises:
         ConfigError: for all that cannot be meant, with file, recipe and key.
     """
-    source = _read(file)._replace(schema=schema)
+    source = read(file)
     if name is None:
-        if len(source.recipes) > 1:
-            raise ConfigError(f"{source.label}: no recipe is named; expected one of {', '.join(source.recipes)}")
-        name = next(iter(source.recipes))
+        if len(source.names) > 1:
+            raise ConfigError(f"{source.file.label}: no recipe is named; expected one of {', '.join(source.names)}")
+        name = next(iter(source.names))
     overrides = list(overrides)
-    return [(member, _load(source, member, overrides)) for member in _members(source, name)]  # type: ignore[misc]
+    members = _members(_recipe(source, name, source.file.label))
+    return [(member.name, _load(member, overrides, schema)) for member in members]  # type: ignore[misc]
 
 
 def recipe_names(file: str | Path) -> list[str]:
-    """Names of the recipes and suites of a file, in its order."""
-    return list(_read(file).recipes)
+    """Names of the recipes and suites of a file and of its families, in their order."""
+    return read(file).names
 
 
 def to_dict(config: Config) -> Settings:
@@ -103,172 +101,136 @@ def dump(name: str, config: Config) -> str:
     return yaml.dump(content, Dumper=Dumper, default_flow_style=None, sort_keys=False, allow_unicode=True, width=120)
 
 
-def _read(file: str | Path) -> File:
-    path = Path(file)
-    if not path.exists() and path.name == str(file) and (FOLDER / path).exists():
-        path = FOLDER / path
-    label = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
-        known = sorted(other.name for other in FOLDER.glob("*.yaml"))
-        hint = suggestion(path.name, known) or f"The folder config/ has {', '.join(known) or 'none'}"
-        raise ConfigError(f"{label}: no such file; expected a path, or a name in config/. {hint}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{label}: cannot be read as a text file ({error})") from None
-    content = _parse(text, label)
-    if not isinstance(content, dict) or not content:
-        given = "empty" if content in (None, {}) else shown(content)
-        raise ConfigError(f"{label}: is {given}; expected a mapping of recipe names to recipes")
-    for name in content:
-        if not (isinstance(name, str) and NAME.fullmatch(name)):
-            hint = "" if isinstance(name, str) else ". Put it in quotes, or it is no text"
-            raise ConfigError(
-                f"{label}: a recipe is named {shown(name)}; expected letters, digits, '_', '-' and '.'{hint}"
-            )
-    return File(label, content)
+def _recipe(source: Source, name: str, asking: str) -> Recipe:
+    known = source.files
+    if name not in known:
+        hint = suggestion(name, known) or f"Expected one of {', '.join(known)}"
+        raise ConfigError(f"{asking}: there is no recipe '{name}'. {hint}")
+    return Recipe(name, source)
 
 
-def _parse(text: str, label: str) -> Any:
-    """The value of YAML text, in which no key stands twice."""
-    try:
-        loader = Loader(text)
-        node = loader.get_single_node()
-        if node is None:
-            return None
-        if (circle := _circle(node, [], set())) is not None:
-            raise ConfigError(f"{label}: line {circle}: an alias stands inside of what it names; expected an end to it")
-        for key, first, second in _repeated(node, "", set()):
-            where = key.replace(".", ": ", 1)  # the recipe, then the key in it
-            raise ConfigError(f"{label}: {where} stands twice, in lines {first} and {second}; expected once")
-        return loader.construct_document(node)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f"line {mark.line + 1}: " if mark else ""
-        raise ConfigError(f"{label}: {line}this is not YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"{label}: this is not YAML: {error}") from None
-    except RecursionError:
-        raise ConfigError(f"{label}: this is nested too deeply") from None
-
-
-def _repeated(node: yaml.Node, above: str, seen: set[int]) -> Iterator[tuple[str, int, int]]:
-    """Keys that a mapping holds twice, of which YAML would drop the first."""
-    if id(node) in seen or not isinstance(node, yaml.CollectionNode):
-        return
-    seen.add(id(node))
-    first: dict[str, int] = {}
-    for entry in node.value:
-        if not isinstance(node, yaml.MappingNode):
-            yield from _repeated(entry, above, seen)
-            continue
-        key, value = entry
-        at = f"{above}.{key.value}".removeprefix(".")
-        line = key.start_mark.line + 1
-        if isinstance(key, yaml.ScalarNode) and key.value in first and not key.tag.endswith(":merge"):
-            yield at, first[key.value], line
-        if isinstance(key, yaml.ScalarNode):
-            first[key.value] = line
-        yield from _repeated(value, at, seen)
-
-
-def _circle(node: yaml.Node, above: list[yaml.Node], done: set[int]) -> int | None:
-    """The line of a mapping or list that contains itself through an alias, or None."""
-    if id(node) in done or not isinstance(node, yaml.CollectionNode):
-        return None
-    if any(node is other for other in above):
-        return node.start_mark.line + 1
-    for entry in node.value:
-        for part in entry if isinstance(entry, tuple) else (entry,):
-            if (line := _circle(part, [*above, node], done)) is not None:
-                return line
-    done.add(id(node))
-    return None
-
-
-def _members(source: File, name: str) -> list[str]:
+def _members(recipe: Recipe) -> list[Recipe]:
     """The recipes that a name stands for: itself, or the members of a suite."""
-    content = _content(source, name, source.label)
-    if not (isinstance(content, dict) and "suite" in content):
-        return [name]
-    place = Place(f"{source.label}: {name}")
-    others = [str(key) for key in content if key != "suite"]
+    if not recipe.is_suite:
+        return [recipe]
+    place = Place(f"{recipe.file.label}: {recipe.name}")
+    others = [str(key) for key in recipe.content if key != "suite"]
     if others:
         raise place.error(f"has suite beside {', '.join(others)}; expected suite alone")
-    members = content["suite"]
-    if not isinstance(members, list) or not members or not all(isinstance(member, str) for member in members):
-        raise place.at("suite").error(f"is {shown(members)}; expected a list of recipe names")
-    for member in members:
-        if members.count(member) > 1:
-            raise place.at("suite").error(f"has '{member}' twice; expected each member once")
-        content = _content(source, member, f"{place.source}: suite")
-        if isinstance(content, dict) and "suite" in content:
-            raise place.at("suite").error(f"has '{member}', which is a suite; expected recipes")
+    names = recipe.content["suite"]
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise place.at("suite").error(f"is {shown(names)}; expected a list of recipe names")
+    members = []
+    for name in names:
+        if names.count(name) > 1:
+            raise place.at("suite").error(f"has '{name}' twice; expected each member once")
+        members.append(_recipe(recipe.source, name, f"{place.source}: suite"))
+        if members[-1].is_suite:
+            raise place.at("suite").error(f"has '{name}', which is a suite; expected recipes")
     return members
 
 
-def _content(source: File, name: str, asking: str) -> Any:
-    if name not in source.recipes:
-        known = source.recipes
-        hint = suggestion(name, known) or f"Expected one of {', '.join(known)}"
-        raise ConfigError(f"{asking}: there is no recipe '{name}'. {hint}")
-    return source.recipes[name]
-
-
-def _load(source: File, name: str, overrides: list[str]) -> Config:
-    place = Place(f"{source.label}: {name}", schema=source.schema)
-    if source.schema is ImageNetConfig and is_flat(source.recipes, ImageNetConfig, IMAGENET_KEYS):
-        place = replace(place, aliases={ours: flat for flat, ours in IMAGENET_OURS.items()})
-        flat = _over_base(source, name, "base", place)
-        settings = _translated(lambda: to_imagenet_recipe(name, flat), place, source.schema)
-        backbone = name.rpartition("_")[2]
-        parent = f"base_{backbone}" if backbone in BACKBONES else "base"
-        # by its path, for the user's file may have this name
-        below = _read(FOLDER / "adapter_config.yaml")._replace(schema=ImageNetConfig)
-        settings = merged(_settings(below, parent, []), settings)
-    elif is_flat(source.recipes):
-        place = replace(place, aliases={ours: flat for flat, ours in OURS.items()})
-        flat = _over_base(source, name, "base_config", place)
-        settings = _translated(lambda: to_recipe(flat), place, source.schema)
-    else:
-        settings = _settings(source, name, [])
-    command = Place(f"command line: {name}", schema=source.schema)
+def _load(recipe: Recipe, overrides: list[str], schema: type[Config]) -> Config:
+    settings, place = _settings(recipe, schema, []), _place(recipe, schema)
+    command = Place(f"command line: {recipe.name}", schema=schema)
     final = settings
     for override in overrides:
-        final = merged(final, _override(override, final, command, source.schema))
+        final = merged(final, _override(override, final, command, schema))
     try:
-        return build(source.schema, final, command)
+        return build(schema, final, command)
     except ConfigError:
-        build(source.schema, settings, place)  # the file is at fault where it fails without the overrides
+        build(schema, settings, place)  # the file is at fault where it fails without the overrides
         raise
 
 
-def _settings(source: File, name: str, children: list[str]) -> Settings:
-    """The checked settings of a recipe, over those of its parents."""
-    place = Place(f"{source.label}: {name}", schema=source.schema)
-    content = source.recipes[name]
+def _settings(recipe: Recipe, schema: type[Config], children: list[Recipe]) -> Settings:
+    """The checked settings of a recipe, over those of its parents, of which the later lie over the earlier."""
+    content, place = recipe.content, _place(recipe, schema)
+    if _flat_keys(recipe.file, schema) is not None:
+        return _flat_settings(recipe, schema, place)
     if not isinstance(content, dict):
         raise place.error(f"is {shown(content)}; expected a mapping of settings")
-    if "suite" in content:
-        raise Place(f"{source.label}: {children[-1]}").at("extends").error(f"is '{name}', a suite; expected a recipe")
-    own = partial(source.schema, {key: value for key, value in content.items() if key != "extends"}, place)
-    if "extends" not in content:
-        return own
-    parent, at = content["extends"], place.at("extends")
-    if not isinstance(parent, str):
-        raise at.error(f"is {shown(parent)}; expected the name of a recipe of the same file")
-    if parent in [*children, name]:
-        raise at.error(f"goes in a circle: {' -> '.join([*children, name, parent])}")
-    _content(source, parent, f"{place.source}: extends")
-    return merged(_settings(source, parent, [*children, name]), own)
+    own = partial(schema, {key: value for key, value in content.items() if key != "extends"}, place)
+    settings: Settings = {}
+    way = [*children, recipe]
+    for parent in _parents(recipe, place.at("extends")):
+        if any(parent.is_same(other) for other in way):
+            raise place.at("extends").error(f"goes in a circle: {' -> '.join(_shown([*way, parent]))}")
+        settings = merged(settings, _settings(parent, schema, way))
+    return merged(settings, own)
 
 
-def _over_base(source: File, name: str, base: str, place: Place) -> Settings:
+def _parents(recipe: Recipe, at: Place) -> list[Recipe]:
+    """The recipes that ``extends`` names."""
+    if "extends" not in recipe.content:
+        return []
+    given = recipe.content["extends"]
+    if not isinstance(given, str | list) or not given:
+        raise at.error(f"is {shown(given)}; expected the name of a recipe, as NAME or FILE:NAME, or a list of them")
+    parents: list[Recipe] = []
+    for number, reference in enumerate(given if isinstance(given, list) else [given]):
+        here = at.at(number) if isinstance(given, list) else at
+        parent = _referred(reference, recipe, here)
+        if parent.is_suite:
+            raise here.error(f"is '{reference}', a suite; expected a recipe")
+        if any(parent.is_same(other) for other in parents):
+            raise at.error(f"has '{reference}' twice; expected each parent once")
+        parents.append(parent)
+    return parents
+
+
+def _referred(reference: Any, recipe: Recipe, at: Place) -> Recipe:
+    """The recipe of the same namespace, or that of another file as FILE:NAME."""
+    if not isinstance(reference, str):
+        raise at.error(f"is {shown(reference)}; expected the name of a recipe, as NAME or FILE:NAME")
+    file, colon, name = reference.rpartition(":")
+    asking = f"{at.source}: {at.key}"
+    if not colon:
+        return _recipe(recipe.source, name, asking)
+    if not file:
+        raise at.error(f"is '{reference}'; expected the name of a recipe, as NAME or FILE:NAME")
+    try:
+        source = read(file, beside=recipe.file.path.parent)
+    except ConfigError as error:
+        raise ConfigError(f"{asking}: {error}") from None
+    return _recipe(source, name, f"{asking}: {source.file.label}")
+
+
+def _shown(way: list[Recipe]) -> list[str]:
+    """Names, with their files where these differ."""
+    is_one = len({recipe.file.label for recipe in way}) == 1
+    return [recipe.name if is_one else f"{recipe.file.label}:{recipe.name}" for recipe in way]
+
+
+def _flat_keys(file: File, schema: type[Config]) -> Mapping[str, str] | None:
+    """The keys of a file in the published flat format, with ours; None for all other files."""
+    if schema is ImageNetConfig and is_flat(file.recipes, ImageNetConfig, IMAGENET_KEYS):
+        return IMAGENET_OURS
+    return OURS if is_flat(file.recipes) else None
+
+
+def _place(recipe: Recipe, schema: type[Config]) -> Place:
+    flat_keys = _flat_keys(recipe.file, schema) or {}
+    aliases = {ours: flat for flat, ours in flat_keys.items()}
+    return Place(f"{recipe.file.label}: {recipe.name}", aliases=aliases, schema=schema)
+
+
+def _flat_settings(recipe: Recipe, schema: type[Config], place: Place) -> Settings:
+    """The checked settings of an entry of the published flat format."""
+    if _flat_keys(recipe.file, schema) is not IMAGENET_OURS:
+        flat = _over_base(recipe, "base_config", place)
+        return _translated(lambda: to_recipe(flat), place, schema)
+    flat = _over_base(recipe, "base", place)
+    settings = _translated(lambda: to_imagenet_recipe(recipe.name, flat), place, schema)
+    backbone = recipe.name.rpartition("_")[2]
+    parent = f"base_{backbone}" if backbone in BACKBONES else "base"
+    ours = read(FOLDER / "adapter_config.yaml")  # by its path, for the user's file may have this name
+    return merged(_settings(Recipe(parent, ours), schema, []), settings)
+
+
+def _over_base(recipe: Recipe, base: str, place: Place) -> Settings:
     """An entry of the published flat format over its base entry."""
-    below = source.recipes.get(base) or {}
-    own = source.recipes[name]
+    below, own = recipe.file.recipes.get(base) or {}, recipe.content
     if not (isinstance(below, dict) and isinstance(own, dict)):
         raise place.error(f"is {shown(own)}; expected a mapping of settings")
     return {**below, **own}
@@ -287,7 +249,7 @@ def _translated(
         for key, reason in ignored.items():
             reasons.setdefault(reason, []).append(key)
         listed = "; ".join(f"{', '.join(keys)} ({reason})" for reason, keys in reasons.items())
-        warnings.warn(f"{place.source}: without effect: {listed}", stacklevel=4)
+        warnings.warn(f"{place.source}: without effect: {listed}", stacklevel=6)
     return partial(schema, recipe, place)
 
 
@@ -310,7 +272,7 @@ def _override(text: str, settings: Settings, place: Place, schema: type[Config])
             raise place.at(key.strip()).error(
                 f"{section} is null in this recipe; expected a recipe with it, or all of it as {section}={{...}}"
             )
-    given: Any = _parse(value, f"{place.source}: {key}")
+    given: Any = parse(value, f"{place.source}: {key}")
     for name in reversed(names):
         given = {name: given}
     return partial(schema, given, place)

@@ -5,10 +5,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
-import yaml
 
 from config.imagenet import AugmentationConfig, ImageDataConfig, ImageEvaluationConfig, ImageNetConfig
-from config.load import FOLDER, dump, load_recipes, recipe_names
+from config.load import dump, load_recipes, recipe_names
 from config.schema import ConfigError, LossConfig, ModelConfig, ScheduleConfig, TrainConfig, WandbConfig, WarpConfig
 from layers.spec import DEC, Candidates, Site, Solver
 
@@ -271,47 +270,6 @@ def test_a_written_recipe_is_read_back(name: str, tmp_path) -> None:
     for member, config in LOADED[name]:
         (tmp_path / "config.yaml").write_text(dump(member, config))
         assert load_recipes(tmp_path / "config.yaml", schema=ImageNetConfig) == [(member, config)]
-
-
-def test_every_recipe_says_how_it_is_run_and_what_to_expect() -> None:
-    text = (FOLDER / FILE).read_text("utf-8")
-    for name in NAMES:
-        about = text.split(f"\n{name}:\n")[1].split("\n\n")[0].splitlines()
-        comment = [line.strip() for line in about if line.startswith("  #")]
-        (command,) = [line.removeprefix("# Run:    ") for line in comment if line.startswith("# Run:")]
-        kind, _, model = name.partition("_")
-        if "smoke" in name:
-            assert command == f"python train_imagenet.py --config {name}"
-        elif "photos" in name:
-            assert command == f"python train_imagenet.py --config {name} --data_dir DIR --random_seed 70"
-        else:
-            script = "imagenet_dem.sh" if kind.startswith("dem") else "imagenet_baselines.sh"
-            assert command == f"bash {script} {model or 'swin'} {name} {loaded(name).train.epochs}"
-        assert any(line.startswith("# Expect: ") for line in comment)
-        assert not comment[0].startswith("# Expect:")
-        assert not comment[0].startswith("# Run:") or name in ("smoke", "photos")  # suites; see above them
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_recipe_states_only_what_differs_from_its_parent(name: str) -> None:
-    recipes = yaml.safe_load((FOLDER / FILE).read_text("utf-8"))
-    parent = recipes[name].get("extends")
-    if "suite" in recipes[name]:
-        return
-
-    def same(own: dict, below: object) -> list[str]:
-        found = []
-        for key, value in own.items():
-            under = below.get(key) if isinstance(below, dict) else getattr(below, key, None)
-            if isinstance(value, dict) and under is not None:
-                found += [f"{key}.{inner}" for inner in same(value, under)]
-            elif under == (tuple(value) if isinstance(under, tuple) else value):
-                found.append(key)
-        return found
-
-    own = {key: value for key, value in recipes[name].items() if key != "extends"}
-    below = loaded(parent) if parent else ImageNetConfig(model=ModelConfig(backbone=""))
-    assert same(own, below) == []
 
 
 def test_backbones_are_known_to_timm() -> None:

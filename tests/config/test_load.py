@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 from config.convert import dotted_keys, kinds, section_of
+from config.files import FOLDER, parse
 from config.imagenet import ImageNetConfig
-from config.load import FOLDER, _parse, dump, load_recipes, recipe_names, to_dict
+from config.load import dump, load_recipes, recipe_names, to_dict
 from config.schema import Config, ConfigError, ModelConfig, TrainConfig
 from layers.spec import DEC, Candidates, Energy, Site, Solver
 
@@ -148,15 +149,34 @@ def test_numbers_with_an_exponent_are_numbers_in_free_options_too(write) -> None
         ("dec: {sites: [{stage: -1}]}", "dec.sites[0].stage is -1; expected 0, 1, ..., image or input"),
         ("loss: {phi_prior: 0.1}", "loss: the phi losses compare two views; set two_views: true"),
         ("train: {canonicalizer_epochs: 2}", "train.canonicalizer_epochs is above 0; it needs a dec or energy section"),
-        ("extends: b", "extends: there is no recipe 'b'. Expected one of swin"),
+        ("extends: b", "extends: there is no recipe 'b'. Expected one of swin, vit, all"),
         ("extends: swinn", "extends: there is no recipe 'swinn'. Did you mean 'swin'?"),
-        ("extends: [swin]", "extends is ['swin']; expected the name of a recipe of the same file"),
+        ("extends: 3", "extends is 3; expected the name of a recipe, as NAME or FILE:NAME, or a list of them"),
+        ("extends: []", "extends is []; expected the name of a recipe, as NAME or FILE:NAME, or a list of them"),
+        ("extends: null", "extends is null; expected the name of a recipe, as NAME or FILE:NAME, or a list of them"),
+        ("extends: [vit, 3]", "extends[1] is 3; expected the name of a recipe, as NAME or FILE:NAME"),
+        ("extends: [vit, [vit]]", "extends[1] is ['vit']; expected the name of a recipe, as NAME or FILE:NAME"),
+        ("extends: [vit, vit]", "extends has 'vit' twice; expected each parent once"),
+        ("extends: [vit, 'recipes.yaml:vit']", "extends has 'recipes.yaml:vit' twice; expected each parent once"),
+        ("extends: [vit, swinn]", "extends[1]: there is no recipe 'swinn'. Did you mean 'swin'?"),
+        ("extends: [vit, all]", "extends[1] is 'all', a suite; expected a recipe"),
+        ("extends: ':vit'", "extends is ':vit'; expected the name of a recipe, as NAME or FILE:NAME"),
+        ("extends: recipe.yaml:vit", "extends: recipe.yaml: no such file; expected a path, or a name in config/. "),
+        (
+            "extends: config_2.yaml:vit",
+            "extends: config_2.yaml: no such file; expected a path, or a name in config/. Did",
+        ),
+        ("extends: recipes.yaml:vitt", "extends: recipes.yaml: there is no recipe 'vitt'. Did you mean 'vit'?"),
+        ("extends: recipes.yaml:all", "extends is 'recipes.yaml:all', a suite; expected a recipe"),
+        ("extends: 'recipes.yaml:'", "extends: recipes.yaml: there is no recipe ''. Expected one of swin, vit, all"),
+        ("extends: [vit, recipes.yaml:swin]", "extends: goes in a circle: swin -> swin"),
+        ("extends: [swin]", "extends: goes in a circle: swin -> swin"),
         ("extends: swin", "extends: goes in a circle: swin -> swin"),
     ],
 )
 def test_a_wrong_setting_is_reported_with_its_place(write, setting: str, words: str) -> None:
     model = "" if setting.startswith("model") else f"  {MODEL}\n"
-    file = write(f"swin:\n{model}  {setting}\n")
+    file = write(f"swin:\n{model}  {setting}\nvit: {{{MODEL}}}\nall: {{suite: [vit]}}\n")
     assert message(only, file, "swin").startswith(f"recipes.yaml: swin: {words}")
 
 
@@ -365,7 +385,7 @@ def test_an_alias_inside_of_what_it_names_is_told(write, text: str) -> None:
 def test_an_alias_may_stand_many_times() -> None:
     """Each step doubles what is written out: looking at every way through would never end."""
     text = "b0: &b0 [x]\n" + "".join(f"b{k}: &b{k} [*b{k - 1}, *b{k - 1}]\n" for k in range(1, 60))
-    assert len(_parse(text, "recipes.yaml")) == 60
+    assert len(parse(text, "recipes.yaml")) == 60
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,11 @@
 """config_1.yaml against the published settings, which stand here once more, row by row."""
 
-import re
 import subprocess
 import sys
 from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
-import yaml
 
 from config.load import FOLDER, load_recipes, recipe_names
 from config.schema import (
@@ -241,41 +239,6 @@ def test_a_suite_runs_what_its_members_start_from_first(suite: str) -> None:
         assert config.warm_start is None or config.warm_start in done
         done.append(name)
     assert done == [name for name in NAMES if name.startswith(f"{suite}_")]
-
-
-def test_every_recipe_says_how_it_is_run_and_what_to_expect() -> None:
-    text = (FOLDER / "config_1.yaml").read_text("utf-8")
-    for name in NAMES:
-        about = text.split(f"\n{name}:\n")[1].split("\n\n")[0].splitlines()
-        comment = [line.strip() for line in about if line.startswith("  #")]
-        (command,) = [line.removeprefix("# Run:    ") for line in comment if line.startswith("# Run:")]
-        assert command.startswith((f"bash run_mnist.sh config_1.yaml {name} ", "python train_mnist.py"))
-        if command.startswith("python"):
-            named = re.search(r"--config (\S+)", command)
-            assert (named.group(1) if named else "quickstart") == name
-        assert any(line.startswith("# Expect: ") for line in comment)
-        assert not comment[0].startswith(("# Run:", "# Expect:"))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_recipe_states_only_what_differs_from_its_parent(name: str) -> None:
-    recipes = yaml.safe_load((FOLDER / "config_1.yaml").read_text("utf-8"))
-    parent = recipes[name].get("extends")
-    if parent is None:
-        return
-
-    def same(own: dict, below: object) -> list[str]:
-        found = []
-        for key, value in own.items():
-            under = getattr(below, key, None)
-            if isinstance(value, dict) and under is not None:
-                found += [f"{key}.{inner}" for inner in same(value, under)]
-            elif under == value:
-                found.append(key)
-        return found
-
-    own = {key: value for key, value in recipes[name].items() if key != "extends"}
-    assert same(own, loaded(parent)) == []
 
 
 def test_backbones_are_known_to_timm() -> None:
