@@ -74,7 +74,7 @@ def notes(items: int, batch: int) -> str:
     """What the columns mean."""
     return (
         "Mean ± sample standard deviation over seeds of finished runs, where there are any; each recipe says in "
-        "`config/config_1.yaml` what it changes. `residual` is relative to phi, most of which is a constant where its "
+        "`config/mnist/light.yaml` what it changes. `residual` is relative to phi, most of which is a constant where its "
         "interval is narrow; `warp residual 99` is relative to what the warp does: how far one more evaluation moves "
         f"its knots over how far the warp moves them, 99 % of {items} test images. `radius`: spectral radius of the "
         "maps at the fixed points of the same images, median and maximum over images, sites and seeds. `gradient "
