@@ -74,14 +74,14 @@ def notes(items: int, batch: int) -> str:
     """What the columns mean."""
     return (
         "Mean ± sample standard deviation over seeds of finished runs, where there are any; each recipe says in "
-        "`config/mnist/light.yaml` what it changes. `residual` is relative to phi, most of which is a constant where its "
-        "interval is narrow; `warp residual 99` is relative to what the warp does: how far one more evaluation moves "
-        f"its knots over how far the warp moves them, 99 % of {items} test images. `radius`: spectral radius of the "
-        "maps at the fixed points of the same images, median and maximum over images, sites and seeds. `gradient "
-        "error`: parameter gradients, one-step and implicit, against 200 unrolled steps of damping 1/2 on eight test "
-        "images; the worst seed. The last columns are the recipe's DEC on DeiT-tiny at 224 x 224 with three channels, "
-        f"batch {batch}, against the bare backbone in the same run: forward pass, training step of the same batch, "
-        "memory of that step, and the canonicalizer's parameters."
+        "`config/mnist/light.yaml` what it changes. `residual` is relative to phi, most of which is a constant "
+        "where its interval is narrow; `warp residual 99` is relative to what the warp does: how far one more "
+        f"evaluation moves its knots over how far the warp moves them, 99 % of {items} test images. `radius`: "
+        "spectral radius of the maps at the fixed points of the same images, median and maximum over images, sites "
+        "and seeds. `gradient error`: parameter gradients, one-step and implicit, against 200 unrolled steps of "
+        "damping 1/2 on eight test images; the worst seed. The last columns are the recipe's DEC on DeiT-tiny at "
+        f"224 x 224 with three channels, batch {batch}, against the bare backbone in the same run: forward pass, "
+        "training step of the same batch, memory of that step, and the canonicalizer's parameters."
     )
 
 

@@ -91,9 +91,13 @@ def warp_grid(phi: WarpParams, size: tuple[int, int]) -> Tensor:
 
 
 def unchecked_warp_grid(phi: WarpParams, size: tuple[int, int]) -> Tensor:
-    """``warp_grid`` of parameters that were just computed here, without a look at their values."""
+    """``warp_grid`` of parameters that were just computed here, without a look at their values.
+
+    Where they are not numbers this is the identity: torch's sampler on a CPU would read beyond the image, and end the
+    process. Whoever reads an image there has to say so, as ``unchecked_warp`` does.
+    """
     # Blending bilinearly keeps the grid monotone. Blending the shift alone keeps the identity exact.
-    shift = F.interpolate(_knot_shift(phi), size=tuple(size), mode="bilinear", align_corners=True)
+    shift = F.interpolate(_knot_shift(phi).nan_to_num(), size=tuple(size), mode="bilinear", align_corners=True)
     return shift + _lattice(size, shift)
 
 
@@ -130,7 +134,8 @@ def check_params(phi: WarpParams) -> None:
     """Refuse parameters that stand for no warp, with what was given and what would be right.
 
     A look at values makes the caller wait for a GPU. So this is for parameters that come from outside; those that were
-    just computed here go through ``check_shapes`` and the unchecked functions, whose images are NaN where phi is.
+    just computed here go through ``check_shapes`` and the unchecked functions, whose images and positions are NaN
+    where phi is.
     """
     check_shapes(phi)
     # Reading a value stops export and breaks a compiled graph, so values are looked at in eager mode alone.
@@ -179,10 +184,10 @@ def _shape(batch: int, grid_size: int) -> tuple[int, int, int]:
 
 
 def _read_at(knots: Tensor, points: Tensor) -> Tensor:
-    """The bilinear blend of (B, 2, R, R) knots at (B, N, 2) points."""
-    positions = points.unsqueeze(2) * 2 - 1
+    """The bilinear blend of (B, 2, R, R) knots at (B, N, 2) points; NaN at points that are not numbers."""
+    positions = points.nan_to_num().unsqueeze(2) * 2 - 1  # see `unchecked_warp_grid`
     values = F.grid_sample(knots, positions, mode="bilinear", padding_mode="border", align_corners=True)
-    return values.squeeze(3).transpose(1, 2)
+    return values.squeeze(3).transpose(1, 2) + 0 * points.detach()
 
 
 def _knot_shift(phi: WarpParams) -> Tensor:
@@ -195,9 +200,7 @@ def _knot_shift(phi: WarpParams) -> Tensor:
 def _cumulated(part: Tensor) -> Tensor:
     """(B, rows, R - 1) of any real values -> (B, rows, R), what their sums from 0 to 1 exceed even steps by."""
     dtype = torch.promote_types(part.dtype, torch.float32)  # half precision would round positions by a pixel
-    # Where phi is not a number nothing is warped: torch's sampler on a CPU reads beyond an image at such positions, and
-    # ends the process. The warps say by what they return that it was none.
-    increments = F.softmax(SHARPNESS * part.to(dtype), dim=-1).nan_to_num(nan=1 / part.shape[-1])
+    increments = F.softmax(SHARPNESS * part.to(dtype), dim=-1)
     return F.pad((increments - 1 / part.shape[-1]).cumsum(dim=-1), (1, 0))
 
 

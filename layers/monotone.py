@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from layers.grid import (
+    SHARPNESS,
     WarpParams,
     check_params,
     check_shapes,
@@ -124,8 +125,9 @@ def check_image(
 
 
 def _marked(warped: Tensor, phi: WarpParams) -> Tensor:
-    """The same images, but NaN where phi has an entry that is not finite."""
-    zero = 0 * (phi.x.detach().sum((1, 2)) + phi.y.detach().sum((1, 2)))
+    """The same images, but NaN where ``check_params`` would refuse phi."""
+    largest = [(SHARPNESS * part.detach().float()).abs().amax((1, 2)) for part in phi]
+    zero = 0 * (largest[0] + largest[1])
     return warped + zero[:, None, None, None].to(warped.dtype)
 
 

@@ -197,7 +197,8 @@ class DECModel(WrappedBackbone):
         """Where the positions of each site lie in images of this (H, W), as the model is given them.
 
         A warp of the images and a site's phi read in different [0, 1] wherever ``preprocess`` cuts, and at stages,
-        whose pixels are larger: ``frame.to_whole`` makes positions of a site comparable with those of the image.
+        whose pixels are larger: ``frame.to_whole`` makes positions of a site comparable with those of the image. The
+        pixels of a stage are taken to lie evenly over the image, as patches do; see ``Frame.resized``.
         """
         seen = self.preprocessed_frame(image_size)
         return [site.frame(image_size, *seen) for site in self.sites]

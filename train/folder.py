@@ -31,12 +31,17 @@ def refuse_foreign(folder: Path) -> None:
         held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     except OSError as error:
         raise RunError(f"the run folder {folder} cannot be read ({error.strerror})") from error
-    others = sorted(held - {LOCK, *(part_of(name) for name in WRITTEN_WHOLE)})
+    own = {LOCK, *(part_of(name) for name in WRITTEN_WHOLE)} if _is_empty(folder / LOCK) else set()
+    others = sorted(held - own)
     if others and not _is_ours(folder / SETTINGS):
         raise RunError(
             f"{folder} holds {', '.join(others[:3])}{' and more' if len(others) > 3 else ''}, but no {SETTINGS} of a "
             "run; expected a folder that is new, empty, or a run's: name another --run_dir"
         )
+
+
+def _is_empty(lock: Path) -> bool:
+    return lock.is_file() and lock.stat().st_size == 0
 
 
 def _is_ours(settings: Path) -> bool:
@@ -55,7 +60,7 @@ def locked(folder: Path) -> Iterator[None]:
     path = folder / LOCK
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
+        file = path.open("a")
     except OSError as error:
         raise RunError(f"the run folder {folder} cannot be written to ({error.strerror})") from error
     with file:

@@ -216,7 +216,9 @@ class Trainer:
         tally = self.process.sum(place.tally)
         self._check(tally)
         self._check_weights()
-        shown, task = self._shown(tally), float(tally[5] / tally[4])
+        shown = self._shown(tally)
+        # Where the task has no weight in this phase, as in a warm-up without labels, there is nothing else to look at.
+        task = float(tally[5] / tally[4]) or shown["loss"]
         for name, learner in self.learners.items():
             if not canonicalizer_only or name == "canonicalizer":
                 learner.end_epoch(task)
@@ -283,7 +285,7 @@ class Trainer:
         except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
             reason = str(error).strip().splitlines()[0]
             raise RunError(f"the saved state belongs to another model or recipe ({reason})") from error
-        if state["scaler"]:  # empty where it was saved on a CPU, which scales nothing
+        if state["scaler"]:  # empty where nothing was scaled
             self.scaler.load_state_dict(state["scaler"])
         self.place = Place(**state["place"])
         if len(self.place.tally) == 5:  # an earlier version's, which did not tally the loss of the task

@@ -12,11 +12,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from layers.fixed_point import FixedPointSolver
 from layers.grid import WarpParams
+from layers.monotone import monotone_warp, unchecked_inverse_warp, unchecked_warp
 from models.baselines import CanonicalizedModel, candidate_warps, with_energy
 from models.dec import DECModel, Site, with_dec
 from models.light import LIGHT
 from tests.models.adapting import adapted, images, plain
 from tests.train.test_step import PLAIN
+from train.losses import consistency_loss, phi_difference_loss, phi_prior_loss
 from train.step import Batch
 
 READS = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default, torch.ops.aten.equal.default}
@@ -143,3 +145,20 @@ def test_an_image_whose_warp_is_no_number_is_not_a_number() -> None:
     with pytest.raises(ValueError, match="phi holds values that are not finite"):
         nothing = WarpParams(torch.full((2, 4, 3), torch.nan), torch.ones(2, 4, 3))
         model.predict(images(2), [nothing, WarpParams.identity(2, 4)])
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, 2e38])
+def test_whoever_reads_by_parameters_that_are_none_is_told(value: float) -> None:
+    """Marked is what ``monotone_warp`` refuses, and nothing else; a loss on positions becomes NaN too."""
+    image, good, bad = images(2), WarpParams.identity(2, 4), WarpParams.identity(2, 4)
+    bad.x[1, 0, 0] = value
+    with pytest.raises(ValueError, match="not finite, or too large"):
+        monotone_warp(image, bad)
+    for warp in (unchecked_warp, unchecked_inverse_warp):
+        found = warp(image, bad)
+        assert found[1].isnan().all() and torch.equal(found[:1], warp(image, good)[:1])
+    large = WarpParams(torch.full((2, 4, 3), 1e38), torch.ones(2, 4, 3))
+    assert torch.equal(unchecked_warp(image, large), monotone_warp(image, large))
+    assert phi_prior_loss([bad]).isnan() and phi_difference_loss([good], [bad]).isnan()
+    warp = WarpParams(torch.rand(2, 4, 3), torch.rand(2, 4, 3))
+    assert consistency_loss([good], [bad], warp).isnan() and consistency_loss([bad], [good], warp).isnan()

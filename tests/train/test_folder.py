@@ -71,6 +71,10 @@ def test_a_folder_of_a_run_is_known_by_its_settings(broken_off, tmp_path) -> Non
     (tmp_path / "began" / ".config.yaml.part").touch()
     refuse_foreign(tmp_path / "began")
     refuse_foreign(tmp_path / "new")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / ".lock").write_text("of another program")
+    with pytest.raises(RunError, match=r"holds \.lock, but no config\.yaml"):
+        refuse_foreign(tmp_path / "other")
     (tmp_path / "began" / "model.safetensors").touch()
     with pytest.raises(RunError, match=r"holds model\.safetensors, but no config\.yaml"):
         refuse_foreign(tmp_path / "began")

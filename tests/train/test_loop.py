@@ -416,3 +416,15 @@ def test_a_single_item_on_a_map_of_one_pixel_is_told_in_a_line(tmp_path) -> None
     alone, _ = trainer_of(config_of(tmp_path, resnet, {"data": {"train_items": 4}, "train": {"batch_size": 1}}))
     with pytest.raises(RunError, match=r"step 1 of epoch 1 computes on 1 item by itself, .* batch_size"):
         alone.fit()
+
+
+def test_a_plateau_of_a_phase_without_labels_is_looked_for_in_its_whole_loss(tmp_path, monkeypatch) -> None:
+    seen: list[float] = []
+    original = Learner.end_epoch
+    monkeypatch.setattr(Learner, "end_epoch", lambda self, task: (seen.append(task), original(self, task))[1])
+    alone = {"train": {"epochs": 1, "canonicalizer_epochs": 1}, "loss": {"canonicalizer_task_weight": 0.0}}
+    without = {"loss": {"consistency_weight": 1.0}, "data": {"train_items": 16}}
+    trainer, _ = trainer_of(config_of(tmp_path, WITH_DEC, alone, without))
+    shown: list[dict[str, float]] = []
+    trainer.fit(end_epoch=shown.append)
+    assert seen == [pytest.approx(shown[0]["train_loss"])] and seen[0] > 0.1
