@@ -24,7 +24,8 @@ from evaluation.runs import Run, collect
 from layers.canonicalizer import evaluate_in_parts
 from layers.fixed_point import FixedPointSolver, spectral_radius
 from layers.grid import WarpParams, knot_grid
-from models.build import build_dec, build_model, read_weights
+from models.build import build_model, read_weights
+from models.dec import with_dec
 from train.checkpoint import start_from
 
 METRICS = (
@@ -164,7 +165,7 @@ def costs(configs: dict[str, Config], batch: int, repeats: int) -> dict[str, dic
         models[name] = timm.create_model(BACKBONE)
         if config.dec is not None:
             dec = dataclasses.replace(config.dec, channels=(3, *config.dec.channels[1:]))
-            models[name] = build_dec(dec, models[name])
+            models[name] = with_dec(models[name], dec)
     forward = medians({name: partial(infer, model, image) for name, model in models.items()}, repeats)
     step = medians({name: partial(train, model, image) for name, model in models.items()}, repeats)
     peak = {name: peak_bytes(partial(train, model, image)) for name, model in models.items()}

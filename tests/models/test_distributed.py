@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from layers.canonicalizer import Condition
 from layers.fixed_point import FixedPointSolver
+from layers.spec import Condition
 from models.dec import DECModel, DECOutput, Site, with_dec
 from tests.models.architectures import ARCHITECTURES, build, random_images
 
