@@ -27,13 +27,11 @@ class Place:
         source: file and recipe, or the command line and recipe.
         key: dotted.
         aliases: names that the file has for dotted keys, where they differ.
-        schema: of the whole recipe, in which a key that stands in the wrong place is looked for.
     """
 
     source: str
     key: str = ""
     aliases: Mapping[str, str] = field(default_factory=dict)
-    schema: type[Config] = Config
 
     def at(self, name: str | int) -> Place:
         """The place of a key of this mapping, or of an item of this list."""
@@ -49,19 +47,30 @@ class Place:
         return ConfigError(f"{self.source}: {key}{gap}{message}" if key else f"{self.source}: {message}")
 
 
-def partial(cls: type, given: Any, place: Place) -> Settings:
-    """Check the settings that a mapping gives, without asking for the others."""
+def partial(cls: type, given: Any, place: Place, below: Settings | None = None) -> Settings:
+    """Check the settings that a mapping gives, without asking for the others.
+
+    Args:
+        cls: the dataclass that they are of.
+        given: as YAML gave it.
+        place: of the mapping.
+        below: settings that these will lie over, which may name the variant of a section.
+    """
     if not isinstance(given, dict):
         names = ", ".join(kinds(cls))
         raise place.error(f"is {shown(given)}; expected a mapping with some of {names}")
     settings = {}
     for name, value in given.items():
         if name not in kinds(cls):
-            raise place.at(str(name)).error(f"unknown key. {_known(cls, name, place.schema)}")
-        kind, at = kinds(cls)[name], place.at(name)
-        section = section_of(kind)
-        is_off = value is None and NoneType in get_args(kind)
-        settings[name] = value if is_off else partial(section, value, at) if section else converted(kind, value, at)
+            raise place.at(str(name)).error(f"unknown key. {_known(cls, name, place.key)}")
+        kind, at, under = kinds(cls)[name], place.at(name), (below or {}).get(name) or {}
+        sections = sections_of(kind)
+        if not sections:
+            settings[name] = converted(kind, value, at)
+        elif len(sections) == 1:
+            settings[name] = partial(sections[0], value, at, under)
+        else:
+            settings[name] = _of_variant(sections, value, at, under)
     return settings
 
 
@@ -72,8 +81,11 @@ def build(cls: type[Section], settings: Settings, place: Place) -> Section:
     for entry in fields(cls):  # type: ignore[arg-type]
         kind, at = known[entry.name], place.at(entry.name)
         if entry.name in settings:
-            value, section = settings[entry.name], section_of(kind)
-            given[entry.name] = build(section, value, at) if section and value is not None else value
+            value, sections = settings[entry.name], sections_of(kind)
+            if sections:
+                section = sections[0] if len(sections) == 1 else variant_of(sections, value.get("name"), at)
+                value = build(section, value, at)
+            given[entry.name] = value
         elif entry.default is MISSING and entry.default_factory is MISSING:
             raise at.error(f"missing; expected {described(kind)}")
     try:
@@ -83,17 +95,57 @@ def build(cls: type[Section], settings: Settings, place: Place) -> Section:
         raise (place.at(first).error(rest) if first in known else place.error(str(error))) from None
 
 
-def merged(below: Any, above: Any) -> Any:
-    """Lay settings over others: mappings merge, all else is replaced."""
-    if not (isinstance(below, dict) and isinstance(above, dict)):
-        return above
-    return {**below, **{name: merged(below.get(name), value) for name, value in above.items()}}
+def merged(below: Settings, above: Settings, cls: Any = Config) -> Settings:
+    """Lay checked settings over others: sections merge, unless they are unlike variants; all else is replaced."""
+    joined = dict(below)
+    for name, value in above.items():
+        sections, under = sections_of(kinds(cls).get(name)), below.get(name)
+        if sections and under is not None:
+            section = next(one for one in sections if len(sections) == 1 or is_named(one, value["name"]))
+            is_like = len(sections) == 1 or is_named(section, under["name"])
+            value = merged(under, value, section) if is_like else value
+        joined[name] = value
+    return joined
+
+
+def is_named(variant: Any, name: Any) -> bool:
+    """Whether a name chooses this variant of a section: one of its tags, or what begins with one that ends in "/"."""
+    return isinstance(name, str) and any(
+        name == tag or (tag[-1] == "/" and name.startswith(tag)) for tag in variant.tags
+    )
+
+
+def variant_of(sections: tuple[Any, ...], name: Any, place: Place) -> Any:
+    """The variant of a section that a name chooses."""
+    found = next((one for one in sections if is_named(one, name)), None)
+    if found is None:
+        tags = [f"{tag}NAME" if tag[-1] == "/" else tag for one in sections for tag in one.tags]
+        given = "missing" if name is None else f"is {shown(name)}"
+        at, hint = place.at("name"), suggestion(name, tags) if isinstance(name, str) else ""
+        raise at.error(f"{given}; expected one of {', '.join(tags)}. {hint}".rstrip(". "))
+    return found
+
+
+def _of_variant(sections: tuple[Any, ...], given: Any, place: Place, below: Settings) -> Settings:
+    """Checked settings of a section that has variants, with the name that chooses one."""
+    if not isinstance(given, dict):
+        tags = ", ".join(tag for one in sections for tag in one.tags)
+        raise place.error(f"is {shown(given)}; expected a mapping with a name, one of {tags}")
+    name = given.get("name", below.get("name"))
+    variant = variant_of(sections, name, place)
+    rest = {key: value for key, value in given.items() if key != "name"}
+    for key in rest.keys() - kinds(variant).keys():
+        having = [tag for one in sections if key in kinds(one) for tag in one.tags]
+        if having:
+            raise place.at(str(key)).error(f"unknown key of {name}; {', '.join(having)} would have it")
+    return {"name": name, **partial(variant, rest, place, below)}
 
 
 def plain(value: Any) -> Any:
     """The way back: a dataclass as mappings, lists and scalars."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {entry.name: plain(getattr(value, entry.name)) for entry in fields(value)}
+        tag = {"name": value.tags[0]} if hasattr(value, "tags") else {}  # a field of that name says more
+        return tag | {entry.name: plain(getattr(value, entry.name)) for entry in fields(value)}
     if isinstance(value, dict):
         return {name: plain(item) for name, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
@@ -144,22 +196,22 @@ def described(kind: Any) -> str:
 
 @cache
 def kinds(cls: Any) -> dict[str, Any]:
-    """The annotations of a dataclass, resolved."""
-    return get_type_hints(cls)
+    """The annotations of a dataclass's fields, resolved."""
+    hints = get_type_hints(cls)
+    return {entry.name: hints[entry.name] for entry in fields(cls)}
 
 
-def section_of(kind: Any) -> Any:
-    """The dataclass that a field holds, null or not; None for all other fields."""
-    return next(
-        (part for part in (kind, *get_args(kind)) if is_dataclass(part) and get_origin(kind) is not tuple), None
-    )
+def sections_of(kind: Any) -> tuple[Any, ...]:
+    """The dataclasses that a field holds, null or not: one, or the variants of a section; none of all other fields."""
+    is_tuple = get_origin(kind) is tuple
+    return () if is_tuple else tuple(part for part in (kind, *get_args(kind)) if is_dataclass(part))
 
 
 def dotted_keys(cls: type, above: str = "") -> Iterator[str]:
     """All keys that can be set, sections too."""
     for name, kind in kinds(cls).items():
         yield f"{above}{name}"
-        if section := section_of(kind):
+        for section in sections_of(kind):
             yield from dotted_keys(section, f"{above}{name}.")
 
 
@@ -196,10 +248,10 @@ def _hint(kind: Any, value: Any) -> str:
     return f" {hint}" if hint else ""
 
 
-def _known(cls: type, name: Any, schema: type[Config]) -> str:
-    elsewhere = [key for key in dotted_keys(schema) if key.rpartition(".")[2] == name]
+def _known(cls: type, name: Any, at: str) -> str:
+    elsewhere = [key for key in dict.fromkeys(dotted_keys(Config)) if key.rpartition(".")[2] == name and key != at]
     if elsewhere:
         return f"Did you mean {' or '.join(repr(key) for key in elsewhere)}?"
-    if name in OURS and OURS[name] in set(dotted_keys(schema)):  # and not in the other script's alone
+    if name in OURS:
         return f"In recipes, the published '{name}' is {OURS[name]}"
     return suggestion(name, kinds(cls)) or f"Expected one of {', '.join(kinds(cls))}"

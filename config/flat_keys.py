@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from config.schema import ConfigError
+from config.errors import ConfigError
 from config.words import shown, suggestion
 
 ALWAYS = {  # of every entry: what each is here
@@ -29,36 +29,36 @@ ALWAYS = {  # of every entry: what each is here
     "weight_saving_interval": "evaluation.every",
 }
 PHI_LOSSES = {  # of the deep equilibrium mode with unique_optima_loss
-    "phi_loss_weight": "loss.phi_weight",
-    "phi_diff_loss_weight": "loss.phi_difference",
-    "phi_diff_increment_per_epoch": "loss.phi_difference_increment",
-    "phi_diff_loss_weight_max": "loss.phi_difference_max",
-    "phi_prior_loss_weight": "loss.phi_prior",
+    "phi_loss_weight": "loss.phi.weight",
+    "phi_diff_loss_weight": "loss.phi.difference",
+    "phi_diff_increment_per_epoch": "loss.phi.difference_increment",
+    "phi_diff_loss_weight_max": "loss.phi.difference_max",
+    "phi_prior_loss_weight": "loss.phi.prior",
 }
 INNER_LOOP = {  # of the unrolled inner optimisation
-    "adam_betas": "energy.betas",
-    "inner_lr": "energy.learning_rate",
-    "normalize_inner_grad": "energy.normalize_gradient",
-    "test_inner_epochs": "energy.test_steps",
-    "unroll_epochs": "energy.unroll",
+    "adam_betas": "method.betas",
+    "inner_lr": "method.learning_rate",
+    "normalize_inner_grad": "method.normalize_gradient",
+    "test_inner_epochs": "method.test_steps",
+    "unroll_epochs": "method.unroll",
 }
 SWITCHED = {  # that other keys switch on or change
-    "adapter_channels": "dec.channels",
-    "adapter_filter_size": "dec.kernel_sizes",
-    "adapter_pool_rate": "dec.pools",
-    "eqloss_type": "loss.equivariance",
-    "equivariance_loss_weight": "loss.equivariance_weight",
+    "adapter_channels": "method.channels",
+    "adapter_filter_size": "method.kernel_sizes",
+    "adapter_pool_rate": "method.pools",
+    "eqloss_type": "loss.equivariance.distance",
+    "equivariance_loss_weight": "loss.equivariance.weight",
     "gradient_clip_value": "train.backbone_clip",
-    "inner_optimizer": "energy.optimizer",
+    "inner_optimizer": "method.optimizer",
     "outer_lr": "train.backbone_lr",
     "save_model_path": "output_dir",
-    "surrogate_equivariance_loss_weight": "loss.canonicalizer_equivariance_weight",
+    "surrogate_equivariance_loss_weight": "train.phases",
     "surrogate_gradient_clip_value": "train.canonicalizer_clip",
     "surrogate_lr": "train.canonicalizer_lr",
-    "surrogate_task_loss_weight": "loss.canonicalizer_task_weight",
+    "surrogate_task_loss_weight": "train.phases",
     "unique_optima_loss": "loss.two_views",
-    "unique_optima_loss_weight": "loss.uniqueness_weight",
-    "unique_params_limit": "candidates.limit",
+    "unique_optima_loss_weight": "loss.uniqueness.weight",
+    "unique_params_limit": "method.limit",
 }
 OURS = ALWAYS | PHI_LOSSES | INNER_LOOP | SWITCHED  # keys that stand for one key of ours
 

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from types import NoneType
-from typing import Any, NamedTuple, TypeVar, get_args
+from typing import Any, NamedTuple
 
 import yaml
 
-from config.convert import Place, Settings, build, kinds, merged, partial, plain, section_of
+from config.convert import Place, Settings, build, kinds, merged, partial, plain, sections_of
 from config.files import FOLDER, Dumper, File, Source, parse, read
 from config.flat_keys import OURS
-from config.imagenet import ImageNetConfig
 from config.reference import is_flat, to_recipe
 from config.reference_imagenet import BACKBONES, to_imagenet_recipe
 from config.reference_imagenet import KNOWN as IMAGENET_KEYS
 from config.reference_imagenet import OURS as IMAGENET_OURS
+from config.renamed import METHODS, renamed
 from config.schema import Config, ConfigError
 from config.words import shown, suggestion
 
-Experiment = TypeVar("Experiment", bound=Config)
+PICTURES = "pictures"  # the kind of data that the published flat format of ImageNet is about
 
 
 class Recipe(NamedTuple):
@@ -56,18 +56,15 @@ class Recipe(NamedTuple):
 
 
 def load_recipes(
-    file: str | Path,
-    name: str | None = None,
-    overrides: Iterable[str] = (),
-    schema: type[Experiment] = Config,  # type: ignore[assignment]
-) -> list[tuple[str, Experiment]]:
+    file: str | Path, name: str | None = None, overrides: Iterable[str] = (), kind: str = "digits"
+) -> list[tuple[str, Config]]:
     """Read a recipe, or all members of a suite in their order.
 
     Args:
         file: path of a YAML file, or the name of one in ``config/``. It may have the published flat format.
         name: of a recipe or suite of the file, or of its families; it may be left out where the file holds one recipe.
         overrides: "key=value" with a dotted key and a YAML value, for every member.
-        schema: what the script that asks can run, ``Config`` or ``ImageNetConfig``.
+        kind: of the data that a recipe has which names none: digits or pictures. Data of another kind is refused.
 
     Returns:
         Pairs of recipe name and settings.
@@ -82,7 +79,7 @@ def load_recipes(
         name = next(iter(source.names))
     overrides = list(overrides)
     members = _members(_recipe(source, name, source.file.label))
-    return [(member.name, _load(member, overrides, schema)) for member in members]  # type: ignore[misc]
+    return [(member.name, _load(member, overrides, kind)) for member in members]
 
 
 def recipe_names(file: str | Path) -> list[str]:
@@ -130,34 +127,56 @@ def _members(recipe: Recipe) -> list[Recipe]:
     return members
 
 
-def _load(recipe: Recipe, overrides: list[str], schema: type[Config]) -> Config:
-    settings, place = _settings(recipe, schema, []), _place(recipe, schema)
-    command = Place(f"command line: {recipe.name}", schema=schema)
+def _load(recipe: Recipe, overrides: list[str], kind: str) -> Config:
+    settings, place = merged(_of_kind(kind), _settings(recipe, kind, [])), _place(recipe, kind)
+    command = Place(f"command line: {recipe.name}")
     final = settings
     for override in overrides:
-        final = merged(final, _override(override, final, command, schema))
+        final = merged(final, _override(override, final, command))
     try:
-        return build(schema, final, command)
+        config = build(Config, final, command)
     except ConfigError:
-        build(schema, settings, place)  # the file is at fault where it fails without the overrides
+        build(Config, settings, place)  # the file is at fault where it fails without the overrides
         raise
+    if config.data.kind != kind:
+        raise place.at("data.name").error(f"is {config.data.name}, of {config.data.kind}; expected {kind}")
+    return config
 
 
-def _settings(recipe: Recipe, schema: type[Config], children: list[Recipe]) -> Settings:
+def _of_kind(kind: str) -> Settings:
+    """What a recipe of a kind of data has where it says nothing."""
+    (variant,) = [one for one in sections_of(kinds(Config)["data"]) if one.kind == kind]
+    return {"data": {"name": variant.tags[0]}, **variant.defaults}
+
+
+def _settings(recipe: Recipe, kind: str, children: list[Recipe]) -> Settings:
     """The checked settings of a recipe, over those of its parents, of which the later lie over the earlier."""
-    content, place = recipe.content, _place(recipe, schema)
-    if _flat_keys(recipe.file, schema) is not None:
-        return _flat_settings(recipe, schema, place)
+    content, place = recipe.content, _place(recipe, kind)
+    if _flat_keys(recipe.file, kind) is not None:
+        return _flat_settings(recipe, kind, place)
     if not isinstance(content, dict):
         raise place.error(f"is {shown(content)}; expected a mapping of settings")
-    own = partial(schema, {key: value for key, value in content.items() if key != "extends"}, place)
     settings: Settings = {}
     way = [*children, recipe]
     for parent in _parents(recipe, place.at("extends")):
         if any(parent.is_same(other) for other in way):
             raise place.at("extends").error(f"goes in a circle: {' -> '.join(_shown([*way, parent]))}")
-        settings = merged(settings, _settings(parent, schema, way))
-    return merged(settings, own)
+        settings = merged(settings, _settings(parent, kind, way))
+    own = {key: value for key, value in content.items() if key != "extends"}
+    return merged(settings, _checked(own, place, merged(_of_kind(kind), settings)))
+
+
+def _checked(given: Settings, place: Place, below: Settings) -> Settings:
+    """Settings under the keys of today, checked; keys of before are named in one warning."""
+    try:
+        given, moved = renamed(given, below)
+    except ConfigError as error:
+        raise place.error(str(error)) from None
+    if moved:
+        told = ", ".join(f"{old} is {new}" for new, old in moved.items())
+        warnings.warn(f"{place.source}: keys have moved: {told}; the old ones still work", stacklevel=2)
+        place = replace(place, aliases={**place.aliases, **moved})
+    return partial(Config, given, place, below)
 
 
 def _parents(recipe: Recipe, at: Place) -> list[Recipe]:
@@ -202,30 +221,30 @@ def _shown(way: list[Recipe]) -> list[str]:
     return [recipe.name if is_one else f"{recipe.file.label}:{recipe.name}" for recipe in way]
 
 
-def _flat_keys(file: File, schema: type[Config]) -> Mapping[str, str] | None:
+def _flat_keys(file: File, kind: str) -> Mapping[str, str] | None:
     """The keys of a file in the published flat format, with ours; None for all other files."""
-    if schema is ImageNetConfig and is_flat(file.recipes, ImageNetConfig, IMAGENET_KEYS):
+    if kind == PICTURES and is_flat(file.recipes, IMAGENET_KEYS):
         return IMAGENET_OURS
     return OURS if is_flat(file.recipes) else None
 
 
-def _place(recipe: Recipe, schema: type[Config]) -> Place:
-    flat_keys = _flat_keys(recipe.file, schema) or {}
-    aliases = {ours: flat for flat, ours in flat_keys.items()}
-    return Place(f"{recipe.file.label}: {recipe.name}", aliases=aliases, schema=schema)
+def _place(recipe: Recipe, kind: str) -> Place:
+    flat_keys = _flat_keys(recipe.file, kind) or {}
+    return Place(f"{recipe.file.label}: {recipe.name}", aliases={ours: flat for flat, ours in flat_keys.items()})
 
 
-def _flat_settings(recipe: Recipe, schema: type[Config], place: Place) -> Settings:
+def _flat_settings(recipe: Recipe, kind: str, place: Place) -> Settings:
     """The checked settings of an entry of the published flat format."""
-    if _flat_keys(recipe.file, schema) is not IMAGENET_OURS:
+    if _flat_keys(recipe.file, kind) is not IMAGENET_OURS:
         flat = _over_base(recipe, "base_config", place)
-        return _translated(lambda: to_recipe(flat), place, schema)
+        return _translated(lambda: to_recipe(flat), place, _of_kind(kind))
     flat = _over_base(recipe, "base", place)
-    settings = _translated(lambda: to_imagenet_recipe(recipe.name, flat), place, schema)
     backbone = recipe.name.rpartition("_")[2]
     parent = f"base_{backbone}" if backbone in BACKBONES else "base"
     ours = read(FOLDER / "adapter_config.yaml")  # by its path, for the user's file may have this name
-    return merged(_settings(Recipe(parent, ours), schema, []), settings)
+    below = _settings(Recipe(parent, ours), kind, [])
+    settings = _translated(lambda: to_imagenet_recipe(recipe.name, flat), place, merged(_of_kind(kind), below))
+    return merged(below, settings)
 
 
 def _over_base(recipe: Recipe, base: str, place: Place) -> Settings:
@@ -236,9 +255,7 @@ def _over_base(recipe: Recipe, base: str, place: Place) -> Settings:
     return {**below, **own}
 
 
-def _translated(
-    translate: Callable[[], tuple[Settings, dict[str, str]]], place: Place, schema: type[Config]
-) -> Settings:
+def _translated(translate: Callable[[], tuple[Settings, dict[str, str]]], place: Place, below: Settings) -> Settings:
     """Checked settings of a flat entry; keys without effect are named in one warning."""
     try:
         recipe, ignored = translate()
@@ -250,29 +267,27 @@ def _translated(
             reasons.setdefault(reason, []).append(key)
         listed = "; ".join(f"{', '.join(keys)} ({reason})" for reason, keys in reasons.items())
         warnings.warn(f"{place.source}: without effect: {listed}", stacklevel=6)
-    return partial(schema, recipe, place)
+    return partial(Config, recipe, place, below)
 
 
-def _override(text: str, settings: Settings, place: Place, schema: type[Config]) -> Settings:
+def _override(text: str, settings: Settings, place: Place) -> Settings:
     """One key=value of the command line as checked settings."""
     key, equals, value = text.partition("=")
     names = key.strip().split(".")
     if not equals or not all(names):
         raise place.error(f"{text!r} is no setting; expected key=value, such as train.epochs=3")
-    below: Any = settings
-    cls: Any = schema
-    for depth, name in enumerate(names[:-1], 1):
-        kind = kinds(cls).get(name)
-        cls = section_of(kind)
-        if cls is None:
-            break
-        below = below.get(name, None if NoneType in get_args(kind) else {})
-        if below is None:
-            section = ".".join(names[:depth])
-            raise place.at(key.strip()).error(
-                f"{section} is null in this recipe; expected a recipe with it, or all of it as {section}={{...}}"
-            )
+    _refuse_absent(names, settings, place)
     given: Any = parse(value, f"{place.source}: {key}")
     for name in reversed(names):
         given = {name: given}
-    return partial(schema, given, place)
+    return _checked(given, place, settings)
+
+
+def _refuse_absent(names: list[str], settings: Settings, place: Place) -> None:
+    """Refuse a setting of a method, under its section of before, that the recipe does not have."""
+    method = settings.get("method", {}).get("name", "none")
+    if len(names) > 1 and names[0] in METHODS and names[0] != method:
+        raise place.at(".".join(names)).error(
+            f"the method of this recipe is {method}; expected a recipe with {names[0]}, or all of it as "
+            f"method={{name: {names[0]}, ...}}"
+        )

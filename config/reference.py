@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from config.flat_keys import ALWAYS, INNER_LOOP, KNOWN, PHI_LOSSES, WITHOUT_EFFECT, Entry
+from config.renamed import METHODS, PUBLISHED_TERMS
 from config.schema import Config, ConfigError
 from config.words import shown, suggestion
 
@@ -53,9 +54,9 @@ SCHEDULE_KEYS: dict[str, ScheduleKeys] = {
 }
 
 
-def is_flat(recipes: Mapping[str, Any], schema: type[Config] = Config, known: Set[str] = KNOWN) -> bool:
+def is_flat(recipes: Mapping[str, Any], known: Set[str] = KNOWN) -> bool:
     """Whether a file's entries hold keys of the published flat format and none of ours."""
-    ours = {entry.name for entry in fields(schema)} | {"extends", "suite"}
+    ours = {entry.name for entry in fields(Config)} | {*METHODS, "extends", "suite"}
     entries = [content for content in recipes.values() if isinstance(content, dict)]
     # the key `model` is known to both, and says nothing
     keys = {key for content in entries for key in content} - {"model"}
@@ -151,7 +152,7 @@ def _training(entry: Entry) -> None:
         raise ConfigError(f"device is {device!r}; expected cpu or cuda:0. CUDA_VISIBLE_DEVICES chooses a card")
     entry.set("train.device", "cpu" if device == "cpu" else "auto")
     entry.set("warp.probability", 0.5 if entry.is_on("do_data_augmentation") else 0.0)
-    entry.set("evaluation.local_scale_every", 2 * entry.number("weight_saving_interval", 20))
+    entry.set("evaluation.full_every", 2 * entry.number("weight_saving_interval", 20))
     entry.set("wandb.mode", "online" if entry.is_on("wandb_log") else "disabled")
     if "save_model_path" in entry.flat:
         entry.set("output_dir", str(PurePath(str(entry.get("save_model_path")))))
@@ -236,7 +237,7 @@ def _adaptation(entry: Entry, backbone: Backbone) -> None:
         section["optimizer"] = entry.choice("inner_optimizer", "adam", names)
         section["steps"] = entry.number("inner_epochs", 5)
         entry.copy(INNER_LOOP)
-    entry.recipe.setdefault("dec" if is_equilibrium else "energy", {}).update(section)
+    entry.recipe.setdefault("method", {}).update({"name": "dec" if is_equilibrium else "energy", **section})
     _alternation(entry)
 
 
@@ -247,7 +248,8 @@ def _alternation(entry: Entry) -> None:
         alone = epochs
     elif entry.is_on("alternate_training"):
         alone = min(entry.number("alternate_interval", 2) + 1, epochs)  # joint as soon as epoch > interval
-    entry.set("train.canonicalizer_epochs", alone)
+    first = {"trains": ["canonicalizer"], "epochs": alone, "terms": dict(PUBLISHED_TERMS)}
+    entry.set("train.phases", [first, {}])
     scheduled = entry.recipe["train"]["schedule"]["name"] == "cyclic"
     rate = entry.recipe["train"]["backbone_lr"] if scheduled else entry.number("surrogate_lr", 0.001)
     entry.set("train.canonicalizer_lr", rate)
@@ -260,7 +262,9 @@ def _alternation(entry: Entry) -> None:
 
 
 def _candidates(entry: Entry) -> None:
-    entry.recipe["candidates"] = {}
+    if "method" in entry.recipe:
+        raise ConfigError("do_adaptation and do_cannonicalization are both true; expected one of them")
+    entry.recipe["method"] = {"name": "candidates"}
     entry.copy(["unique_params_limit"])
     read_scorer(entry)
 
@@ -276,8 +280,8 @@ def read_scorer(entry: Entry) -> None:
             layers = value
         else:
             name = what if what in ("channels", "values") else "kernel_sizes"
-            entry.set(f"candidates.{name}", value)
-    kernels = entry.recipe.get("candidates", {}).get("kernel_sizes")
+            entry.set(f"method.{name}", value)
+    kernels = entry.recipe["method"].get("kernel_sizes")
     if layers is not None and isinstance(kernels, list) and layers != len(kernels):
         raise ConfigError(
             f"the canonicalisation network has {layers} layers; expected {len(kernels)}, as many as kernels"
@@ -286,21 +290,25 @@ def read_scorer(entry: Entry) -> None:
 
 def _losses(entry: Entry) -> None:
     adapts = entry.is_on("do_adaptation")
+    alone = (
+        entry.recipe["train"]["phases"][0]["terms"] if adapts else {}
+    )  # weights while the canonicalizer trains alone
     if entry.is_on("equivariance_loss"):
         needed = ["equivariance_loss_weight", *["surrogate_equivariance_loss_weight"] * adapts]
         missing = [key for key in needed if key not in entry.flat]
         if missing:
             raise ConfigError(f"{missing[0]}: missing; expected a number, since equivariance_loss is true")
-        entry.copy(needed)
-        entry.set(
-            "loss.equivariance", entry.choice("eqloss_type", "kl", {"kl": "kl", "mse": "mse", "js": "js", "jd": "js"})
-        )
+        entry.copy(["equivariance_loss_weight"])
+        kinds = {"kl": "kl", "mse": "mse", "js": "js", "jd": "js"}
+        entry.set("loss.equivariance.distance", entry.choice("eqloss_type", "kl", kinds))
+        if adapts:
+            alone["equivariance"] = entry.number("surrogate_equivariance_loss_weight", 0.0)
     if not adapts:
         return
-    entry.copy(["surrogate_task_loss_weight"])
+    alone["task"] = entry.number("surrogate_task_loss_weight", alone["task"])
     if entry.is_on("unique_optima_loss"):
         entry.set("loss.two_views", True)
         if entry.is_on("deep_equlibrium_mode"):
             entry.copy(PHI_LOSSES)
         else:
-            entry.set("loss.uniqueness_weight", entry.number("unique_optima_loss_weight", 0.5))
+            entry.set("loss.uniqueness.weight", entry.number("unique_optima_loss_weight", 0.5))

@@ -8,24 +8,25 @@ from typing import Any
 
 from config.flat_keys import Entry
 from config.reference import SCORER_KEY, SWITCHED_OFF, read_scorer
+from config.renamed import PUBLISHED_TERMS
 from config.schema import ConfigError
 from config.words import shown, suggestion
 
 BACKBONES = ("swin", "vit", "deit", "beit")  # the last word of an entry's name; the command line gave the model
 COPIED = {  # keys that stand for one key of ours
-    "equivariance_loss_weight": "loss.equivariance_weight",
+    "equivariance_loss_weight": "loss.equivariance.weight",
     "dem_lr": "train.canonicalizer_lr",
     "dem_weight_decay": "train.canonicalizer_weight_decay",
     "outer_lr": "train.backbone_lr",
     "warping_resolution": "warp.grid_size",
     "warping_strength": "warp.strength",
-    "unique_params_limit": "candidates.limit",
+    "unique_params_limit": "method.limit",
 }
 PHI_LOSSES = {
-    "phi_diff_loss_weight": "loss.phi_difference",
-    "phi_diff_increment_per_epoch": "loss.phi_difference_increment",
-    "phi_diff_loss_weight_max": "loss.phi_difference_max",
-    "phi_prior_loss_weight": "loss.phi_prior",
+    "phi_diff_loss_weight": "loss.phi.difference",
+    "phi_diff_increment_per_epoch": "loss.phi.difference_increment",
+    "phi_diff_loss_weight_max": "loss.phi.difference_max",
+    "phi_prior_loss_weight": "loss.phi.prior",
 }
 WITHOUT_EFFECT = {
     "surrogate_equivariance_loss_weight": "the published ImageNet code never read it",
@@ -89,18 +90,20 @@ def to_imagenet_recipe(name: str, flat: Mapping[str, Any]) -> tuple[dict[str, An
     if entry.is_on("equivariance_loss"):
         entry.copy(["equivariance_loss_weight"])
         kinds = {"mse": "mse", "kl": "kl", "js": "js", "jd": "js"}
-        entry.set("loss.equivariance", entry.choice("eqloss_type", "mse", kinds))
+        entry.set("loss.equivariance.distance", entry.choice("eqloss_type", "mse", kinds))
     else:
-        entry.set("loss.equivariance_weight", 0.0)
+        entry.set("loss.equivariance.weight", 0.0)
     modes = {mode: mode for mode in ("complete", "partial", "semi-partial", "head")}
     entry.set("train.finetune", entry.choice("finetune_mode", "complete", modes))
     frozen = entry.number("freeze_backbone_epochs", -1)
     if entry.is_on("do_cannonicalization"):
+        entry.set("method.name", "candidates")
         entry.copy(["unique_params_limit"])
         read_scorer(entry)
     elif entry.is_on("do_adaptation"):
         _canonicalizer(entry, backbone)
-        entry.set("train.canonicalizer_epochs", max(0, frozen))
+        first = {"trains": ["canonicalizer"], "epochs": max(0, frozen), "terms": dict(PUBLISHED_TERMS)}
+        entry.set("train.phases", [first, {}])
     reasons = dict.fromkeys(strange, "unknown here") | WITHOUT_EFFECT
     return entry.recipe, {key: reasons.get(key, SWITCHED_OFF) for key in flat if key not in entry.read}
 
@@ -117,22 +120,23 @@ def _canonicalizer(entry: Entry, backbone: str) -> None:
     if len(ids) < count:
         raise ConfigError(f"augment_layer_id is {shown(ids)}; expected at least {count} layers, one per phi layer")
     sizes = entry.per_layer("adapter_coarse_resolution", count)
+    entry.set("method.name", "dec")
     entry.set(
-        "dec.sites",
+        "method.sites",
         [
             {"stage": "image" if number == PIXELS else number, "grid_size": size, "restore": number in undone}
             for number, size in zip(ids, sizes, strict=False)  # ids beyond the phi layers were ignored
         ],
     )
-    entry.set("dec.channels", entry.per_layer("adapter_channels", layers + 1))
-    entry.set("dec.kernel_sizes", entry.per_layer("adapter_filter_size", layers))
-    entry.set("dec.pools", entry.per_layer("adapter_pool_rate", layers))
-    entry.set("dec.solver", {"max_steps": entry.number("inner_epochs", 5)})
+    entry.set("method.channels", entry.per_layer("adapter_channels", layers + 1))
+    entry.set("method.kernel_sizes", entry.per_layer("adapter_filter_size", layers))
+    entry.set("method.pools", entry.per_layer("adapter_pool_rate", layers))
+    entry.set("method.solver", {"max_steps": entry.number("inner_epochs", 5)})
     entry.copy(["dem_lr", "dem_weight_decay"])
     entry.set("legacy_flat_groups", True)
     entry.set("legacy_double_normalization", entry.is_on("dem_image_scale", True))
     if not entry.is_on("dem_image_scale", True):
-        entry.set("dec.input_size", None)
+        entry.set("method.input_size", None)
     if entry.is_on("unique_optima_loss"):
         entry.set("loss.two_views", True)
         entry.copy(PHI_LOSSES)

@@ -1,65 +1,38 @@
-"""What a recipe can set. Defaults stand here and nowhere else; ``config/load.py`` makes these of YAML."""
+"""What a recipe can set. Defaults stand here, beside it in config/ and in layers/spec.py, and nowhere else.
+
+``config/load.py`` makes these of YAML.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, Literal
 
-from layers.spec import DEC, Candidates, Energy
+from config.data import AugmentationConfig, Data, DigitsData, PictureData
+from config.errors import ConfigError, require
+from config.losses import LossConfig
+from config.training import Phase, ScheduleConfig, TrainConfig
+from layers.spec import DEC, Method, Plain, Site
 
-
-class ConfigError(ValueError):
-    """A setting that cannot be meant; the message says what was given and what would be right."""
-
-
-def require(is_right: bool, message: str) -> None:
-    if not is_right:
-        raise ConfigError(message)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """Locally scaled multi-digit images."""
-
-    name: Literal["mnist", "digits"] = "mnist"
-    """mnist, or digits: scikit-learn's handwritten digits, which need no download."""
-    root: str = "data"
-    """Folder of the MNIST files, or where they are downloaded to."""
-    download: bool = True
-    n_digits: int = 3
-    scales: tuple[tuple[float, float], ...] = ((0.4, 2.0), (0.4, 2.0), (0.4, 2.0))
-    """Interval of each digit's scale in training."""
-    test_scales: tuple[tuple[float, float], ...] = ((0.4, 2.0), (0.4, 2.0), (0.4, 2.0))
-    cell_size: int = 70
-    """Side in pixels of the cell that a digit is centred in."""
-    layout: Literal["horizontal", "vertical", "diagonal", "all"] = "all"
-    channels: int = 3
-    standardize: bool = False
-    """Subtract MNIST's mean and divide by its deviation, instead of leaving images in [0, 1]."""
-    train_items: int = 6000
-    """Drawn from the training split by the seed alone; the others serve calibration and validation."""
-    fresh_scales: bool = False
-    """Draw new scales for the training items in every epoch."""
-    workers: int = 2
-    """Processes that prepare batches, per training process."""
-
-    def __post_init__(self) -> None:
-        require(self.n_digits >= 2, f"n_digits is {self.n_digits}; expected at least 2")
-        for name, intervals in (("scales", self.scales), ("test_scales", self.test_scales)):
-            require(
-                len(intervals) == self.n_digits,
-                f"{name} has {len(intervals)} intervals; expected one per digit, {self.n_digits}",
-            )
-            for low, high in intervals:
-                require(0 < low <= high, f"{name} has [{low}, {high}]; expected 0 < low <= high")
-                require(
-                    int(28 * low) >= 1 and int(28 * high) <= self.cell_size,
-                    f"{name} has [{low}, {high}], digits of {28 * low:g} to {28 * high:g} pixels; expected at least 1 "
-                    f"and at most the cell_size, {self.cell_size}",
-                )
-        require(self.channels in (1, 3), f"channels is {self.channels}; expected 1 or 3")
-        require(self.train_items >= 1, f"train_items is {self.train_items}; expected at least 1")
-        require(self.workers >= 0, f"workers is {self.workers}; expected at least 0")
+__all__ = [
+    "AugmentationConfig",
+    "Config",
+    "ConfigError",
+    "DigitsData",
+    "EvaluationConfig",
+    "LossConfig",
+    "ModelConfig",
+    "Phase",
+    "PictureData",
+    "ScheduleConfig",
+    "TrainConfig",
+    "WandbConfig",
+    "WarpConfig",
+]
+ONLY: dict[str, tuple[str, ...]] = {  # what is about one kind of data, and refused with any other
+    "digits": ("evaluation.local_scale_items", "evaluation.local_scale_draws"),
+    "pictures": (*("augmentation", "legacy_double_normalization", "legacy_shifted_sites", "legacy_flat_groups"),),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,157 +84,38 @@ class WarpConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossConfig:
-    """What is minimised besides the cross-entropy. In the canonicalizer's own phase, its weights apply."""
-
-    two_views: bool = False
-    """Images and their warped versions go through the model together; the uniqueness losses need it."""
-    equivariance: Literal["kl", "mse", "js"] = "kl"
-    equivariance_weight: float = 0.0
-    canonicalizer_equivariance_weight: float = 0.0
-    canonicalizer_task_weight: float = 1.0
-    phi_weight: float = 0.1
-    """Factor of both phi losses."""
-    phi_difference: float = 0.0
-    """Weight, in the first epoch, of pushing the warps of an image and of its warped version apart."""
-    phi_difference_increment: float = 0.0
-    """Added to it per epoch."""
-    phi_difference_max: float = 3.0
-    phi_prior: float = 0.0
-    """Weight of keeping warps near the identity."""
-    consistency_weight: float = 0.0
-    """Weight of an image and its warped version having one canonical form, in both phases. Where nothing else needs a
-    second view, the canonicalizer alone sees it."""
-    uniqueness_weight: float = 0.1
-    """Of the energies before and after the inner loop; used with two_views and an energy canonicalizer."""
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if isinstance(value, float):
-                require(value >= 0, f"{name} is {value}; expected at least 0")
-        needs_two = self.phi_difference > 0 or self.phi_difference_increment > 0 or self.phi_prior > 0
-        require(self.two_views or not needs_two, "the phi losses compare two views; set two_views: true")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScheduleConfig:
-    """How learning rates change, epoch by epoch."""
-
-    name: Literal["constant", "plateau", "step", "cyclic", "cosine"] = "plateau"
-    patience: int = 2
-    """plateau: epochs without a lower training loss before the rate falls."""
-    factor: float = 0.5
-    """plateau, step: what the rate is multiplied by."""
-    step_size: int = 2
-    """step: epochs between two falls; cyclic: epochs of a rise."""
-    floor: float = 0.1
-    """cyclic: the lowest rate, as a share of the highest."""
-    warmup_epochs: int = 0
-    """cosine: epochs of a linear rise, which lie inside the cosine."""
-    warmup_lr: float = 0.0
-    """cosine: the rate that the rise starts from."""
-
-    def __post_init__(self) -> None:
-        require(self.patience >= 0, f"patience is {self.patience}; expected at least 0")
-        require(0 < self.factor < 1, f"factor is {self.factor}; expected between 0 and 1")
-        require(self.step_size >= 1, f"step_size is {self.step_size}; expected at least 1")
-        require(0 <= self.floor <= 1, f"floor is {self.floor}; expected 0 to 1")
-        require(self.warmup_epochs >= 0, f"warmup_epochs is {self.warmup_epochs}; expected at least 0")
-        require(self.warmup_lr >= 0, f"warmup_lr is {self.warmup_lr}; expected at least 0")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Optimisation."""
-
-    epochs: int = 60
-    canonicalizer_epochs: int = 0
-    """The first epochs, in which the canonicalizer trains alone and the backbone stays in evaluation mode."""
-    batch_size: int = 64
-    """Images of one optimizer step, over all processes and accumulated parts."""
-    accumulate: int = 1
-    """Parts that a batch goes through the model in."""
-    backbone_lr: float = 0.001
-    canonicalizer_lr: float | None = None
-    """null: the canonicalizer's parameters belong to the backbone's optimizer, as in the canonicalisation baseline."""
-    weight_decay: float = 0.01
-    """AdamW's default acted in all published runs, whose files say 0."""
-    canonicalizer_weight_decay: float = 0.01
-    backbone_clip: float | None = 5.0
-    """Largest norm of the gradient."""
-    canonicalizer_clip: float | None = 0.5
-    clip: float | None = None
-    """Largest norm of all gradients together, besides those two."""
-    layer_decay: float | None = None
-    """Factor from one layer of the backbone's to the one before it, and no weight decay of biases and norms: timm's
-    groups; null trains all parameters alike."""
-    finetune: Literal["complete", "partial", "semi-partial", "head"] = "complete"
-    """What of the backbone trains: all of it, the stages that have a site, all stages but nothing before or behind
-    them, or the head. A canonicalizer trains always."""
-    schedule: ScheduleConfig = ScheduleConfig()
-    amp: Literal["off", "bf16", "fp16"] = "off"
-    compile: bool = False
-    """Compile the backbone and the canonicalizer's maps."""
-    ema: float | None = None
-    """Decay of an averaged copy of the weights, which is then evaluated and saved."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    checkpoint_steps: int | None = None
-    """Save the state every so many steps too, not only behind every epoch."""
-    statistics_steps: int = 0
-    """Batches that batch norm's statistics are estimated from anew behind the last step. 0, published, keeps the
-    running ones, which lag behind weights that still moved."""
-
-    def __post_init__(self) -> None:
-        require(self.epochs >= 1, f"epochs is {self.epochs}; expected at least 1")
-        require(
-            0 <= self.canonicalizer_epochs <= self.epochs,
-            f"canonicalizer_epochs is {self.canonicalizer_epochs}; expected 0 to epochs, {self.epochs}",
-        )
-        require(self.batch_size >= 1, f"batch_size is {self.batch_size}; expected at least 1")
-        require(
-            1 <= self.accumulate <= self.batch_size,
-            f"accumulate is {self.accumulate}; expected 1 to batch_size, {self.batch_size}",
-        )
-        for name in ("backbone_lr", "canonicalizer_lr", "backbone_clip", "canonicalizer_clip", "clip"):
-            value = getattr(self, name)
-            require(value is None or value > 0, f"{name} is {value}; expected above 0")
-        for name in ("weight_decay", "canonicalizer_weight_decay", "statistics_steps"):
-            require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; expected at least 0")
-        require(
-            self.layer_decay is None or 0 < self.layer_decay <= 1,
-            f"layer_decay is {self.layer_decay}; expected null, or above 0 and at most 1",
-        )
-        require(self.ema is None or 0 < self.ema < 1, f"ema is {self.ema}; expected between 0 and 1")
-        require(
-            self.checkpoint_steps is None or self.checkpoint_steps >= 1,
-            f"checkpoint_steps is {self.checkpoint_steps}; expected at least 1",
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
     """What is measured, and when."""
 
-    split: Literal["test", "validation"] = "test"
-    """validation: items of the training split that are not trained on, for trying settings out."""
+    split: Literal["test", "validation", "val", "held_out"] = "test"
+    """Of digits, test, or validation: items of the training split that are not trained on, for trying settings out. Of
+    pictures, val, or held_out in the same sense."""
     items: int | None = None
-    """The first so many of the split; null takes all (of validation: as many as train_items)."""
+    """So many items of the split: of digits the first, of pictures whole groups drawn by a fixed seed. null takes all;
+    of validation as many as train_items, of held_out 1000."""
     every: int = 20
-    """Epochs between two evaluations of accuracy; the last epoch is always evaluated."""
-    local_scale_every: int = 40
-    """Epochs between two measurements of the local-scale error; the end of training always measures it."""
+    """Epochs between two quick evaluations; the last epoch is always evaluated."""
+    full_every: int = 40
+    """Epochs between two full ones, which measure the errors under warps and local scale too; the end of training is
+    always measured in full."""
     before_training: bool = False
     calibration_items: int = 1000
-    """Held-out items of the training split that the temperature is fitted on."""
+    """Held-out items of the training split that the temperature is fitted on; of pictures at most a fifth."""
+    warp_items: int | None = None
+    """The first so many items that are measured under random warps, of pictures the scale-1 ones; null takes all."""
     local_scale_items: int = 64
+    """Digits that are composed at random scales."""
     local_scale_draws: int = 8
+    """Random scales of each of them."""
     batch_size: int = 64
 
     def __post_init__(self) -> None:
-        for name in ("every", "local_scale_every", "calibration_items", "local_scale_items", "local_scale_draws"):
+        for name in ("every", "full_every", "calibration_items", "local_scale_items", "local_scale_draws"):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; expected at least 1")
         require(self.batch_size >= 1, f"batch_size is {self.batch_size}; expected at least 1")
-        require(self.items is None or self.items >= 1, f"items is {self.items}; expected null or at least 1")
+        for name in ("items", "warp_items"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"{name} is {value}; expected null or at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,60 +131,100 @@ class WandbConfig:
 class Config:
     """One experiment."""
 
-    data: DataConfig = DataConfig()
+    data: Data = field(default_factory=DigitsData)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     model: ModelConfig
-    dec: DEC | None = None
-    candidates: Candidates | None = None
-    energy: Energy | None = None
+    method: Method = field(default_factory=Plain)
     warp: WarpConfig = WarpConfig()
-    loss: LossConfig = LossConfig()
-    train: TrainConfig = TrainConfig()
+    loss: LossConfig = field(default_factory=LossConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = EvaluationConfig()
     wandb: WandbConfig = WandbConfig()
     warm_start: str | None = None
     """A recipe whose finished run of the same seed gives the weights, or a safetensors file."""
     output_dir: str = "weights"
     """Where runs are kept: <output_dir>/<recipe>/<seed>."""
+    legacy_double_normalization: bool = False
+    """The maps apply the ImageNet statistics once more to pictures that the loader has normalized, as published."""
+    legacy_shifted_sites: bool = False
+    """Every site lies one stage later than written, image at stage 0: the published BEiT had no warp of the pixels,
+    and gave their grid size to block 0."""
+    legacy_flat_groups: bool = False
+    """With a canonicalizer that has a rate of its own, neither layer decay acts, nor the exemption of biases and norms
+    from weight decay, as published."""
 
     def __post_init__(self) -> None:
-        given = [name for name in ("dec", "candidates", "energy") if getattr(self, name) is not None]
-        require(len(given) <= 1, f"{' and '.join(given)} are given; expected at most one of dec, candidates, energy")
-        has_optimizer = self.dec is not None or self.energy is not None
+        self._check_kind()
+        self._check_phases()
+        for name, term in self.loss.terms.items():
+            if max(self.weights(name)) > 0:
+                term.check(self)
         require(
-            has_optimizer or self.train.canonicalizer_epochs == 0,
-            "train.canonicalizer_epochs is above 0; it needs a dec or energy section",
+            self.train.finetune != "partial" or bool(self.method.sites),
+            "train.finetune is partial, the stages that have a site; it needs method.name: dec or energy",
         )
-        require(
-            self.train.canonicalizer_epochs == 0 or self.train.canonicalizer_lr is not None,
-            "train.canonicalizer_lr is null; a phase of its own needs a rate of its own",
-        )
-        has_phi_loss = max(self.loss.phi_difference, self.loss.phi_difference_increment, self.loss.phi_prior) > 0
-        require(self.dec is not None or not has_phi_loss, "loss has phi losses above 0; they need a dec section")
-        if self.loss.consistency_weight > 0:
-            self._check_consistency()
-        require(
-            self.train.finetune != "partial" or (self.dec or self.energy) is not None,
-            "train.finetune is partial, the stages that have a site; it needs a dec or energy section",
-        )
-        cropped = [site for site in (self.dec.sites if self.dec else ()) if site.stage == "input" and site.restore]
+        cropped = [site for site in self.method.sites if site.stage == "input" and site.restore]
         require(
             not cropped or self.model.resize is None,
-            "dec.sites restores a warp of the input, but model.resize cuts a part of it away; warp the image instead, "
-            "or do not restore",
+            "method.sites restores a warp of the input, but model.resize cuts a part of it away; warp the image "
+            "instead, or do not restore",
         )
+        if self.legacy_double_normalization or self.legacy_shifted_sites:
+            is_dec = isinstance(self.method, DEC)
+            require(is_dec, "a legacy setting of the canonicalizer is on; it needs method.name: dec")
 
-    def _check_consistency(self) -> None:
-        given = "loss.consistency_weight is above 0"
-        require(self.warp.strength > 0, f"{given} with warp.strength 0; it compares warped images")
-        if self.dec is None:
-            raise ConfigError(f"{given}; it needs a dec section")
-        sites = self.dec.sites
-        # Warps of sites that are not undone add up, and each would be asked to undo all.
-        require(
-            len(sites) == 1 or all(site.restore for site in sites),
-            f"{given} with {len(sites)} sites; expected one, or restore: true at all of them",
-        )
-        require(
-            self.loss.two_views or self.dec.condition == "image",
-            f"{given} with dec.condition feature; it then needs loss.two_views: true",
-        )
+    def weights(self, term: str) -> list[float]:
+        """Of a term of the loss, in every phase."""
+        return [phase.terms.get(term, self.loss.terms[term].weight) for phase in self.train.phases]
+
+    def resolved(self) -> Config:
+        """The same with what the legacy settings say written into the sections that they are about; twice is once."""
+        if not self.data.is_normalized:
+            return self
+        method, train = self.method, self.train
+        if isinstance(method, DEC):
+            # The loader normalizes; a map that does so too does it twice.
+            method = replace(method, normalize=method.normalize and self.legacy_double_normalization)
+            if self.legacy_shifted_sites:
+                method = replace(method, sites=tuple(_shifted(site) for site in method.sites))
+        if self.legacy_flat_groups and train.canonicalizer_lr is not None:
+            train = replace(train, layer_decay=None)
+        return replace(self, method=method, train=train, legacy_shifted_sites=False)
+
+    def _check_kind(self) -> None:
+        kind, split = self.data.kind, self.evaluation.split
+        known = self.data.splits
+        require(split in known, f"evaluation.split is {split}; expected one of {', '.join(known)} with {kind}")
+        for other, keys in ONLY.items():
+            for key in keys if other != kind else ():
+                section, _, name = key.rpartition(".")
+                at = getattr(self, section) if section else self
+                is_left = getattr(at, name) == default_of(type(at), name)
+                require(is_left, f"{key} is set, which is about {other}; data.name is {self.data.name}, of {kind}")
+
+    def _check_phases(self) -> None:
+        for number, phase in enumerate(self.train.phases):
+            at = f"train.phases[{number}]"
+            unknown = phase.terms.keys() - self.loss.terms.keys()
+            known = ", ".join(self.loss.terms)
+            require(not unknown, f"{at}.terms has {', '.join(sorted(unknown))}; expected some of {known}")
+            if phase.epochs == 0 or "backbone" in phase.trains:
+                continue
+            require(
+                "warps" in self.method.gives,
+                f"{at} trains the canonicalizer alone; it needs method.name: dec or energy",
+            )
+            own = self.train.canonicalizer_lr is not None
+            require(own, "train.canonicalizer_lr is null; a phase of its own needs a rate of its own")
+
+
+def default_of(section: type, name: str) -> Any:
+    """What a section has where nothing is given."""
+    entry = next(entry for entry in fields(section) if entry.name == name)
+    return entry.default if entry.default_factory is MISSING else entry.default_factory()
+
+
+def _shifted(site: Site) -> Site:
+    if site.stage == "input":
+        raise ConfigError("legacy_shifted_sites is true with a site on the input; expected image or stages")
+    return replace(site, stage=0 if isinstance(site.stage, str) else site.stage + 1)

@@ -1,7 +1,11 @@
-"""Every option of a canonicalizer, once: meaning and default beside it, check below. No torch, so recipes nest these.
+"""Every option of every method, once: meaning and default beside it, check below. No torch, so recipes nest these.
 
-An option that is added here can be set in a recipe (``dec.NAME``), in ``with_dec(backbone, DEC(NAME=...))`` and in
+An option that is added here can be set in a recipe (``method.NAME``), in ``with_dec(backbone, DEC(NAME=...))`` and in
 ``Canonicalizer(..., NAME=...)``; what remains to be written is the code that uses it.
+
+A method also says what its models give besides logits, so that a loss or a measure that needs more is refused before
+anything is built: ``warps`` that each image was found, the ``equilibrium`` that they are, or the ``energies`` that they
+minimise.
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 SolverName = Literal["anderson", "broyden", "fixed_point"]
 Gradient = Literal["one_step", "implicit", "unrolled"]
@@ -33,10 +37,10 @@ def _require(is_right: bool, message: str) -> None:
 class Site:
     """A place where features are canonicalized."""
 
-    stage: int | Literal["image", "input"]
+    stage: int | str
     """Number of the stage whose input is warped, as ``sites_of`` counts; "image" for the image as the backbone sees it,
     or "input" for the image as the model is given it, before it is resized: what the warp enlarges then still has its
-    detail."""
+    detail. ``models/doorways.py`` has these kinds of sites."""
     grid_size: int = 4
     """R, the number of knots per axis."""
     restore: bool = False
@@ -127,6 +131,8 @@ class MapSpec:
 
     def __post_init__(self) -> None:
         check_blocks(self.channels, self.kernel_sizes, self.pools, self.strides)
+        if self.solver is None:  # as calls from before there was a Solver may say
+            object.__setattr__(self, "solver", Solver())
         _require(
             isinstance(self.solver, Solver),
             f"solver is {self.solver!r}; expected a FixedPointSolver or its options, a Solver",
@@ -148,6 +154,9 @@ class MapSpec:
 class DEC(MapSpec):
     """The Deep Equilibrium Canonicalizer of a backbone: where it acts, and how it finds its warps."""
 
+    tags: ClassVar = ("dec",)
+    gives: ClassVar = frozenset({"warps", "equilibrium"})
+
     sites: tuple[Site, ...]
 
     def __post_init__(self) -> None:
@@ -158,6 +167,9 @@ class DEC(MapSpec):
 @dataclass(frozen=True, kw_only=True)
 class Energy:
     """The energy canonicalizer: warps by unrolled gradient steps. Nothing of it is published except some defaults."""
+
+    tags: ClassVar = ("energy",)
+    gives: ClassVar = frozenset({"warps", "energies"})
 
     sites: tuple[Site, ...]
     objective: Objective = "surrogate"
@@ -212,6 +224,10 @@ class Energy:
 class Candidates:
     """The canonicalisation baseline: the best of a list of warps in front of the backbone."""
 
+    tags: ClassVar = ("candidates",)
+    gives: ClassVar = frozenset[str]()
+    sites: ClassVar[tuple[Site, ...]] = ()
+
     values: tuple[float, ...] = (1.0, 0.5)
     """Alphabet of the one-dimensional profiles."""
     limit: int = 8
@@ -230,6 +246,18 @@ class Candidates:
         _require(1 <= self.limit <= most, f"limit is {self.limit}; expected 1 to {most}, the number of profiles")
         check_blocks(self.channels, self.kernel_sizes)
         _require(self.channels[-1] == 1, f"channels is {list(self.channels)}; expected 1 at the end, the score")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plain:
+    """No canonicalizer: the backbone as it is."""
+
+    tags: ClassVar = ("none",)
+    gives: ClassVar = frozenset[str]()
+    sites: ClassVar[tuple[Site, ...]] = ()
+
+
+Method = DEC | Energy | Candidates | Plain
 
 
 def check_sites(sites: Sequence[Site]) -> None:

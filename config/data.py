@@ -1,0 +1,147 @@
+"""The kinds of data that a recipe can name, and what is done to pictures in training.
+
+A kind has a class here, whose ``tags`` are the names that choose it, and a folder of its name in ``dataloader/``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from config.errors import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class DigitsData:
+    """Locally scaled multi-digit images."""
+
+    kind: ClassVar = "digits"
+    tags: ClassVar = ("mnist", "digits")
+    splits: ClassVar = ("test", "validation")
+    is_normalized: ClassVar = False  # the model's preprocessing does that, after the canonicalizer
+    defaults: ClassVar[dict[str, Any]] = {}
+
+    name: Literal["mnist", "digits"] = "mnist"
+    """mnist, or digits: scikit-learn's handwritten digits, which need no download."""
+    root: str = "data"
+    """Folder of the MNIST files, or where they are downloaded to."""
+    download: bool = True
+    n_digits: int = 3
+    scales: tuple[tuple[float, float], ...] = ((0.4, 2.0), (0.4, 2.0), (0.4, 2.0))
+    """Interval of each digit's scale in training."""
+    test_scales: tuple[tuple[float, float], ...] = ((0.4, 2.0), (0.4, 2.0), (0.4, 2.0))
+    cell_size: int = 70
+    """Side in pixels of the cell that a digit is centred in."""
+    layout: Literal["horizontal", "vertical", "diagonal", "all"] = "all"
+    channels: int = 3
+    standardize: bool = False
+    """Subtract MNIST's mean and divide by its deviation, instead of leaving images in [0, 1]."""
+    train_items: int = 6000
+    """Drawn from the training split by the seed alone; the others serve calibration and validation."""
+    fresh_scales: bool = False
+    """Draw new scales for the training items in every epoch."""
+    workers: int = 2
+    """Processes that prepare batches, per training process."""
+
+    def __post_init__(self) -> None:
+        require(self.n_digits >= 2, f"n_digits is {self.n_digits}; expected at least 2")
+        for name, intervals in (("scales", self.scales), ("test_scales", self.test_scales)):
+            require(
+                len(intervals) == self.n_digits,
+                f"{name} has {len(intervals)} intervals; expected one per digit, {self.n_digits}",
+            )
+            for low, high in intervals:
+                require(0 < low <= high, f"{name} has [{low}, {high}]; expected 0 < low <= high")
+                require(
+                    int(28 * low) >= 1 and int(28 * high) <= self.cell_size,
+                    f"{name} has [{low}, {high}], digits of {28 * low:g} to {28 * high:g} pixels; expected at least 1 "
+                    f"and at most the cell_size, {self.cell_size}",
+                )
+        require(self.channels in (1, 3), f"channels is {self.channels}; expected 1 or 3")
+        require(self.train_items >= 1, f"train_items is {self.train_items}; expected at least 1")
+        require(self.workers >= 0, f"workers is {self.workers}; expected at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureData:
+    """Labelled pictures, each alone or as a group of one object at several scales."""
+
+    kind: ClassVar = "pictures"
+    tags: ClassVar = ("folder", "shapes", "wds/", "hfds/", "hfids/")  # with a slash, all names that begin so
+    splits: ClassVar = ("val", "held_out")
+    is_normalized: ClassVar = True  # by the loader, as timm does it
+    defaults: ClassVar[dict[str, Any]] = {  # of other sections
+        "evaluation": {"split": "val", "every": 1, "full_every": 10, "warp_items": 1000, "batch_size": 100},
+        "wandb": {"project": "scale_imagenet"},
+    }
+
+    name: str = "folder"
+    """folder: root/split/class/file, where files NAME_scale_S.EXT are groups; shapes: a small multi-scale set, drawn on
+    the spot; wds/, hfds/NAME, hfids/NAME: timm's readers of shards and of Hugging Face sets, hfids streaming."""
+    root: str | None = None
+    """Of the pictures, of the shards (wds/), or of the cache (hfds/, hfids/); --data_dir sets it."""
+    multi_scale_root: str | None = None
+    """Of the folders whose groups are evaluated; --multi_scale_dir sets it. null: root, where its files are groups."""
+    train_split: str = "train"
+    val_split: str = "val"
+    multi_scale_split: str = "val"
+    class_map: str | None = "imagenet"
+    """imagenet: the 1000 synsets in their order; a text file with a class per line; null: the folders of the training
+    split in alphabetical order, or the classes that a Hugging Face set names, or num_classes numbers."""
+    num_classes: int | None = None
+    """Checked against the class map, where it is given."""
+    train_samples: int | None = None
+    """Files of the training split, drawn by the seed; null, and more than there are, takes all. A stream's epoch."""
+    channels: Literal[3] = 3
+    broken_limit: int = 100
+    """Files of a split that a process may find unreadable before the run stops; others take their places."""
+    workers: int | None = None
+    """Processes that prepare batches, per training process; null: as many as this process has cores, at most 16."""
+
+    def __post_init__(self) -> None:
+        kind, _, rest = self.name.partition("/")
+        require(not kind.startswith("hf") or bool(rest), f"name is {self.name!r}; expected a name after {kind}/")
+        for name in ("num_classes", "train_samples"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"{name} is {value}; expected null or at least 1")
+        require(self.broken_limit >= 0, f"broken_limit is {self.broken_limit}; expected at least 0")
+        require(self.workers is None or self.workers >= 0, f"workers is {self.workers}; expected null or at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationConfig:
+    """What timm does to training pictures and to batches of them; all but the crop and the flip is off."""
+
+    scale: tuple[float, float] = (0.08, 1.0)
+    """Share of the picture that a random crop covers."""
+    ratio: tuple[float, float] = (0.75, 4 / 3)
+    flip: float = 0.5
+    interpolation: Literal["random", "bilinear", "bicubic"] = "random"
+    auto_augment: str | None = None
+    """timm's text for it, such as original or rand-m9-mstd0.5; it takes the place of the colour jitter."""
+    color_jitter: float | None = None
+    erase: float = 0.0
+    """Probability of erasing a random rectangle by noise."""
+    mixup: float = 0.0
+    """Alpha of mixup; with cutmix too, one of the two is drawn per batch."""
+    cutmix: float = 0.0
+    switch: float = 0.5
+    """Probability of cutmix, where both are on."""
+    smoothing: float = 0.0
+    """Of the labels."""
+
+    def __post_init__(self) -> None:
+        for name in ("scale", "ratio"):
+            low, high = getattr(self, name)
+            require(0 < low <= high, f"{name} is [{low}, {high}]; expected 0 < low <= high")
+        require(self.scale[1] <= 1, f"scale is {list(self.scale)}; expected at most 1")
+        for name in ("flip", "erase", "switch"):
+            require(0 <= getattr(self, name) <= 1, f"{name} is {getattr(self, name)}; expected 0 to 1")
+        for name in ("mixup", "cutmix"):
+            require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; expected at least 0")
+        jitter = self.color_jitter
+        require(jitter is None or jitter >= 0, f"color_jitter is {jitter}; expected null or at least 0")
+        require(0 <= self.smoothing < 1, f"smoothing is {self.smoothing}; expected 0 to below 1")
+
+
+Data = DigitsData | PictureData
