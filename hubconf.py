@@ -9,7 +9,6 @@ import timm
 import torch
 from safetensors.torch import load_file
 
-from config.imagenet import ImageNetConfig
 from config.load import FOLDER, load_recipes, recipe_names
 from layers.spec import DEC
 from models.dec import DECModel, with_dec
@@ -51,9 +50,9 @@ def spec_of(recipe: str) -> DEC:
     if recipe == "light":
         return LIGHT
     if recipe in recipe_names(RECIPES):
-        configs = [config.resolved() for _, config in load_recipes(RECIPES, recipe, schema=ImageNetConfig)]
-        if len(configs) == 1 and configs[0].dec is not None:
-            return configs[0].dec
+        configs = [config.resolved() for _, config in load_recipes(RECIPES, recipe, kind="pictures")]
+        if len(configs) == 1 and isinstance(configs[0].method, DEC):
+            return configs[0].method
     known = [name for name in recipe_names(RECIPES) if name.startswith("dem")]
     raise ValueError(f"recipe is {recipe!r}; expected light, or one of {', '.join(known)}")
 

@@ -61,7 +61,7 @@ def main(words: Sequence[str] | None = None) -> None:
     seed = arguments.random_seed
 
     def load() -> list[Recipe]:
-        recipes = load_recipes(arguments.config_file, arguments.config, arguments.settings, ImageNetConfig)
+        recipes = load_recipes(arguments.config_file, arguments.config, arguments.settings, "pictures")
         return [Recipe(name, config, dump(name, config)) for name, config in recipes]
 
     def carry(recipes: list[Recipe], process: Process) -> None:
@@ -81,7 +81,7 @@ def main(words: Sequence[str] | None = None) -> None:
 def build(config: ImageNetConfig, seed: int, process: Process, *, trains: bool = True) -> Experiment:
     """The experiment of a recipe."""
     classes = build_classes(config.data)
-    model = build_model(config, len(classes), seed, is_normalized=True)
+    model = build_model(config, len(classes), seed)
     description = input_description(config.model, model)
     data = build_images(config.data, config.augmentation, config.evaluation, classes, description, seed, trains=trains)
     if process.is_first:  # it takes a minute for millions of files
@@ -117,7 +117,7 @@ def measured(config: ImageNetConfig, data: ImageData, model: nn.Module, process:
         data.check()  # says more than that nothing was there to be measured
     if broken := count_broken(data, process):
         found.metrics["broken"] = broken
-    if full and config.dec is not None:
+    if full and "equilibrium" in config.method.gives:
         first = data.evaluated["val"].first(ITEMS)
         found.metrics.update(equilibrium(model, first, device=process.device))
     return found

@@ -37,7 +37,7 @@ def main(words: Sequence[str] | None = None) -> None:
     seed = arguments.random_seed
 
     def load() -> list[Recipe]:
-        recipes = load_recipes(arguments.config_file, arguments.config, arguments.settings, Config)
+        recipes = load_recipes(arguments.config_file, arguments.config, arguments.settings)
         return [Recipe(name, config, dump(name, config)) for name, config in recipes]
 
     def carry(recipes: list[Recipe], process: Process) -> None:
@@ -53,7 +53,7 @@ def build(config: Config, seed: int, process: Process) -> Experiment:
     loader = build_train_loader(data, config.data, config.train.batch_size, seed, process.share)
     model = build_model(config, data.train.num_classes, seed)
     chosen = config.evaluation
-    rhythm = Rhythm(every=chosen.every, full_every=chosen.local_scale_every, before_training=chosen.before_training)
+    rhythm = Rhythm(every=chosen.every, full_every=chosen.full_every, before_training=chosen.before_training)
 
     def measure(model: nn.Module, full: bool) -> Evaluation:
         return measured(config, data, model, process, full)
@@ -85,7 +85,7 @@ def measured(config: Config, data: Data, model: nn.Module, process: Process, ful
         gather=process.gather,
         full=full,
     )
-    if full and config.dec is not None:
+    if full and "equilibrium" in config.method.gives:
         some = loader_of(data.evaluated, data.evaluated_items[:ITEMS], size)
         found.metrics.update(equilibrium(model, some, device=process.device))
     return found
@@ -95,7 +95,7 @@ def write_suite(recipes: list[Recipe], root: Path, folder: Path, seed: int) -> l
     """The table over a suite's runs, and a figure of its last DEC."""
     shown: Any = None
     for name, config, _ in recipes:
-        if config.dec is not None:
+        if "equilibrium" in config.method.gives:
             data = build_data(config.data, config.evaluation, seed)
             model = build_model(config, data.train.num_classes, seed).eval()
             start_from(model, read_weights(root / name / str(seed) / WEIGHTS), name)

@@ -24,6 +24,7 @@ from evaluation.runs import Run, collect
 from layers.canonicalizer import evaluate_in_parts
 from layers.fixed_point import FixedPointSolver, spectral_radius
 from layers.grid import WarpParams, knot_grid
+from layers.spec import DEC
 from models.build import build_model, read_weights
 from models.dec import with_dec
 from train.checkpoint import start_from
@@ -38,7 +39,7 @@ METRICS = (
     "residual_99",
     "phi_std",
 )
-SECTIONS = ("model", "dec", "warp", "loss", "train")
+SECTIONS = ("model", "method", "warp", "loss", "train")
 BACKBONE = "deit_tiny_patch16_224"
 
 
@@ -64,7 +65,7 @@ def main() -> None:
         row: dict[str, Any] = {"recipe": name, "seeds": len(own)}
         for metric in METRICS:
             row[metric] = spread([run.metrics[metric] for run in own if run.metrics and metric in run.metrics])
-        if config.dec is not None and own:
+        if isinstance(config.method, DEC) and own:
             row |= maps(own, arguments.items)
         rows.append(row | cost[name])
         print(rows[-1], flush=True)
@@ -163,8 +164,8 @@ def costs(configs: dict[str, Config], batch: int, repeats: int) -> dict[str, dic
     models: dict[str, nn.Module] = {"bare": timm.create_model(BACKBONE)}
     for name, config in configs.items():
         models[name] = timm.create_model(BACKBONE)
-        if config.dec is not None:
-            dec = dataclasses.replace(config.dec, channels=(3, *config.dec.channels[1:]))
+        if isinstance(config.method, DEC):
+            dec = dataclasses.replace(config.method, channels=(3, *config.method.channels[1:]))
             models[name] = with_dec(models[name], dec)
     forward = medians({name: partial(infer, model, image) for name, model in models.items()}, repeats)
     step = medians({name: partial(train, model, image) for name, model in models.items()}, repeats)

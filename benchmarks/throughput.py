@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader
 
 from benchmarks.measure import medians
 from benchmarks.report import typed, write
-from config.imagenet import ImageNetConfig
 from config.load import load_recipes
 from dataloader.images import build_classes, build_image_loader, build_images, workers_of
 from models.build import build_model, input_description
@@ -41,7 +40,7 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args()
     settings = [*options.settings, f"data.root={options.data_dir}"]
-    ((name, loaded),) = load_recipes("adapter_config.yaml", options.config, settings, ImageNetConfig)
+    ((name, loaded),) = load_recipes("adapter_config.yaml", options.config, settings, "pictures")
     config = loaded.resolved()
     classes = build_classes(config.data)
     description = input_description(config.model, build_model(config, len(classes), is_normalized=True))

@@ -19,6 +19,7 @@ class DigitsData:
     tags: ClassVar = ("mnist", "digits")
     splits: ClassVar = ("test", "validation")
     is_normalized: ClassVar = False  # the model's preprocessing does that, after the canonicalizer
+    has_published_heads: ClassVar = False  # no published classifier knows rows of digits
     defaults: ClassVar[dict[str, Any]] = {}
 
     name: Literal["mnist", "digits"] = "mnist"
@@ -70,6 +71,8 @@ class PictureData:
     tags: ClassVar = ("folder", "shapes", "wds/", "hfds/", "hfids/")  # with a slash, all names that begin so
     splits: ClassVar = ("val", "held_out")
     is_normalized: ClassVar = True  # by the loader, as timm does it
+    has_published_heads: ClassVar = True
+    standardize: ClassVar = False  # by statistics of their own
     defaults: ClassVar[dict[str, Any]] = {  # of other sections
         "evaluation": {"split": "val", "every": 1, "full_every": 10, "warp_items": 1000, "batch_size": 100},
         "wandb": {"project": "scale_imagenet"},

@@ -29,6 +29,10 @@ class Term:
     def check(self, config: Config) -> None:
         """Refuse a recipe that gives the term a weight, and not what it needs."""
 
+    def acts(self, config: Config) -> bool:
+        """Whether the term adds anything, where it has a weight."""
+        return True
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskTerm(Term):
@@ -61,14 +65,17 @@ class PhiTerm(Term):
     """Weight of keeping warps near the identity."""
 
     @property
-    def acts(self) -> bool:
+    def has_parts(self) -> bool:
         """Whether there is anything in it to be weighed."""
         return max(self.difference, self.difference_increment, self.prior) > 0
 
     def check(self, config: Config) -> None:
-        require(not self.acts or config.loss.two_views, "loss.phi compares two views; set loss.two_views: true")
+        require(not self.has_parts or config.loss.two_views, "loss.phi compares two views; set loss.two_views: true")
         gives = "equilibrium" in config.method.gives
-        require(not self.acts or gives, "loss.phi has parts above 0; they need method.name: dec")
+        require(not self.has_parts or gives, "loss.phi has parts above 0; they need method.name: dec")
+
+    def acts(self, config: Config) -> bool:
+        return self.has_parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +109,9 @@ class UniquenessTerm(Term):
     """
 
     weight: float = 0.1
+
+    def acts(self, config: Config) -> bool:
+        return config.loss.two_views and "energies" in config.method.gives
 
 
 @dataclass(frozen=True, kw_only=True)

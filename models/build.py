@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from config.schema import Config, ConfigError, ModelConfig
 from layers.seeds import seed_of
+from layers.spec import DEC, Candidates, Energy, Plain
 from models.baselines import with_candidates, with_energy
 from models.dec import with_dec
 from models.preprocess import Preprocess
@@ -21,39 +23,45 @@ from models.trainable import freeze_but
 from models.wrapped import WrappedBackbone
 
 
-def build_model(config: Config, num_classes: int, seed: int = 0, *, is_normalized: bool = False) -> WrappedBackbone:
-    """A recipe's model: a backbone behind its preprocessing, with the canonicalizer that the recipe has, if any.
+def plainly(
+    backbone: nn.Module, spec: Plain, *, image_size: int | None = None, preprocess: nn.Module | None = None
+) -> WrappedBackbone:
+    """The backbone as it is, under the names that it has in every model."""
+    return WrappedBackbone(backbone, preprocess)
 
-    Whatever the canonicalizer, the backbone's parameters have the same names (``backbone.`` and timm's) and the same
-    first values, so that runs of different methods start alike, or from each other's weights.
+
+METHODS: dict[type, Callable[..., WrappedBackbone]] = {
+    # Each is called with the bare backbone, its own options, the image_size and the preprocess.
+    DEC: with_dec,
+    Energy: with_energy,
+    Candidates: with_candidates,
+    Plain: plainly,
+}
+
+
+def build_model(config: Config, num_classes: int, seed: int = 0) -> WrappedBackbone:
+    """A recipe's model: a backbone behind its preprocessing, with the method of the recipe.
+
+    Whatever the method, the backbone's parameters have the same names (``backbone.`` and timm's) and the same first
+    values, so that runs of different methods start alike, or from each other's weights. Images that the loader has
+    normalized come at the backbone's size and need no preprocessing.
 
     Args:
         config: the recipe.
         num_classes: of the head.
         seed: of the first weights; torch's global generator is left as it was.
-        is_normalized: images come at the backbone's size with its statistics applied, and need no preprocessing.
     """
+    size, channels, method = config.model.image_size, config.data.channels, config.method
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, "model"))
-        return _model(config, num_classes, is_normalized)
-
-
-def _model(config: Config, num_classes: int, is_normalized: bool) -> WrappedBackbone:
-    size, channels = config.model.image_size, config.data.channels
-    backbone = build_backbone(config.model, num_classes, channels)
-    section = config.dec or config.energy
-    stages = {site.stage for site in section.sites if isinstance(site.stage, int)} if section else set()
-    freeze_but(backbone, config.train.finetune, stages, size)
-    preprocess = None
-    if not is_normalized:
-        preprocess = _preprocess(backbone, config.model, channels, None if config.data.standardize else (0.0, 1.0))
-    if config.dec is not None:
-        return with_dec(backbone, config.dec, image_size=size, preprocess=preprocess)
-    if config.energy is not None:
-        return with_energy(backbone, config.energy, image_size=size, preprocess=preprocess)
-    if config.candidates is not None:
-        return with_candidates(backbone, config.candidates, preprocess=preprocess)
-    return WrappedBackbone(backbone, preprocess)
+        backbone = build_backbone(config.model, num_classes, channels)
+        stages = {site.stage for site in method.sites if isinstance(site.stage, int)}
+        freeze_but(backbone, config.train.finetune, stages, size)
+        preprocess = None
+        if not config.data.is_normalized:
+            limits = None if config.data.standardize else (0.0, 1.0)
+            preprocess = _preprocess(backbone, config.model, channels, limits)
+        return METHODS[type(method)](backbone, method, image_size=size, preprocess=preprocess)
 
 
 def build_backbone(model: ModelConfig, num_classes: int, image_channels: int = 3) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,13 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from layers.canonicalizer import CanonicalForm, Canonicalizer
-from layers.fixed_point import FixedPoint
 from layers.frame import Frame
 from layers.grid import WarpParams, check_params
-from layers.layout import Layout
-from layers.monotone import unchecked_inverse_warp, unchecked_warp
 from layers.spec import DEC, Site
-from models.sites import Doorway, Probe, Size, StageInfo, probe, sites_of
+from models.doorways import Visit, WarpSite, attach_sites, kind_of, reads_image
+from models.sites import Size, StageInfo, probe, sites_of
 from models.wrapped import WrappedBackbone
 
 __all__ = ["DEC", "DECModel", "DECOutput", "Site", "StageInfo", "WarpSite", "attach_sites", "sites_of", "with_dec"]
@@ -27,110 +25,9 @@ __all__ = ["DEC", "DECModel", "DECOutput", "Site", "StageInfo", "WarpSite", "att
 class DECOutput(NamedTuple):
     """Logits with what the canonicalizer found; phis holds one pair per site, residual is (B, K)."""
 
-    logits: Tensor
+    logits: Tensor | None
     phis: tuple[WarpParams, ...]
     residual: Tensor
-
-
-@dataclass
-class Visit:
-    """What a site needs to know during one forward pass, and what it found.
-
-    Args:
-        image_size: (H, W) of the images that the backbone gets.
-        phi: the warp, where it is known before the backbone runs.
-        solve: finds the warp from the arriving feature, where it depends on that.
-        point: what ``solve`` found.
-    """
-
-    image_size: Size = (0, 0)
-    phi: WarpParams | None = None
-    solve: Callable[[Tensor], FixedPoint] | None = None
-    point: FixedPoint | None = None
-    is_reached: bool = False
-
-
-class WarpSite(Doorway):
-    """One stage's doorway: canonicalize what goes in, restore what comes out.
-
-    Args:
-        name: of the stage's module, or "image" or "input".
-        layout: of what is canonicalized.
-        output: layout of what is restored, where it is known.
-        size: (H, W) of the stage's feature for images of ``image_size``.
-        image_size: (H, W) that the backbone was probed with.
-        hooked: name of the module that the hooks sit on, if there are any.
-    """
-
-    def __init__(
-        self, name: str, layout: Layout, output: Layout | None, size: Size, image_size: Size, hooked: str | None
-    ):
-        super().__init__()
-        self.name, self.layout, self.output, self.hooked = name, layout, output, hooked
-        self.size, self.image_size = size, image_size
-        self.visit: Visit | None = None  # lives only inside one forward of the DECModel
-
-    def canonicalize(self, stage: nn.Module, args: tuple) -> tuple:
-        """Forward pre-hook of the stage."""
-        return (self.warped(args[0]), *args[1:])
-
-    def warped(self, feature: Tensor) -> Tensor:
-        """Warp a feature by the phi of this visit, solving for it first if it depends on the feature."""
-        visit = self._visit()
-        if visit.is_reached:
-            raise RuntimeError(
-                f"warp site '{self.name}' was reached twice in one forward pass; its stage must run once"
-            )
-        visit.is_reached = True
-        at = self._size_of(self.layout, feature, visit)
-        if visit.solve is not None:
-            visit.point = visit.solve(self.layout.to_grid(feature, at))
-            visit.phi = visit.point.value
-        assert visit.phi is not None
-        return self.layout.on_grid(partial(unchecked_warp, phi=visit.phi), feature, at)
-
-    def restore(self, stage: nn.Module, args: tuple, feature: Tensor) -> Tensor:
-        """Forward hook of the stage."""
-        return self.unwarped(feature)
-
-    def restore_input(self, stage: nn.Module, args: tuple) -> tuple:
-        """Forward pre-hook of the stage that follows a site on the image."""
-        return (self.unwarped(args[0]), *args[1:])
-
-    def unwarped(self, feature: Tensor) -> Tensor:
-        """Undo the warp of this visit on a feature behind the stage, whatever its size."""
-        visit = self._visit()
-        assert visit.phi is not None and self.output is not None
-        at = self._size_of(self.output, feature, visit)
-        return self.output.on_grid(partial(unchecked_inverse_warp, phi=visit.phi), feature, at)
-
-    def frame(self, given: Size, seen: Size, of_seen: Frame) -> Frame:
-        """Where this site's positions lie in images of size ``given``.
-
-        Args:
-            given: (H, W) of the images as the model is given them.
-            seen: (H, W) of what the backbone gets of them.
-            of_seen: where positions of that lie in the images.
-        """
-        if self.name == "input":
-            return Frame()
-        return of_seen if self.name == "image" else Frame.resized(self._expected(seen), seen).within(of_seen)
-
-    def _visit(self) -> Visit:
-        if self.visit is None:
-            raise RuntimeError(
-                f"warp site '{self.name}' has no warp: call the DECModel instead of its backbone, and without "
-                "activation checkpointing around the stage"
-            )
-        return self.visit
-
-    def _size_of(self, layout: Layout, feature: Tensor, visit: Visit) -> Size:
-        return layout.size_of(feature, self._expected(visit.image_size))
-
-    def _expected(self, image_size: Size) -> Size:
-        """(H, W) of the stage's feature for images of this size."""
-        (h, w), (H0, W0), (H, W) = self.size, self.image_size, image_size
-        return -(-h * H // H0), -(-w * W // W0)
 
 
 class DECModel(WrappedBackbone):
@@ -155,8 +52,16 @@ class DECModel(WrappedBackbone):
         self.canonicalizer: Any = canonicalizer
         self.training = backbone.training  # an adapted network goes on in its mode
 
-    def forward(self, image: Tensor, return_output: bool = False) -> Tensor | DECOutput:
-        """Logits of (B, C, H, W) images, or with ``return_output`` the warps and residuals too."""
+    def forward(self, image: Tensor, return_output: bool = False, warps_only: bool = False) -> Tensor | DECOutput:
+        """Logits of (B, C, H, W) images, or with ``return_output`` the warps and residuals too.
+
+        With ``warps_only`` the backbone rests where the warps do not depend on it, and the logits are None.
+        """
+        form = self.find_warps(image) if warps_only else None
+        if form is not None:
+            return DECOutput(None, form.phis, form.residual)
+        if warps_only:
+            return DECOutput(None, *self._run(image, self.backbone)[1][::2])
         logits, form = self._run(image, self.backbone)
         return DECOutput(logits, form.phis, form.residual) if return_output else logits
 
@@ -201,7 +106,7 @@ class DECModel(WrappedBackbone):
         pixels of a stage are taken to lie evenly over the image, as patches do; see ``Frame.resized``.
         """
         seen = self.preprocessed_frame(image_size)
-        return [site.frame(image_size, *seen) for site in self.sites]
+        return [site.frame(*seen) for site in self.sites]
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Switch timm's activation checkpointing, where it does not recompute a stage without its warp."""
@@ -230,10 +135,10 @@ class DECModel(WrappedBackbone):
         try:
             for site, visit in zip(self.sites, visits, strict=True):
                 site.visit = visit
-            image = self.preprocess(self._warped_at("input", image))
+            image = self.preprocess(self._warped_before("input", image))
             for visit in visits:
                 visit.image_size = _batch_size(image)
-            result = call(self._warped_at("image", image))
+            result = call(self._warped_before("image", image))
         finally:
             for site in self.sites:
                 site.visit = None
@@ -242,9 +147,9 @@ class DECModel(WrappedBackbone):
             raise RuntimeError(f"warp sites never reached: {', '.join(missed)}; the backbone skipped their hooks")
         return result
 
-    def _warped_at(self, name: str, image: Tensor) -> Tensor:
+    def _warped_before(self, way: str, image: Tensor) -> Tensor:
         for site in self.sites:
-            if site.name == name:
+            if site.opens == way:
                 image = site.warped(image)
         return image
 
@@ -281,12 +186,13 @@ def with_dec(
     """
     dec = replace(spec, **options) if isinstance(spec, DEC) else DEC(sites=tuple(spec), **options)
     found = probe(backbone, image_size)
-    check_stages(dec.sites, found)
+    for site in dec.sites:
+        kind_of(site).check(site, found)
     first = dec.channels[0]
-    reads_image = dec.condition == "image" or any(isinstance(site.stage, str) for site in dec.sites)
-    if reads_image and first != found.image_channels:
+    needs_image = dec.condition == "image" or any(map(reads_image, dec.sites))
+    if needs_image and first != found.image_channels:
         raise ValueError(f"channels start with {first}, but the backbone's images have {found.image_channels}")
-    arriving = [_arriving(site, found, first) for site in dec.sites]
+    arriving = [kind_of(site).arriving(site, found, first) for site in dec.sites]
     of_maps = {name: value for name, value in vars(dec).items() if name != "sites"}
     if dec.condition == "feature":
         of_maps["feature_channels"] = [count for count, _ in arriving]
@@ -297,57 +203,6 @@ def with_dec(
     weight = next(backbone.parameters())
     canonicalizer.to(weight.device, torch.promote_types(weight.dtype, torch.float32)).train(backbone.training)
     return DECModel(backbone, attach_sites(backbone, dec.sites, found), canonicalizer, preprocess)
-
-
-def attach_sites(backbone: nn.Module, sites: Sequence[Site], found: Probe) -> list[WarpSite]:
-    """Hook doorways into a backbone's stages; hooks are bound methods of modules, so copies follow their model."""
-    doorways = [_doorway(site, found) for site in sites]
-    # Sites on the image come first: what they restore, the first stage's own site warps afterwards. Of two, the warp
-    # that came last is undone first.
-    order = {"image": 0, "input": 1}
-    for site, doorway in sorted(zip(sites, doorways, strict=True), key=lambda pair: order.get(str(pair[0].stage), 2)):
-        if isinstance(site.stage, str):
-            if site.restore:
-                first = backbone.get_submodule(found.stages[0].module)
-                first.register_forward_pre_hook(doorway.restore_input)
-            continue
-        stage = backbone.get_submodule(doorway.name)
-        stage.register_forward_pre_hook(doorway.canonicalize)
-        if site.restore:
-            stage.register_forward_hook(doorway.restore)
-    return doorways
-
-
-def _doorway(site: Site, found: Probe) -> WarpSite:
-    if isinstance(site.stage, str):
-        first = found.stages[0]
-        hooked = first.module if site.restore else None
-        return WarpSite(site.stage, Layout("NCHW"), first.layout, first.size, found.image_size, hooked)
-    stage, output = found.stages[site.stage], found.outputs[site.stage]
-    returned = output if isinstance(output, Layout) else None
-    return WarpSite(stage.module, stage.layout, returned, stage.size, found.image_size, stage.module)
-
-
-def _arriving(site: Site, found: Probe, image_channels: int) -> tuple[int, Size]:
-    """Channels and (H, W) of what a canonicalizer conditioned on features reads there."""
-    if isinstance(site.stage, str):
-        return image_channels, found.image_size
-    stage = found.stages[site.stage]
-    return stage.channels, stage.size
-
-
-def check_stages(sites: Sequence[Site], found: Probe) -> None:
-    """Refuse sites that a backbone does not have, with the valid ones."""
-    valid = "valid stages are 'image', 'input', " + ", ".join(
-        f"{stage.stage} ({stage.module})" for stage in found.stages
-    )
-    for site in sites:
-        is_image = site.stage in ("image", "input")
-        if not is_image and (type(site.stage) is not int or site.stage not in range(len(found.stages))):
-            raise ValueError(f"there is no stage {site.stage!r}; {valid}")
-        output = found.stages[0].layout if isinstance(site.stage, str) else found.outputs[site.stage]
-        if site.restore and isinstance(output, str):
-            raise ValueError(f"stage {site.stage} cannot be restored: {output}")
 
 
 def _batch_size(image: Tensor) -> Size:

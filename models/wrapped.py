@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,6 +11,8 @@ from timm.optim import auto_group_layers
 from torch import Tensor, nn
 
 from layers.frame import Frame, Size
+
+BACKBONE = "backbone."  # how the names of a backbone's parameters begin in a model that holds it
 
 
 class WrappedBackbone(nn.Module):
@@ -29,6 +32,10 @@ class WrappedBackbone(nn.Module):
     def forward(self, image: Tensor) -> Any:
         """Logits of (B, C, H, W) images."""
         return self.backbone(self.preprocess(image))
+
+    def is_of_backbone(self, name: str) -> bool:
+        """Whether a parameter or buffer of this name belongs to the backbone; all others are the method's own."""
+        return name.startswith(BACKBONE)
 
     def preprocessed_frame(self, image_size: Size) -> tuple[Size, Frame]:
         """The (H, W) that the backbone gets of images of this one, and where its positions lie in them."""
@@ -58,7 +65,7 @@ class WrappedBackbone(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """The backbone's parameters that timm's optimizers must not decay, under their names here."""
-        return {f"backbone.{name}" for name in getattr(self.backbone, "no_weight_decay", set)()}
+        return {f"{BACKBONE}{name}" for name in getattr(self.backbone, "no_weight_decay", set)()}
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any] | Callable[[str], Any]:
         """The backbone's layers for timm's layer decay, under their names here; what is not its own counts as head.
@@ -85,14 +92,14 @@ class WrappedBackbone(nn.Module):
 
 def _layer_of(matcher: Callable[[str], Any], name: str, head: float) -> Any:
     """The layer of a parameter of ours, by a function that knows the backbone's own names."""
-    own = name.removeprefix("backbone.")
+    own = name.removeprefix(BACKBONE)
     return head if own == name else matcher(own)
 
 
 def _prefixed(pattern: Any) -> Any:
-    """Regular expressions, alone or in timm's lists of pairs, for names below ``backbone.``."""
+    """Regular expressions, alone or in timm's lists of pairs, for names below it."""
     if isinstance(pattern, str):
-        return rf"^backbone\.(?:{pattern.replace('^', '')})"
+        return rf"^{re.escape(BACKBONE)}(?:{pattern.replace('^', '')})"
     if isinstance(pattern, tuple | list):
         return type(pattern)(_prefixed(part) for part in pattern)
     return pattern

@@ -9,8 +9,9 @@ from torch.utils.data import DataLoader
 from config.schema import Config, ConfigError
 from train.distributed import Process
 from train.loop import Mix, Trainer
+from train.objective import build_objective
 from train.optim import build_learners
-from train.step import build_objective
+from train.phases import build_phases
 
 
 def build_trainer(
@@ -34,8 +35,7 @@ def build_trainer(
         learners=build_learners(model, train),
         loader=loader,
         process=process,
-        epochs=train.epochs,
-        canonicalizer_epochs=train.canonicalizer_epochs,
+        phases=build_phases(config),
         accumulate=train.accumulate,
         clip=train.clip,
         mix=mix,

@@ -69,7 +69,7 @@ def save_weights(folder: Path, model: nn.Module) -> None:
     write_whole(folder / WEIGHTS, lambda file: file.write(safetensors_bytes(tensors)))
 
 
-def start_from(model: nn.Module, weights: dict[str, Tensor], source: str, *, is_whole: bool = False) -> bool:
+def start_from(model: Any, weights: dict[str, Tensor], source: str, *, is_whole: bool = False) -> bool:
     """Take over another run's backbone, and its canonicalizer too where the model has an equal one.
 
     Args:
@@ -82,7 +82,7 @@ def start_from(model: nn.Module, weights: dict[str, Tensor], source: str, *, is_
         whether all was taken: False where the other run has a canonicalizer that this model has no place for.
     """
     own = model.state_dict()
-    backbone = {name for name in own if name.startswith("backbone.")}
+    backbone = {name for name in own if model.is_of_backbone(name)}
     wrong = [name for name in backbone if name not in weights or weights[name].shape != own[name].shape]
     if wrong:
         raise RunError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,9 +20,12 @@ from tqdm import tqdm
 from layers.seeds import seed_of
 from train.distributed import Process
 from train.errors import RunError
+from train.objective import Objective, Outcome
 from train.optim import Learner
+from train.phases import PARTS, Phase, phase_at
 from train.statistics import estimated_anew, is_below, train_what_trains
-from train.step import Batch, Objective, Outcome
+from train.tally import Tally
+from train.views import Batch
 
 Mix = Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]]
 Amp = Literal["off", "bf16", "fp16"]
@@ -36,9 +39,6 @@ class Place:
     epoch: int = 0
     step: int = 0
     seconds: float = 0.0
-    tally: Tensor = field(default_factory=lambda: torch.zeros(6, dtype=torch.float64))
-    """Sums over the epoch so far: loss x items, correct, residual x images, images that have a residual, items, loss of
-    the task x items."""
 
 
 @dataclass(kw_only=True)
@@ -51,8 +51,7 @@ class Trainer:
         learners: by name, "backbone" and perhaps "canonicalizer".
         loader: of (image, label, index) batches, whose batch sampler is a ``BatchOrder``.
         process: this one.
-        epochs: of the run.
-        canonicalizer_epochs: the first ones, in which the backbone rests in evaluation mode.
+        phases: of the run, one after the other.
         accumulate: parts that a batch is cut into.
         clip: largest norm of the gradients of all learners together; None leaves it.
         mix: makes of a whole batch's images and labels others, in an epoch and step.
@@ -68,8 +67,7 @@ class Trainer:
     learners: dict[str, Learner]
     loader: DataLoader
     process: Process
-    epochs: int
-    canonicalizer_epochs: int = 0
+    phases: Sequence[Phase]
     accumulate: int = 1
     clip: float | None = None
     mix: Mix | None = None
@@ -82,9 +80,25 @@ class Trainer:
     def __post_init__(self) -> None:
         self.scaler = torch.amp.GradScaler(self.process.device.type, enabled=self.amp == "fp16")
         self.order: Any = self.loader.batch_sampler
-        self.place.tally = self.place.tally.to(self.process.device)
-        self._trainable = [value for value in self.model.backbone.parameters() if value.requires_grad]
+        trained = [(name, value) for name, value in self.model.named_parameters() if value.requires_grad]
+        self._trainable: dict[str, list[nn.Parameter]] = {part: [] for part in PARTS}
+        for name, value in trained:
+            self._trainable[PARTS[0] if self.model.is_of_backbone(name) else PARTS[1]].append(value)
         self._resting = train_what_trains(self.model)  # in all phases: what fine-tuning leaves as it is
+        self._begin_epoch()
+
+    @property
+    def epochs(self) -> int:
+        """Of the run."""
+        return sum(phase.epochs for phase in self.phases)
+
+    @property
+    def phase(self) -> Phase:
+        """The present one."""
+        return phase_at(self.phases, self.place.epoch)
+
+    def _begin_epoch(self) -> None:
+        self.tally = Tally(self.objective.tells(self.phase.number), self.process.device)
 
     @property
     def evaluated(self) -> nn.Module:
@@ -105,22 +119,27 @@ class Trainer:
             end_epoch: is given an epoch's training metrics, before its state is saved.
             max_steps: stop after so many steps, in the middle of the first epoch; 0 goes to the end.
         """
-        wrapped, phase = self.model, None
+        wrapped, begun = self.model, None
         while self.place.epoch < self.epochs:
-            canonicalizer_only = self.place.epoch < self.canonicalizer_epochs
-            if canonicalizer_only != phase:
-                for parameter in self._trainable:
-                    parameter.requires_grad_(not canonicalizer_only)
-                wrapped, phase = self.process.wrap(self.model), canonicalizer_only
+            if self.phase is not begun:
+                wrapped, begun = self._begin_phase(), self.phase
             train_what_trains(self.model)
-            self._run_epoch(wrapped, canonicalizer_only, save, max_steps)
+            self._run_epoch(wrapped, save, max_steps)
             if max_steps:
                 return
-            metrics = self._close_epoch(canonicalizer_only)
+            metrics = self._close_epoch()
             end_epoch(metrics)
             save()
         if self.statistics_steps:
             self._estimate_statistics()
+
+    def _begin_phase(self) -> nn.Module:
+        """Let the parts of the present phase train, at its rates, and wrap the model for several processes."""
+        self.phase.release(self.model, self._trainable)
+        if (self.place.epoch, self.place.step) == (self.phase.start, 0):  # later, the rates are where they were saved
+            for part, rate in self.phase.rates.items():
+                self.learners[part].set_rate(rate)
+        return self.process.wrap(self.model)
 
     def _estimate_statistics(self) -> None:
         """Behind the last step, on views as in the last epoch, unmixed; it begins anew whenever it is called."""
@@ -138,23 +157,22 @@ class Trainer:
         data: Any = self.loader.dataset
         getattr(data, "set_epoch", lambda epoch: None)(epoch)
 
-    def _run_epoch(
-        self, wrapped: nn.Module, canonicalizer_only: bool, save: Callable[[], None], max_steps: int
-    ) -> None:
+    def _run_epoch(self, wrapped: nn.Module, save: Callable[[], None], max_steps: int) -> None:
         place, began, before = self.place, time.perf_counter(), self.place.seconds
         self._seek(place.epoch, place.step)
         check: Callable[[], None] = getattr(self.loader.dataset, "check", lambda: None)
-        with self._bar(canonicalizer_only) as bar:
+        with self._bar() as bar:
             for image, label, index in self.loader:
-                self._step(wrapped, Batch(image, label, index.tolist()), canonicalizer_only)
+                self._step(wrapped, Batch(image, label, index.tolist()))
                 place.step += 1
                 place.seconds = before + time.perf_counter() - began
                 is_last = place.step == len(self.order)
                 saves = self.checkpoint_steps and place.step % self.checkpoint_steps == 0 and not is_last
                 if place.step % SHOWN_EVERY == 0 or saves or is_last:
-                    self._check(place.tally)
+                    means = self.tally.means()
+                    self._check(means)
                     check()
-                    bar.set_postfix(self._shown(place.tally), refresh=False)
+                    bar.set_postfix(means, refresh=False)
                 bar.update(len(image) * self.process.world)
                 if max_steps and place.step >= max_steps:
                     return
@@ -162,7 +180,7 @@ class Trainer:
                     self._check_weights()
                     save()
 
-    def _step(self, wrapped: nn.Module, batch: Batch, canonicalizer_only: bool) -> None:
+    def _step(self, wrapped: nn.Module, batch: Batch) -> None:
         """One optimizer step, over the batch's parts."""
         place, device = self.place, self.process.device
         weight = self.order.weight(place.step)
@@ -175,12 +193,12 @@ class Trainer:
             # dropout and stochastic depth draw from torch's generator: every draw belongs to a place of its own
             key = (self.objective.seed, "step", place.epoch, place.step, part_number, self.process.rank)
             torch.manual_seed(seed_of(*key))
-            outcome = self._outcome(wrapped, part, canonicalizer_only)
+            outcome = self._outcome(wrapped, part)
             share = weight * len(part.items) / len(batch.items)
             self.scaler.scale(outcome.loss * share).backward()
             if weight > 0:
-                place.tally += _tallied(outcome, len(part.items))
-        active = [self.learners["canonicalizer"]] if canonicalizer_only else list(self.learners.values())
+                self.tally.add(outcome.told, len(part.items))
+        active = self._active
         for learner in active:
             learner.prepare(self.scaler)
         has_step = True
@@ -197,11 +215,16 @@ class Trainer:
         if self.ema is not None:
             self.ema.update(self.model)
 
-    def _outcome(self, wrapped: nn.Module, part: Batch, canonicalizer_only: bool) -> Outcome:
+    @property
+    def _active(self) -> list[Learner]:
+        """The learners that train in the present phase."""
+        return [learner for part, learner in self.learners.items() if part in self.phase.trains]
+
+    def _outcome(self, wrapped: nn.Module, part: Batch) -> Outcome:
         place = self.place
         try:
             with self._autocast():
-                return self.objective(wrapped, part, place.epoch, place.step, canonicalizer_only=canonicalizer_only)
+                return self.objective(wrapped, part, place.epoch, place.step, self.phase.number)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):  # torch's batch norm
                 raise
@@ -211,33 +234,25 @@ class Trainer:
                 "accumulated part two items, larger images, or another backbone"
             ) from error
 
-    def _close_epoch(self, canonicalizer_only: bool) -> dict[str, float]:
-        place = self.place
-        tally = self.process.sum(place.tally)
-        self._check(tally)
+    def _close_epoch(self) -> dict[str, float]:
+        place, phase = self.place, self.phase
+        means = self.tally.means(self.process.sum(self.tally.sums))
+        self._check(means)
         self._check_weights()
-        shown = self._shown(tally)
         # Where the task has no weight in this phase, as in a warm-up without labels, there is nothing else to look at.
-        task = float(tally[5] / tally[4]) or shown["loss"]
-        for name, learner in self.learners.items():
-            if not canonicalizer_only or name == "canonicalizer":
-                learner.end_epoch(task)
-        metrics = {f"train_{name}": value for name, value in shown.items()}
+        looked_at = phase.task_weight * means["task"] if "task" in means else means["loss"]
+        for learner in self._active:
+            learner.end_epoch(looked_at)
+        metrics = {f"train_{name}": value for name, value in means.items()}
         metrics |= {f"{name}_lr": learner.rate for name, learner in self.learners.items()}
-        place.epoch, place.step, place.tally = place.epoch + 1, 0, torch.zeros_like(place.tally)
+        place.epoch, place.step = place.epoch + 1, 0
+        self._begin_epoch()
         return metrics
 
-    def _shown(self, tally: Tensor) -> dict[str, float]:
-        loss, correct, residual, with_residual, items, _ = tally.tolist()
-        shown = {"loss": loss / items, "accuracy": correct / items} if items else {}
-        return shown | ({"residual": residual / with_residual} if with_residual else {})
-
-    def _check(self, tally: Tensor) -> None:
-        loss, _, residual, *_ = tally.tolist()
-        if not math.isfinite(loss):
-            self._fail(f"the loss became {loss}")
-        if not math.isfinite(residual):
-            self._fail(f"the residual of the fixed points became {residual}")
+    def _check(self, means: dict[str, float]) -> None:
+        for name, words in (("loss", "loss"), ("residual", "residual of the fixed points")):
+            if not math.isfinite(value := means.get(name, 0.0)):
+                self._fail(f"the {words} became {value}")
 
     def _check_weights(self) -> None:
         """Before anything is saved: a gradient can spoil the weights one step before the loss shows it."""
@@ -251,9 +266,9 @@ class Trainer:
             "is still there"
         )
 
-    def _bar(self, canonicalizer_only: bool) -> tqdm:
+    def _bar(self) -> tqdm:
         size = len(self.order.items)
-        name = f"epoch {self.place.epoch + 1}/{self.epochs}" + (" (canonicalizer)" if canonicalizer_only else "")
+        name = f"epoch {self.place.epoch + 1}/{self.epochs}{self.phase.title}"
         done = min(size, self.place.step * self.order.batch_size)
         is_shown = self.process.is_first
         return tqdm(total=size, initial=done, desc=name, unit="img", disable=None if is_shown else True, leave=False)
@@ -265,7 +280,7 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """All that changes in training; random draws follow from the place alone."""
         place = self.place
-        tally = self.process.sum(place.tally.clone()).cpu()
+        tally = self.tally.state_dict(self.process.sum(self.tally.sums.clone()))
         return {
             "model": self.model.state_dict(),
             "ema": None if self.ema is None else self.ema.module.state_dict(),
@@ -287,28 +302,11 @@ class Trainer:
             raise RunError(f"the saved state belongs to another model or recipe ({reason})") from error
         if state["scaler"]:  # empty where nothing was scaled
             self.scaler.load_state_dict(state["scaler"])
-        self.place = Place(**state["place"])
-        if len(self.place.tally) == 5:  # an earlier version's, which did not tally the loss of the task
-            if self.place.tally.any():
-                raise RunError(
-                    "the state was saved within an epoch, by a version whose schedule saw another loss; go on with "
-                    "that version to the end of the epoch, or start this run anew"
-                )
-            self.place.tally = Place().tally
-        # the first process goes on counting for all
-        self.place.tally = self.place.tally.to(self.process.device) * self.process.is_first
-
-
-def _tallied(outcome: Outcome, items: int) -> Tensor:
-    """What a part of a batch adds to ``Place.tally``."""
-    device = outcome.loss.device
-    sums = [outcome.loss.detach() * items, outcome.correct.sum()]
-    if outcome.residual is None:
-        sums += [torch.zeros((), device=device)] * 2
-    else:
-        sums += [outcome.residual.detach() * items, torch.tensor(items, device=device)]
-    sums += [torch.tensor(items, device=device), outcome.task * items]
-    return torch.stack([value.double() for value in sums])
+        place = dict(state["place"])
+        tally = place.pop("tally")
+        self.place = Place(**place)
+        self._begin_epoch()
+        self.tally.load(tally, self.process.is_first)
 
 
 def parts_of(batch: Batch, count: int) -> Iterator[Batch]:

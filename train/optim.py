@@ -49,6 +49,16 @@ class Learner:
         else:
             self.schedule.step()
 
+    def set_rate(self, rate: float) -> None:
+        """Go on at this rate, those of other groups in proportion, and with the schedule from there."""
+        highest = max(group.get("initial_lr", group["lr"]) for group in self.optimizer.param_groups)
+        for group in self.optimizer.param_groups:
+            for name in ("lr", "initial_lr"):
+                if name in group:
+                    group[name] *= rate / highest
+        if isinstance(self.schedule, LambdaLR):
+            self.schedule.base_lrs = [group["initial_lr"] for group in self.optimizer.param_groups]
+
     @property
     def rate(self) -> float:
         """The present learning rate, of the last layer where they differ."""
@@ -62,11 +72,11 @@ class Learner:
         self.schedule.load_state_dict(state["schedule"])
 
 
-def build_learners(model: nn.Module, config: TrainConfig) -> dict[str, Learner]:
+def build_learners(model: Any, config: TrainConfig) -> dict[str, Learner]:
     """The backbone's learner, and the canonicalizer's where it has a rate of its own."""
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    own = [value for name, value in trained.items() if not name.startswith("backbone.")]
-    backbone = [value for name, value in trained.items() if name.startswith("backbone.")]
+    own = [value for name, value in trained.items() if not model.is_of_backbone(name)]
+    backbone = [value for name, value in trained.items() if model.is_of_backbone(name)]
     rate, decay, clip = config.backbone_lr, config.weight_decay, config.backbone_clip
     if config.canonicalizer_lr is None:
         groups = _groups(model, [*backbone, *own], rate, decay, config.layer_decay)
@@ -78,11 +88,17 @@ def build_learners(model: nn.Module, config: TrainConfig) -> dict[str, Learner]:
     learners = {}
     if backbone:  # fine-tuning may leave nothing of it to train
         groups = _groups(model, backbone, rate, decay, config.layer_decay)
-        # Its schedule rests while the canonicalizer trains alone, and ends with the run all the same.
-        learners["backbone"] = _learner(groups, rate, clip, config, config.epochs - config.canonicalizer_epochs)
+        # A schedule rests while its part does, and ends with the run all the same.
+        learners["backbone"] = _learner(groups, rate, clip, config, _epochs_of("backbone", config))
     rate, decay, clip = config.canonicalizer_lr, config.canonicalizer_weight_decay, config.canonicalizer_clip
     groups = _groups(model, own, rate, decay, config.layer_decay)
-    return learners | {"canonicalizer": _learner(groups, rate, clip, config, config.epochs)}
+    return learners | {"canonicalizer": _learner(groups, rate, clip, config, _epochs_of("canonicalizer", config))}
+
+
+def _epochs_of(part: str, config: TrainConfig) -> int:
+    """Epochs in which a part trains."""
+    pairs = zip(config.phases, config.epochs_of_phases, strict=True)
+    return sum(epochs for phase, epochs in pairs if part in phase.trains)
 
 
 def _groups(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from config.schema import Config, ConfigError
+from layers.spec import Plain
 from evaluation.evaluator import Evaluation
 from train import distributed
 from train.build import build_trainer
@@ -200,7 +201,7 @@ class Runner(NamedTuple):
         config = recipe.config
         if not (config.model.pretrained or config.model.weights):
             raise RunError(f"{recipe.name}: there are no weights to measure but random ones, as {way_out}")
-        if config.dec or config.energy or config.candidates:
+        if not isinstance(config.method, Plain):
             raise RunError(f"{recipe.name}: there are no weights of the canonicalizer, as {way_out}")
         try:
             experiment.check_head()

@@ -189,13 +189,19 @@ class CanonicalizedModel(WrappedBackbone):
 
 
 def with_candidates(
-    backbone: nn.Module, spec: Candidates | None = None, *, preprocess: nn.Module | None = None, **options: Any
+    backbone: nn.Module,
+    spec: Candidates | None = None,
+    *,
+    image_size: int | None = None,
+    preprocess: nn.Module | None = None,
+    **options: Any,
 ) -> CanonicalizedModel:
     """Put the best of the published list of warps in front of a backbone.
 
     Args:
         backbone: any timm model.
         spec: the list and its scorer; None for the published ones of MNIST.
+        image_size: taken as other methods do, and not needed.
         preprocess: what warped images go through before the backbone.
         **options: fields of a ``Candidates``, in the place of what ``spec`` has.
     """

@@ -22,7 +22,8 @@ from layers.grid import WarpParams
 from layers.monotone import unchecked_warp
 from layers.spec import Energy, Site, check_blocks
 from models.baselines.inner import InnerLoop, Phis
-from models.dec import DECModel, WarpSite, attach_sites, check_stages
+from models.dec import DECModel
+from models.doorways import WarpSite, attach_sites, kind_of
 from models.sites import Size, evaluating, probe
 
 ENTROPY_EPSILON = 1e-8
@@ -202,7 +203,8 @@ def with_energy(
     """
     given = replace(spec, **options) if isinstance(spec, Energy) else Energy(sites=tuple(spec), **options)
     found = probe(backbone, image_size)
-    check_stages(given.sites, found)
+    for site in given.sites:
+        kind_of(site).check(site, found)
     energy: EnergyNet | PredictionEntropy
     if given.objective == "surrogate":
         size = (given.input_size, given.input_size) if isinstance(given.input_size, int) else given.input_size

@@ -1,0 +1,2 @@
+from config.data import AugmentationConfig, PictureData as ImageDataConfig
+from config.schema import Config as ImageNetConfig, EvaluationConfig as ImageEvaluationConfig

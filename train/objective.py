@@ -1,0 +1,116 @@
+"""What one batch is asked for: its views, its forward pass, and the sum of the terms of its phase."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from config.schema import Config
+from layers.grid import WarpParams
+from layers.monotone import unchecked_warp
+from layers.seeds import item_warps, seed_of
+from train.tasks import Classification, Task
+from train.terms import Moment, Weighted, build_terms
+from train.views import Batch, Views
+
+
+class Outcome(NamedTuple):
+    """Of a batch's part: the loss that is minimised, and what is told of it.
+
+    Args:
+        loss: mean over the part, with its graph.
+        told: by name and without a graph, the part's mean of the loss, of its terms before they are weighed and of the
+            fixed points' residual where there are any; and (B,) the task's score where the backbone ran.
+    """
+
+    loss: Tensor
+    told: dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """The bi-level objective, and all the baselines', of one batch.
+
+    Args:
+        seed: of the run; every draw belongs to it, to the epoch and to the step or the item.
+        task: that the model is trained for.
+        finds_warps: whether the model returns what its canonicalizer found.
+        two_views: whether images and their warped versions always go through the model together.
+        warp_grid_size: R of the random warps.
+        warp_strength: of the random warps.
+        warp_probability: share of the batches that train on their warped version.
+        terms: of every phase.
+    """
+
+    seed: int
+    task: Task
+    finds_warps: bool
+    two_views: bool
+    warp_grid_size: int
+    warp_strength: float
+    warp_probability: float
+    terms: Sequence[Sequence[Weighted]]
+
+    def __call__(self, model: nn.Module, batch: Batch, epoch: int, step: int, phase: int = -1) -> Outcome:
+        """Run the model on a batch, or a part of it, and add up the terms of a phase, by default the last one."""
+        terms = self.terms[phase]
+        is_warped = random.Random(seed_of(self.seed, "coin", epoch, step)).random() < self.warp_probability
+        image, label = batch.image, batch.label
+        if is_warped and not self.two_views:
+            drawn = self._warp(image, batch.items, "augmentation", epoch)
+            image, label = unchecked_warp(image, drawn), self.task.warped(label, drawn)
+        views = self._views(model, image, batch.items, epoch, self._needs(terms))
+        warped_label = label if views.warp is None else self.task.warped(label, views.warp)
+        moment = Moment(self.task, (label, warped_label), is_warped, epoch)
+
+        values = {name: term(views, moment) for name, _, term in terms}
+        loss = sum((weight * values[name] for name, weight, _ in terms[1:]), terms[0].weight * values[terms[0].name])
+        told = {"loss": loss} | values
+        if views.runs:
+            told[self.task.score_name] = self.task.score(views.logits[0], label)
+        if self.finds_warps:
+            told["residual"] = views.output.residual.mean()
+        return Outcome(loss, {name: value.detach() for name, value in told.items()})
+
+    def tells(self, phase: int) -> list[str]:
+        """The names of what an outcome of this phase tells."""
+        needs, terms = self._needs(self.terms[phase]), [name for name, *_ in self.terms[phase]]
+        score = [self.task.score_name] if "logits" in needs else []
+        return ["loss", *score, *(["residual"] if self.finds_warps else []), *terms]
+
+    def _needs(self, terms: Sequence[Weighted]) -> set[str]:
+        needs = {need for _, _, term in terms for need in term.needs} | ({"pair"} if self.two_views else set())
+        return needs if self.finds_warps else needs | {"logits"}
+
+    def _views(self, model: nn.Module, image: Tensor, items: list[int], epoch: int, needs: set[str]) -> Views:
+        has_second = bool({"pair", "second"} & needs)
+        return Views(
+            model=model,
+            image=image,
+            warp=self._warp(image, items, "view", epoch) if has_second else None,
+            is_pair="pair" in needs,
+            finds_warps=self.finds_warps,
+            runs="logits" in needs,
+        )
+
+    def _warp(self, image: Tensor, items: list[int], use: str, epoch: int) -> WarpParams:
+        phi = item_warps(items, self.warp_grid_size, self.warp_strength, self.seed, use, epoch)
+        return WarpParams(*(part.to(image.device, image.dtype) for part in phi))
+
+
+def build_objective(config: Config, seed: int) -> Objective:
+    """The objective of a recipe."""
+    return Objective(
+        seed=seed,
+        task=Classification(),
+        finds_warps="warps" in config.method.gives,
+        two_views=config.loss.two_views,
+        warp_grid_size=config.warp.grid_size,
+        warp_strength=config.warp.strength,
+        warp_probability=config.warp.probability,
+        terms=build_terms(config),
+    )

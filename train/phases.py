@@ -1,0 +1,69 @@
+"""The phases of a run: epochs in which the same parts train, at the same rates and on the same terms."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from config.schema import Config
+
+PARTS = ("backbone", "canonicalizer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """Some epochs of a run.
+
+    Args:
+        number: of the phase in the recipe, by which the objective knows its terms.
+        start: its first epoch.
+        epochs: how many it has.
+        trains: backbone, canonicalizer, or both; what does not train rests in evaluation mode.
+        rates: that a part has from here on.
+        task_weight: of the task in the loss; 0 where it is not in it.
+    """
+
+    number: int = -1
+    start: int = 0
+    epochs: int
+    trains: Collection[str] = PARTS
+    rates: Mapping[str, float] = field(default_factory=dict)
+    task_weight: float = 1.0
+
+    @property
+    def title(self) -> str:
+        """What is added to an epoch's name, where not all of the model trains."""
+        return "" if set(self.trains) == set(PARTS) else f" ({', '.join(self.trains)})"
+
+    def release(self, model: nn.Module, trainable: Mapping[str, Sequence[nn.Parameter]]) -> None:
+        """Let these parameters of a model train, by part, and all others rest."""
+        for part, parameters in trainable.items():
+            for parameter in parameters:
+                parameter.requires_grad_(part in self.trains)
+
+
+def phase_at(phases: Sequence[Phase], epoch: int) -> Phase:
+    """The phase of an epoch; after the last one, the last phase."""
+    return next((phase for phase in phases if phase.start <= epoch < phase.start + phase.epochs), phases[-1])
+
+
+def build_phases(config: Config) -> list[Phase]:
+    """The phases of a recipe that have epochs, in their order."""
+    found, start = [], 0
+    for number, (phase, epochs) in enumerate(zip(config.train.phases, config.train.epochs_of_phases, strict=True)):
+        if epochs:
+            weight = config.weights("task")[number]
+            found.append(
+                Phase(
+                    number=number,
+                    start=start,
+                    epochs=epochs,
+                    trains=phase.trains,
+                    rates=phase.rates,
+                    task_weight=weight,
+                )
+            )
+        start += epochs
+    return found

@@ -1,0 +1,156 @@
+"""The terms of the loss: each is a small object that says what it needs of a batch, and computes its mean.
+
+``config/losses.py`` has what a recipe can set of each. A term that is added is a class there and one here, which
+``TERMS`` lists under the term's name; it is then weighed, summed and logged like the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from config.losses import LossConfig
+from config.schema import Config, ConfigError
+from layers.grid import WarpParams
+from train.losses import (
+    EQUIVARIANCE_LOSSES,
+    consistency_loss,
+    phi_difference_loss,
+    phi_prior_loss,
+    uniqueness_loss,
+)
+from train.tasks import Task
+from train.views import Views
+
+
+class Moment(NamedTuple):
+    """What a term may know besides the views.
+
+    Args:
+        task: that the labels are of.
+        labels: of the first and of the second view.
+        is_warped: whether the draw of this batch fell on its warped version.
+        epoch: counted from 0.
+    """
+
+    task: Task
+    labels: tuple[Tensor, Tensor]
+    is_warped: bool
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Term:
+    """What all terms have.
+
+    Args:
+        loss: the loss section of a recipe.
+        draws: whether batches are warped by chance, ``warp.probability`` above 0.
+    """
+
+    needs = frozenset[str]()
+    """logits: the backbone's answer; warps: the canonicalizer's; pair: both views through the model; second: a second
+    view, at least for the canonicalizer."""
+
+    loss: LossConfig
+    draws: bool
+
+    def __call__(self, views: Views, moment: Moment) -> Tensor:
+        """The mean over the images, with its graph."""
+        raise NotImplementedError
+
+
+class TaskLoss(Term):
+    """The task, on both views where there are two, or on the one that the draw fell on."""
+
+    needs = frozenset({"logits"})
+
+    def __call__(self, views: Views, moment: Moment) -> Tensor:
+        (first, second), (label, warped_label), task = views.logits, moment.labels, moment.task
+        if not self.loss.two_views:  # a second view, if any, serves the equivariance loss alone
+            return task.loss(first, label)
+        if self.draws:
+            return task.loss(second, warped_label) if moment.is_warped else task.loss(first, label)
+        return (task.loss(first, label) + task.loss(second, warped_label)) / 2
+
+
+class Equivariance(Term):
+    """The distance of the two views' predictions."""
+
+    needs = frozenset({"logits", "pair"})
+
+    def __call__(self, views: Views, moment: Moment) -> Tensor:
+        return EQUIVARIANCE_LOSSES[self.loss.equivariance.distance](*views.logits)
+
+
+class Phi(Term):
+    """The warps of two views, apart from each other and near the identity; the first part grows with the epochs."""
+
+    needs = frozenset({"warps", "pair"})
+
+    def __call__(self, views: Views, moment: Moment) -> Tensor:
+        phi, total = self.loss.phi, views.image.new_zeros(())
+        weight = min(phi.difference + moment.epoch * phi.difference_increment, phi.difference_max)
+        if weight > 0:
+            total = total + weight * phi_difference_loss(*views.phis)
+        if phi.prior > 0:
+            total = total + phi.prior * phi_prior_loss([*views.output.phis])
+        return total
+
+
+class Consistency(Term):
+    """One canonical form for an image and its warped version."""
+
+    needs = frozenset({"warps", "second"})
+
+    def __call__(self, views: Views, moment: Moment) -> Tensor:
+        assert views.warp is not None
+        return consistency_loss(*views.phis, views.warp, views.frames)
+
+
+class Uniqueness(Term):
+    """Energies of two views, far apart before the inner loop and equal after it."""
+
+    needs = frozenset({"warps", "pair"})
+
+    def __call__(self, views: Views, moment: Moment) -> Tensor:
+        found = tuple(views.output.phis)
+        identity = tuple(
+            WarpParams.identity(len(phi.x), phi.grid_size, device=phi.x.device, dtype=phi.x.dtype) for phi in found
+        )
+        before, after = (views.adapted.energies(views.shown, phis).chunk(2) for phis in (identity, found))
+        return uniqueness_loss(before[0], after[0], before[1], after[1])
+
+
+class Weighted(NamedTuple):
+    """A term as a phase has it."""
+
+    name: str
+    weight: float
+    term: Term
+
+
+TERMS: dict[str, Callable[..., Term]] = {
+    "task": TaskLoss,
+    "equivariance": Equivariance,
+    "phi": Phi,
+    "consistency": Consistency,
+    "uniqueness": Uniqueness,
+}
+
+
+def build_terms(config: Config) -> list[list[Weighted]]:
+    """Of every phase, the terms that act in it, in the order of the loss section."""
+    found: list[list[Weighted]] = [[] for _ in config.train.phases]
+    for name, options in config.loss.terms.items():
+        term = TERMS[name](config.loss, config.warp.probability > 0)
+        for number, weight in enumerate(config.weights(name)):
+            if weight > 0 and options.acts(config):
+                found[number].append(Weighted(name, weight, term))
+    for number, (phase, terms) in enumerate(zip(config.train.phases, found, strict=True)):
+        if phase.epochs != 0 and not terms:
+            raise ConfigError(f"train.phases[{number}] has no term with a weight; expected one, such as loss.task")
+    return found
