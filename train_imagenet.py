@@ -21,9 +21,9 @@ from evaluation.image_evaluator import evaluate_pictures
 from evaluation.report import write_report
 from models.build import build_model, check_head, input_description, read_weights
 from train import script
-from train.command import parse
+from train.runs.command import parse
 from train.distributed import Process
-from train.errors import RunError
+from train.runs.errors import RunError
 from train.run import Rhythm
 from train.script import Experiment, Recipe, Runner
 

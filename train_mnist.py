@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
-from config.load import dump, load_recipes
-from config.schema import Config, ConfigError
-from dataloader.build import Data, build_data, build_train_loader, loader_of
-from evaluation.equilibrium import ITEMS, equilibrium
+from config.load import load_recipes
+from config.schema import Config
+from dataloader.build import build_splits, count_classes
 from evaluation.evaluator import Evaluation, evaluate
-from evaluation.report import write_report
-from models.build import build_model, read_weights
-from train import script
-from train.checkpoint import WEIGHTS, start_from
-from train.command import parse
-from train.distributed import Process
-from train.run import Rhythm
-from train.script import Experiment, Recipe, Runner
+from models.build import build_model, check_head, read_weights
+from report.suite import write_report
+from train.build import build_trainer
+from train.distributed import Process, start
+from train.runs.checkpoint import WEIGHTS, start_from
+from train.runs.command import parse
+from train.runs.places import close_suite, root_of, suite_of
+from train.runs.run import one_line_errors, open_run
 
 EXAMPLES = """examples:
   python train_mnist.py                       the quickstart: three short runs on two cores, without network
@@ -31,78 +30,59 @@ EXAMPLES = """examples:
 
 
 def main(words: Sequence[str] | None = None) -> None:
+    """Carry out a recipe, or all recipes of a suite."""
     arguments = parse(
         words, description=str(__doc__), examples=EXAMPLES, config_file="config_1.yaml", config="quickstart"
     )
-    seed = arguments.random_seed
-
-    def load() -> list[Recipe]:
-        recipes = load_recipes(arguments.config_file, arguments.config, arguments.settings)
-        return [Recipe(name, config, dump(name, config)) for name, config in recipes]
-
-    def carry(recipes: list[Recipe], process: Process) -> None:
-        runner = Runner(arguments, process, lambda config: build(config, seed, process), read_weights)
-        runner.run_all(recipes, lambda root, folder: write_suite(recipes, root, folder, seed))
-
-    script.main(load, carry)
+    with one_line_errors():
+        recipes = dict(load_recipes(arguments.config_file, arguments.config, arguments.settings, "digits"))
+        suite, (first, *_) = suite_of(arguments, recipes), recipes.values()
+        process = start(first.train.device)
+        for name, config in recipes.items():
+            run_recipe(name, config.resolved(), arguments, process, suite)
+        if suite and process.is_first and not (arguments.dry_run or arguments.eval_only):
+            root, seed = root_of(first, arguments, suite), arguments.random_seed
+            close_suite(suite, root, seed, lambda folder: write_suite(recipes, root, folder, seed))
 
 
-def build(config: Config, seed: int, process: Process) -> Experiment:
-    """The experiment of a recipe."""
-    data = build_data(config.data, config.evaluation, seed)
-    loader = build_train_loader(data, config.data, config.train.batch_size, seed, process.share)
-    model = build_model(config, data.train.num_classes, seed)
-    chosen = config.evaluation
-    rhythm = Rhythm(every=chosen.every, full_every=chosen.full_every, before_training=chosen.before_training)
+def run_recipe(name: str, config: Config, arguments: Namespace, process: Process, suite: str | None) -> None:
+    """Build, train, measure and write."""
+    with open_run(name, config, arguments, process, suite) as run:
+        if run is None:
+            return
+        config = run.config
+        with run.building():
+            classes = count_classes(config)
+            model = build_model(config, classes, run.seed)
+            data = build_splits(config, run.seed, process.share, trains=run.trains)
+            if run.starts_published:
+                check_head(config.model, classes)
+        if run.source is not None:
+            run.take_over(model, read_weights(run.source))
 
-    def measure(model: nn.Module, full: bool) -> Evaluation:
-        return measured(config, data, model, process, full)
+        def measure(model: nn.Module, full: bool) -> Evaluation:
+            return evaluate(model, data, config, process, full=full)
 
-    return Experiment(model, loader, measure, rhythm, refuse_head)
-
-
-def refuse_head() -> None:
-    raise ConfigError("no published classifier knows rows of digits")
-
-
-def measured(config: Config, data: Data, model: nn.Module, process: Process, full: bool) -> Evaluation:
-    """The metrics of the model as it is now."""
-    chosen = config.evaluation
-    size, workers = chosen.batch_size, config.data.workers
-    found = evaluate(
-        model,
-        lambda items: loader_of(data.evaluated, items, size, workers),
-        data.evaluated,
-        data.evaluated_items,
-        calibration=loader_of(data.held_out, data.calibration_items, size, workers),
-        grid_size=config.warp.grid_size,
-        strength=config.warp.strength,
-        local_scale_items=chosen.local_scale_items,
-        local_scale_draws=chosen.local_scale_draws,
-        batch_size=size,
-        device=process.device,
-        share=process.share,
-        gather=process.gather,
-        full=full,
-    )
-    if full and "equilibrium" in config.method.gives:
-        some = loader_of(data.evaluated, data.evaluated_items[:ITEMS], size)
-        found.metrics.update(equilibrium(model, some, device=process.device))
-    return found
+        if not run.trains:
+            return run.close(run.evaluate(model, measure))
+        trainer = build_trainer(config, model, data.train, run.seed, process, data.mix)
+        if run.is_dry:
+            return run.rehearse(trainer)
+        run.close(run.fit(trainer, measure))
 
 
-def write_suite(recipes: list[Recipe], root: Path, folder: Path, seed: int) -> list[Path]:
+def write_suite(recipes: Mapping[str, Config], root: Path, folder: Path, seed: int) -> list[Path]:
     """The table over a suite's runs, and a figure of its last DEC."""
-    shown: Any = None
-    for name, config, _ in recipes:
+    shown = None
+    for name, config in recipes.items():
         if "equilibrium" in config.method.gives:
-            data = build_data(config.data, config.evaluation, seed)
-            model = build_model(config, data.train.num_classes, seed).eval()
+            part = next(iter(build_splits(config, seed).evaluated.values()))
+            model = build_model(config, count_classes(config), seed).eval()
             start_from(model, read_weights(root / name / str(seed) / WEIGHTS), name)
-            images = torch.stack([data.evaluated[item][0] for item in data.evaluated_items[:4]])
+            images, *_ = next(iter(part.loader([part.batches[0][:4]])))
             with torch.no_grad():
                 shown = images, model(images, return_output=True).phis
-    return write_report(folder, root, [recipe.name for recipe in recipes], seed, shown)
+    return write_report(folder, root, list(recipes), seed, shown)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from layers.grid import WarpParams, knot_grid
 from layers.spec import DEC
 from models.build import build_model, read_weights
 from models.dec import with_dec
-from train.checkpoint import start_from
+from train.runs.checkpoint import start_from
 
 METRICS = (
     "accuracy",

@@ -16,7 +16,7 @@ from evaluation.bootstrap import paired_bootstrap
 from evaluation.runs import Run, collect
 from evaluation.scales import local_scale_pairs
 from models.build import build_model, read_weights
-from train.checkpoint import start_from
+from train.runs.checkpoint import start_from
 
 NOTES = (
     "Relative local-scale error of finished runs at the temperature that calibrates each, mean ± sample standard "

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from train.origin import origin
+from train.runs.origin import origin
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -92,6 +92,21 @@ def to_dict(config: Config) -> Settings:
     return plain(config)
 
 
+def comparable(config: Config) -> Settings:
+    """All settings, with phases that have no epochs left out, and those that have, with all of their weights.
+
+    Two recipes that say the same in other words are then equal.
+    """
+    settings = to_dict(config)
+    phases = zip(settings["train"]["phases"], config.train.epochs_of_phases, strict=True)
+    settings["train"]["phases"] = [
+        {**phase, "epochs": epochs, "terms": {name: config.weights(name)[number] for name in config.loss.terms}}
+        for number, (phase, epochs) in enumerate(phases)
+        if epochs
+    ]
+    return settings
+
+
 def dump(name: str, config: Config) -> str:
     """The text of a recipe file that holds this one recipe with all its settings."""
     content = {name: to_dict(config)}

@@ -111,7 +111,8 @@ def check_head(model: ModelConfig, num_classes: int) -> None:
         return
     if found != num_classes:
         raise ConfigError(
-            f"the classifier of {source} has {found or 'no'} classes; expected {num_classes}, as the data has"
+            f"the classifier of {source} has {found or 'no'} classes; expected {num_classes}, as the data has. "
+            "warm_start=FILE names the weights of a run"
         )
 
 

@@ -11,7 +11,7 @@ from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from train.errors import RunError
+from train.runs.errors import RunError
 
 
 @dataclass(frozen=True)

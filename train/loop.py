@@ -19,10 +19,10 @@ from tqdm import tqdm
 
 from layers.seeds import seed_of
 from train.distributed import Process
-from train.errors import RunError
 from train.objective import Objective, Outcome
 from train.optim import Learner
 from train.phases import PARTS, Phase, phase_at
+from train.runs.errors import RunError
 from train.statistics import estimated_anew, is_below, train_what_trains
 from train.tally import Tally
 from train.views import Batch

@@ -14,9 +14,9 @@ from torch import nn
 
 from models.build import read_weights
 from tests.train.runs import WITH_DEC, Stopped, assert_same_run, recipe, refusal, stop_after, train
-from train import checkpoint
-from train.checkpoint import load_state, save_items, save_state, save_weights, start_from, write_whole
-from train.errors import RunError
+from train.runs import checkpoint
+from train.runs.checkpoint import load_state, save_items, save_state, save_weights, start_from, write_whole
+from train.runs.errors import RunError
 
 STATE = {"trainer": {"step": 3}, "log_size": 10}
 

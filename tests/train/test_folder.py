@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.train.runs import WITH_DEC, Stopped, assert_same_run, recipe, refusal, stop_after, train
-from train.errors import RunError
-from train.folder import claim, locked, refuse_foreign
+from train.runs.errors import RunError
+from train.runs.folder import claim, locked, refuse_foreign
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
 import sys, time
 from pathlib import Path
-from train.folder import locked
+from train.runs.folder import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

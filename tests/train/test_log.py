@@ -13,8 +13,8 @@ import pytest
 
 from config.schema import WandbConfig
 from tests.train.runs import Stopped, recipe, refusal, stop_after, train
-from train.errors import RunError
-from train.log import METRICS, Log, build_wandb, read_summary, write_summary
+from train.runs.errors import RunError
+from train.runs.log import METRICS, Log, build_wandb, read_summary, write_summary
 
 FEW: dict[str, Any] = {"data": {"train_items": 16}, "train": {"batch_size": 8}}
 

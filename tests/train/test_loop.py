@@ -24,8 +24,8 @@ from tests.train.runs import (
     train,
     trainer_of,
 )
-from train.checkpoint import load_state
-from train.errors import RunError
+from train.runs.checkpoint import load_state
+from train.runs.errors import RunError
 from train.loop import Trainer, parts_of
 from train.optim import Learner
 from train.step import Batch, Objective

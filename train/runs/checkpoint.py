@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
-from train.errors import RunError
+from train.runs.errors import RunError
 
 STATE = "state.pt"
 WEIGHTS = "model.safetensors"

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from config.schema import WandbConfig
-from train.checkpoint import write_whole
-from train.errors import RunError
-from train.origin import origin
+from train.runs.checkpoint import write_whole
+from train.runs.errors import RunError
+from train.runs.origin import origin
 
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,14 +11,26 @@ from typing import Any
 
 import yaml
 
-from train.checkpoint import ITEMS, STATE, WEIGHTS, part_of, write_whole
-from train.errors import RunError
-from train.log import SUMMARY, WANDB_ID
+from config.load import comparable, dump, load_recipes
+from config.schema import Config
+from train.runs.checkpoint import ITEMS, STATE, WEIGHTS, part_of, write_whole
+from train.runs.errors import RunError
+from train.runs.log import SUMMARY, WANDB_ID
 
 SETTINGS = "config.yaml"
 LOCK = ".lock"
 WRITTEN_WHOLE = (SETTINGS, STATE, WEIGHTS, ITEMS, SUMMARY, WANDB_ID)
-SECTIONS = {"data", "model", "warp", "loss", "train", "evaluation", "wandb", "warm_start", "output_dir"}
+SECTIONS = {
+    "data",
+    "model",
+    "warp",
+    "loss",
+    "train",
+    "evaluation",
+    "wandb",
+    "warm_start",
+    "output_dir",
+}  # of any version
 # What may differ when a run goes on: none of it changes a number.
 FREE = (
     *("data.root", "data.multi_scale_root", "data.download", "data.workers", "data.broken_limit"),
@@ -74,21 +87,22 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def claim(folder: Path, settings: str, *, resume: bool) -> None:
+def claim(folder: Path, name: str, config: Config, *, resume: bool) -> None:
     """Write a run's settings into its folder, unless the folder holds another run, or this one and may not go on.
 
     Args:
         folder: of the run, locked.
-        settings: the resolved recipe as YAML.
+        name: of the recipe.
+        config: its settings.
         resume: go on with what is there.
     """
-    kept = [name for name in (SUMMARY, STATE) if (folder / name).exists()]
+    kept = [file for file in (SUMMARY, STATE) if (folder / file).exists()]
     if kept and not resume:
         kind = "a finished run" if SUMMARY in kept else "a run that was broken off"
         raise RunError(f"{folder} holds {kind}; go on with it by --resume, name another --run_dir, or remove it")
     path = folder / SETTINGS
     if kept and path.exists():
-        old, new = (_flat(yaml.safe_load(text)) for text in (path.read_text(), settings))
+        old, new = _settings(path, config.data.kind), _flat(comparable(config), name)
         changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
         changed = [key for key in changed if not key.partition(".")[2].startswith(FREE)]
         if changed:
@@ -97,7 +111,15 @@ def claim(folder: Path, settings: str, *, resume: bool) -> None:
                 + ", ".join(f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in changed[:5])
                 + "; a run goes on with its own, or starts in another --run_dir"
             )
-    write_whole(path, lambda file: file.write(settings.encode()))
+    write_whole(path, lambda file: file.write(dump(name, config).encode()))
+
+
+def _settings(path: Path, kind: str) -> dict[str, Any]:
+    """The settings that a folder was begun with, also those of before under their keys of today."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the user did not write them
+        ((name, config),) = load_recipes(path, kind=kind)
+    return _flat(comparable(config), name)
 
 
 def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:

@@ -1,0 +1,228 @@
+"""A run from its folder's first file to its summary: what goes on, what it starts from, what is written and when."""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from config.load import to_dict
+from config.schema import Config, ConfigError
+from evaluation.evaluator import Evaluation
+from train import distributed
+from train.distributed import Process
+from train.loop import Trainer
+from train.runs.checkpoint import load_state, save_items, save_state, save_weights, start_from
+from train.runs.errors import RunError
+from train.runs.folder import claim, locked, refuse_foreign
+from train.runs.log import Log, build_wandb, read_summary, write_summary
+from train.runs.places import Places, source_of
+
+DRY_ITEMS = 4  # of a batch and process
+Measure = Callable[[nn.Module, bool], Evaluation]  # a model, in full or quickly; every process calls it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One recipe and seed, as a script carries it out.
+
+    Args:
+        name: of the recipe.
+        config: its settings, as they are built: a dry run has small batches, and one that goes on needs no network.
+        seed: of the run.
+        process: this one.
+        folder: that is written to.
+        source: the file of weights that it starts from or measures; None: those that the model is built with.
+        state: that it goes on from, if it does.
+        trains: whether it trains, or measures alone.
+        is_dry: whether it shows that everything fits together, and writes nothing.
+    """
+
+    name: str
+    config: Config
+    seed: int
+    process: Process
+    folder: Path
+    source: Path | None
+    state: dict[str, Any] | None
+    trains: bool
+    is_dry: bool
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes files."""
+        return self.process.is_first and not self.is_dry
+
+    @property
+    def starts_published(self) -> bool:
+        """Whether what is measured are the weights that the model is built with."""
+        return not self.trains and self.source is None
+
+    @contextmanager
+    def building(self) -> Iterator[None]:
+        """What a user can have got wrong shows inside, before training, and ends in one line."""
+        try:
+            yield
+        except (ValueError, FileNotFoundError) as error:
+            raise RunError(f"{self.name}: {error}") from error
+
+    def take_over(self, model: nn.Module, weights: dict[str, Tensor]) -> None:
+        """Give a model the weights of another run."""
+        if not start_from(model, weights, str(self.source), is_whole=not self.trains):
+            self.process.say(
+                f"{self.source} has a canonicalizer that this recipe has not: only its backbone is taken over"
+            )
+
+    def rehearse(self, trainer: Trainer) -> None:
+        """Train two steps."""
+        trainer.fit(max_steps=2)
+        size = self.config.train.batch_size
+        self.process.say(f"{self.name}: two steps of {size} items ran, nothing was written")
+
+    def fit(self, trainer: Trainer, measure: Measure) -> dict[str, Any]:
+        """Train to the end, from the start or from the saved state, and return what the summary holds."""
+        if self.state is not None:
+            trainer.load_state_dict(self.state["trainer"])
+        settings = {self.name: to_dict(self.config)}
+        tracker = (
+            build_wandb(self.config.wandb, self.folder, f"{self.name}-{self.seed}", settings) if self.writes else None
+        )
+        with Log(self.folder if self.writes else None, self.state["log_size"] if self.state else 0, tracker) as log:
+            summary = self._fit(trainer, measure, log)
+            log.summary = summary["metrics"]
+        return summary
+
+    def _fit(self, trainer: Trainer, measure: Measure, log: Log) -> dict[str, Any]:
+        rhythm = self.config.evaluation
+
+        def save() -> None:
+            saved = trainer.state_dict()
+            if self.writes:
+                save_state(self.folder, {"trainer": saved, "log_size": log.size})
+
+        def end_epoch(metrics: dict[str, float]) -> None:
+            epoch = trainer.place.epoch
+            if epoch % rhythm.every == 0 and epoch < trainer.epochs:
+                metrics = metrics | measure(trainer.evaluated, epoch % rhythm.full_every == 0).metrics
+                if self.writes:
+                    save_weights(self.folder, trainer.evaluated)
+            log(epoch, metrics)
+
+        if self.state is None and rhythm.before_training:
+            log(0, measure(trainer.evaluated, True).metrics)
+        trainer.fit(save, end_epoch)
+        began = time.perf_counter()
+        final = measure(trainer.evaluated, True)
+        log(trainer.epochs, final.metrics)
+        if self.writes:
+            save_weights(self.folder, trainer.evaluated)
+            save_items(self.folder, final.items)
+        seconds = trainer.place.seconds
+        return {
+            "metrics": final.metrics,
+            "seconds": seconds,
+            "evaluation_seconds": time.perf_counter() - began,
+            "images_per_second": len(trainer.order.items) * trainer.epochs / seconds if seconds else 0.0,
+            "epochs": trainer.epochs,
+            "parameters": sum(value.numel() for value in trainer.model.parameters()),
+            "processes": self.process.world,
+        }
+
+    def evaluate(self, model: nn.Module, measure: Measure) -> dict[str, Any]:
+        """Measure a model as it is, and return what the summary holds."""
+        self.process.say(f"{self.name}: evaluating {self.source or 'the weights that the model was built with'}")
+        found = measure(self.process.place(model), True)
+        if self.writes:
+            save_items(self.folder, found.items)
+        return {"metrics": found.metrics, "weights": str(self.source)}
+
+    def close(self, summary: Mapping[str, Any]) -> None:
+        """Write the summary, which makes the run a finished one, and print its metrics."""
+        if self.writes:
+            write_summary(self.folder, {"recipe": self.name, "seed": self.seed, **summary})
+        shown = ", ".join(f"{key} {value:.4g}" for key, value in summary["metrics"].items())
+        self.process.say(f"{self.name}: {shown}")
+        self.process.wait()
+
+
+@contextmanager
+def open_run(
+    name: str, config: Config, arguments: Namespace, process: Process, suite: str | None = None
+) -> Iterator[Run | None]:
+    """A recipe's run in its folder, which no other run may write to meanwhile; None where it is finished already.
+
+    Args:
+        name: of the recipe.
+        config: its settings.
+        arguments: of the command line.
+        process: this one.
+        suite: that the recipe is a member of, if it is.
+    """
+    writes = process.is_first and not arguments.dry_run
+    places = Places.of(name, config, arguments, suite)
+    if writes:
+        refuse_foreign(places.folder)
+    with locked(places.folder) if writes else nullcontext():
+        yield _opened(name, config, arguments, process, places)
+
+
+def _opened(name: str, config: Config, arguments: Namespace, process: Process, places: Places) -> Run | None:
+    folder, is_dry, trains = places.folder, arguments.dry_run, not arguments.eval_only
+    resumes = arguments.resume and not is_dry
+    if process.is_first and not is_dry:
+        claim(folder, name, config, resume=resumes)
+    process.wait()
+    state = load_state(folder) if resumes else None
+    is_finished = resumes and read_summary(folder) is not None
+    place = None if state is None else (state["trainer"]["place"]["epoch"], state["trainer"]["place"]["step"])
+    if not process.all_have((is_finished, place)):
+        raise RunError(f"{folder} does not hold the same for all processes; expected one that all machines see")
+    if is_finished:
+        process.say(f"{name}: finished already, see {folder}")
+        return None
+    process.say(f"{name}: {'dry run' if is_dry else folder}")
+    if is_dry:  # shows that everything fits together, on any machine
+        few = min(config.train.batch_size, DRY_ITEMS * process.world)
+        config = replace(config, train=replace(config.train, batch_size=few, accumulate=1))
+    source = None if state is not None else source_of(name, config, arguments, places)
+    if is_dry and trains and source is not None and not source.exists():
+        process.say(f"would start from {source}, which is not there yet")
+        source = None
+    if state is not None or (source is not None and not trains):  # all weights come from there
+        config = replace(config, model=replace(config.model, pretrained=False, weights=None))
+    return Run(
+        name=name,
+        config=config,
+        seed=arguments.random_seed,
+        process=process,
+        folder=folder,
+        source=source,
+        state=state,
+        trains=trains,
+        is_dry=is_dry,
+    )
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """All that can be foreseen ends in one line, and other processes are left in the end."""
+    try:
+        yield
+    except (ConfigError, RunError) as error:
+        sys.exit(f"error: {error}")
+    except RuntimeError as error:
+        if distributed.is_lost(error):
+            sys.exit(
+                "error: another process of this run has ended, so this one cannot go on; what was saved is still "
+                "there, and --resume goes on from it, with any number of processes"
+            )
+        raise
+    finally:
+        distributed.stop()
