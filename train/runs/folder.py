@@ -20,17 +20,8 @@ from train.runs.log import SUMMARY, WANDB_ID
 SETTINGS = "config.yaml"
 LOCK = ".lock"
 WRITTEN_WHOLE = (SETTINGS, STATE, WEIGHTS, ITEMS, SUMMARY, WANDB_ID)
-SECTIONS = {
-    "data",
-    "model",
-    "warp",
-    "loss",
-    "train",
-    "evaluation",
-    "wandb",
-    "warm_start",
-    "output_dir",
-}  # of any version
+# Of the settings of every version.
+SECTIONS = {"data", "model", "warp", "loss", "train", "evaluation", "wandb", "warm_start", "output_dir"}
 # What may differ when a run goes on: none of it changes a number.
 FREE = (
     *("data.root", "data.multi_scale_root", "data.download", "data.workers", "data.broken_limit"),

@@ -90,11 +90,10 @@ class Run:
         """Train to the end, from the start or from the saved state, and return what the summary holds."""
         if self.state is not None:
             trainer.load_state_dict(self.state["trainer"])
-        settings = {self.name: to_dict(self.config)}
-        tracker = (
-            build_wandb(self.config.wandb, self.folder, f"{self.name}-{self.seed}", settings) if self.writes else None
-        )
-        with Log(self.folder if self.writes else None, self.state["log_size"] if self.state else 0, tracker) as log:
+        folder = self.folder if self.writes else None
+        settings, title = {self.name: to_dict(self.config)}, f"{self.name}-{self.seed}"
+        tracker = None if folder is None else build_wandb(self.config.wandb, folder, title, settings)
+        with Log(folder, self.state["log_size"] if self.state else 0, tracker) as log:
             summary = self._fit(trainer, measure, log)
             log.summary = summary["metrics"]
         return summary
