@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from argparse import Namespace
+from collections.abc import Sequence
 
 from torch import nn
 
-from config.imagenet import ImageNetConfig
-from config.load import dump, load_recipes
-from dataloader.images import ImageData, build_classes, build_image_loader, build_images
-from dataloader.mixing import build_mixing
-from dataloader.pictures import BrokenPictures
-from evaluation.equilibrium import ITEMS, equilibrium
-from evaluation.evaluator import Evaluation
-from evaluation.figures import scale_curve, scale_figure
-from evaluation.image_evaluator import evaluate_pictures
-from evaluation.report import write_report
+from config.load import load_recipes
+from config.schema import Config
+from dataloader.build import build_splits, count_classes
+from dataloader.pictures.decoding import BrokenPictures
+from evaluation.evaluator import Evaluation, evaluate
 from models.build import build_model, check_head, input_description, read_weights
-from train import script
+from report.figures import scale_curve, scale_figure
+from report.suite import write_report
+from train.build import build_trainer
+from train.distributed import Process, start
 from train.runs.command import parse
-from train.distributed import Process
 from train.runs.errors import RunError
-from train.run import Rhythm
-from train.script import Experiment, Recipe, Runner
+from train.runs.places import close_suite, root_of, suite_of
+from train.runs.run import one_line_errors, open_run
 
 EXAMPLES = """examples:
   python train_imagenet.py --config smoke                    five short runs on shapes that it draws, two cores
@@ -47,91 +43,60 @@ NEEDS = f"""train_imagenet.py needs a recipe and, but for smoke, a folder of pic
 
 
 def main(words: Sequence[str] | None = None) -> None:
+    """Carry out a recipe, or all recipes of a suite."""
+    folders = {"data_dir": "data.root", "multi_scale_dir": "data.multi_scale_root"}
+    file = "adapter_config.yaml"
     arguments = parse(
-        words,
-        description=str(__doc__),
-        examples=EXAMPLES,
-        config_file="adapter_config.yaml",
-        config=None,
-        folders={"data_dir": "data.root", "multi_scale_dir": "data.multi_scale_root"},
+        words, description=str(__doc__), examples=EXAMPLES, config_file=file, config=None, folders=folders
     )
-    if arguments.config is None and arguments.config_file == "adapter_config.yaml":
+    if arguments.config is None and arguments.config_file == file:
         print(NEEDS, file=sys.stderr)
         sys.exit(2)
-    seed = arguments.random_seed
-
-    def load() -> list[Recipe]:
-        recipes = load_recipes(arguments.config_file, arguments.config, arguments.settings, "pictures")
-        return [Recipe(name, config, dump(name, config)) for name, config in recipes]
-
-    def carry(recipes: list[Recipe], process: Process) -> None:
-        def built(config: Any) -> Experiment:
-            return build(config.resolved(), seed, process, trains=not arguments.eval_only)
-
-        names = [recipe.name for recipe in recipes]
-        runner = Runner(arguments, process, built, read_weights)
+    with one_line_errors():
+        recipes = dict(load_recipes(arguments.config_file, arguments.config, arguments.settings, "pictures"))
+        suite, (first, *_) = suite_of(arguments, recipes), recipes.values()
+        process = start(first.train.device)
         try:
-            runner.run_all(recipes, lambda root, folder: write_report(folder, root, names, seed))
+            for name, config in recipes.items():
+                run_recipe(name, config.resolved(), arguments, process, suite)
         except BrokenPictures as error:  # of a worker, it holds the worker's traceback, and ends with what we said
             raise RunError(str(error).splitlines()[-1].rpartition("BrokenPictures: ")[2]) from error
-
-    script.main(load, carry)
-
-
-def build(config: ImageNetConfig, seed: int, process: Process, *, trains: bool = True) -> Experiment:
-    """The experiment of a recipe."""
-    classes = build_classes(config.data)
-    model = build_model(config, len(classes), seed)
-    description = input_description(config.model, model)
-    data = build_images(config.data, config.augmentation, config.evaluation, classes, description, seed, trains=trains)
-    if process.is_first:  # it takes a minute for millions of files
-        process.say("\n".join(f"  {line}" for line in data.report()))
-    chosen = config.evaluation
-    return Experiment(
-        model,
-        build_image_loader(data, config.data, config.train.batch_size, seed, process.share) if trains else None,
-        lambda model, full: measured(config, data, model, process, full),
-        Rhythm(every=chosen.every, full_every=chosen.full_every, before_training=chosen.before_training),
-        lambda: check_head(config.model, len(classes)),
-        build_mixing(config.augmentation, len(classes), seed),
-        draw_scales,
-    )
+        if suite and process.is_first and not (arguments.dry_run or arguments.eval_only):
+            root, seed = root_of(first, arguments, suite), arguments.random_seed
+            close_suite(suite, root, seed, lambda folder: write_report(folder, root, list(recipes), seed))
 
 
-def measured(config: ImageNetConfig, data: ImageData, model: nn.Module, process: Process, full: bool) -> Evaluation:
-    """The metrics of the model as it is now."""
-    try:
-        found = evaluate_pictures(
-            model,
-            data.evaluated,
-            data.calibration,
-            grid_size=config.warp.grid_size,
-            strength=config.warp.strength,
-            warp_items=config.evaluation.warp_items,
-            device=process.device,
-            share=process.share,
-            gather=process.gather,
-            full=full,
-        )
-    finally:
-        data.check()  # says more than that nothing was there to be measured
-    if broken := count_broken(data, process):
-        found.metrics["broken"] = broken
-    if full and "equilibrium" in config.method.gives:
-        first = data.evaluated["val"].first(ITEMS)
-        found.metrics.update(equilibrium(model, first, device=process.device))
-    return found
+def run_recipe(name: str, config: Config, arguments: Namespace, process: Process, suite: str | None) -> None:
+    """Build, train, measure and write."""
+    with open_run(name, config, arguments, process, suite) as run:
+        if run is None:
+            return
+        config = run.config
+        with run.building():
+            classes = count_classes(config)
+            model = build_model(config, classes, run.seed)
+            description = input_description(config.model, model)
+            data = build_splits(config, run.seed, process.share, description, trains=run.trains)
+            if run.starts_published:
+                check_head(config.model, classes)
+        process.say("\n".join(f"  {line}" for line in data.report))
+        if run.source is not None:
+            run.take_over(model, read_weights(run.source))
 
+        def measure(model: nn.Module, full: bool) -> Evaluation:
+            return evaluate(model, data, config, process, full=full)
 
-def count_broken(data: ImageData, process: Process) -> int:
-    """Pictures that could not be read so far, since the run began or went on; all processes call this."""
-    return sum(part.count_broken(process.sum) for part in data.parts())
-
-
-def draw_scales(folder: Path, metrics: Mapping[str, float]) -> None:
-    """The accuracy over scales of a finished run."""
-    if curve := scale_curve(metrics):
-        scale_figure(folder / "scales.png", {"top-1": curve, "top-5": scale_curve(metrics, "top5")})
+        if run.trains:
+            trainer = build_trainer(config, model, data.train, run.seed, process, data.mix)
+            if run.is_dry:
+                return run.rehearse(trainer)
+            summary = run.fit(trainer, measure)
+        else:
+            summary = run.evaluate(model, measure)
+        if run.writes and (curve := scale_curve(summary["metrics"])):
+            curves = {"top-1": curve, "top-5": scale_curve(summary["metrics"], "top5")}
+            scale_figure(run.folder / "scales.png", curves)
+        run.close(summary)
 
 
 if __name__ == "__main__":

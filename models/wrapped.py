@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -36,6 +36,10 @@ class WrappedBackbone(nn.Module):
     def is_of_backbone(self, name: str) -> bool:
         """Whether a parameter or buffer of this name belongs to the backbone; all others are the method's own."""
         return name.startswith(BACKBONE)
+
+    def under_todays_names(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights of such a model, also where a version before this one saved them under other names."""
+        return dict(weights)
 
     def preprocessed_frame(self, image_size: Size) -> tuple[Size, Frame]:
         """The (H, W) that the backbone gets of images of this one, and where its positions lie in them."""

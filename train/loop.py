@@ -292,9 +292,9 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to where a state was saved, with any number of processes."""
         try:
-            self.model.load_state_dict(state["model"])
+            self.model.load_state_dict(self.model.under_todays_names(state["model"]))
             if self.ema is not None:
-                self.ema.module.load_state_dict(state["ema"])
+                self.ema.module.load_state_dict(self.model.under_todays_names(state["ema"]))
             for name, learner in self.learners.items():
                 learner.load_state_dict(state["learners"][name])
         except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:

@@ -6,7 +6,8 @@ over the batch, every part of which it judges alone, so no image's warps depend 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -21,8 +22,8 @@ from layers.canonicalizer import CanonicalForm
 from layers.grid import WarpParams
 from layers.monotone import unchecked_warp
 from layers.spec import Energy, Site, check_blocks
+from models.adapted import AdaptedModel
 from models.baselines.inner import InnerLoop, Phis
-from models.dec import DECModel
 from models.doorways import WarpSite, attach_sites, kind_of
 from models.sites import Size, evaluating, probe
 
@@ -128,7 +129,7 @@ class EnergyNet(nn.Module):
         return F.interpolate(source, size=self.input_size, mode="bilinear", align_corners=True)
 
 
-class OptimizedModel(DECModel):
+class OptimizedModel(AdaptedModel):
     """An adapted backbone whose warps come from an inner optimisation, unrolled in training.
 
     The gradient of a loss on the warps reaches the energy's parameters (or, for entropies, the backbone's) through the
@@ -141,7 +142,7 @@ class OptimizedModel(DECModel):
         energy: an ``EnergyNet``, or ``PredictionEntropy`` to judge the backbone's own prediction.
         grid_sizes: R per site.
         loop: how the energy is minimised.
-        preprocess: as for ``DECModel``.
+        preprocess: as for ``AdaptedModel``.
     """
 
     def __init__(
@@ -153,10 +154,15 @@ class OptimizedModel(DECModel):
         loop: InnerLoop,
         preprocess: nn.Module | None = None,
     ):
-        super().__init__(backbone, sites, energy, preprocess)
+        super().__init__(backbone, sites, preprocess)
+        self.energy = energy
         loop.optimizer.check_sites(len(grid_sizes))
         self.grid_sizes = tuple(grid_sizes)
         self.loop = loop
+
+    def under_todays_names(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """An energy was once saved as the canonicalizer that it is not."""
+        return {re.sub(r"^canonicalizer\.", "energy.", name): value for name, value in weights.items()}
 
     def find_warps(self, image: Tensor) -> CanonicalForm:
         """Minimise the energy from identity; under ``no_grad`` and ``inference_mode`` too, then without history."""
@@ -167,8 +173,8 @@ class OptimizedModel(DECModel):
         with full_precision, torch.inference_mode(False), torch.set_grad_enabled(has_gradient):
             start = tuple(WarpParams.identity(len(image), R, device=image.device, dtype=dtype) for R in self.grid_sizes)
             source = image.clone() if image.is_inference() else image
-            if isinstance(self.canonicalizer, EnergyNet):
-                source = self.canonicalizer.prepared(source)  # once for all steps
+            if isinstance(self.energy, EnergyNet):
+                source = self.energy.prepared(source)  # once for all steps
             return self.loop.minimise(partial(self.energies, source), start, self.training)
 
     def energies(self, image: Tensor, phis: Phis) -> Tensor:
@@ -176,12 +182,12 @@ class OptimizedModel(DECModel):
 
         A loss takes it at identity and at what was found, ``energies(image, output.phis)``.
         """
-        if isinstance(self.canonicalizer, EnergyNet):
-            return self.canonicalizer(image, phis)
+        if isinstance(self.energy, EnergyNet):
+            return self.energy(image, phis)
         # Fused attention has no second derivative, which unrolling needs.
         attention = sdpa_kernel(SDPBackend.MATH) if self.training else nullcontext()
         with evaluating(self.backbone), attention:
-            return self.canonicalizer(self.predict_under(image, phis))
+            return self.energy(self.predict_under(image, phis))
 
 
 def with_energy(
@@ -198,7 +204,7 @@ def with_energy(
         backbone: any timm model with ``feature_info``.
         spec: where to canonicalize, and how: an ``Energy``, or its sites alone.
         image_size: (H, W) that the backbone takes, where it does not tell.
-        preprocess: as for ``DECModel``.
+        preprocess: as for ``AdaptedModel``.
         **options: fields of an ``Energy``, in the place of what ``spec`` has.
     """
     given = replace(spec, **options) if isinstance(spec, Energy) else Energy(sites=tuple(spec), **options)

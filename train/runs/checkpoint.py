@@ -81,7 +81,7 @@ def start_from(model: Any, weights: dict[str, Tensor], source: str, *, is_whole:
     Returns:
         whether all was taken: False where the other run has a canonicalizer that this model has no place for.
     """
-    own = model.state_dict()
+    own, weights = model.state_dict(), model.under_todays_names(weights)
     backbone = {name for name in own if model.is_of_backbone(name)}
     wrong = [name for name in backbone if name not in weights or weights[name].shape != own[name].shape]
     if wrong:
