@@ -6,18 +6,17 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
-from torch import nn
+from report.figures import scale_curve, scale_figure
+from report.suite import write_report
 
 from config.load import load_recipes
 from config.schema import Config
 from dataloader.build import build_splits, count_classes
 from dataloader.pictures.decoding import BrokenPictures
-from evaluation.evaluator import Evaluation, evaluate
 from models.build import build_model, check_head, input_description, read_weights
-from report.figures import scale_curve, scale_figure
-from report.suite import write_report
 from train.build import build_trainer
 from train.distributed import Process, start
+from train.measuring import build_measure
 from train.runs.command import parse
 from train.runs.errors import RunError
 from train.runs.places import close_suite, root_of, suite_of
@@ -82,10 +81,7 @@ def run_recipe(name: str, config: Config, arguments: Namespace, process: Process
         process.say("\n".join(f"  {line}" for line in data.report))
         if run.source is not None:
             run.take_over(model, read_weights(run.source))
-
-        def measure(model: nn.Module, full: bool) -> Evaluation:
-            return evaluate(model, data, config, process, full=full)
-
+        measure = build_measure(config, data, process)
         if run.trains:
             trainer = build_trainer(config, model, data.train, run.seed, process, data.mix)
             if run.is_dry:

@@ -7,16 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
+from report.suite import write_report
 
 from config.load import load_recipes
 from config.schema import Config
 from dataloader.build import build_splits, count_classes
-from evaluation.evaluator import Evaluation, evaluate
 from models.build import build_model, check_head, read_weights
-from report.suite import write_report
 from train.build import build_trainer
 from train.distributed import Process, start
+from train.measuring import build_measure
 from train.runs.checkpoint import WEIGHTS, start_from
 from train.runs.command import parse
 from train.runs.places import close_suite, root_of, suite_of
@@ -59,10 +58,7 @@ def run_recipe(name: str, config: Config, arguments: Namespace, process: Process
                 check_head(config.model, classes)
         if run.source is not None:
             run.take_over(model, read_weights(run.source))
-
-        def measure(model: nn.Module, full: bool) -> Evaluation:
-            return evaluate(model, data, config, process, full=full)
-
+        measure = build_measure(config, data, process)
         if not run.trains:
             return run.close(run.evaluate(model, measure))
         trainer = build_trainer(config, model, data.train, run.seed, process, data.mix)

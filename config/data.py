@@ -74,7 +74,14 @@ class PictureData:
     has_published_heads: ClassVar = True
     standardize: ClassVar = False  # by statistics of their own
     defaults: ClassVar[dict[str, Any]] = {  # of other sections
-        "evaluation": {"split": "val", "every": 1, "full_every": 10, "warp_items": 1000, "batch_size": 100},
+        "evaluation": {
+            "split": "val",
+            "every": 1,
+            "full_every": 10,
+            "warp_items": 1000,
+            "floor_items": None,
+            "batch_size": 100,
+        },
         "wandb": {"project": "scale_imagenet"},
     }
 

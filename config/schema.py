@@ -103,6 +103,8 @@ class EvaluationConfig:
     """Held-out items of the training split that the temperature is fitted on; of pictures at most a fifth."""
     warp_items: int | None = None
     """The first so many items that are measured under random warps, of pictures the scale-1 ones; null takes all."""
+    floor_items: int | None = 256
+    """The first so many of them that are unwarped too, for the floor of the error; null takes all."""
     local_scale_items: int = 64
     """Digits that are composed at random scales."""
     local_scale_draws: int = 8
@@ -113,7 +115,7 @@ class EvaluationConfig:
         for name in ("every", "full_every", "calibration_items", "local_scale_items", "local_scale_draws"):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; expected at least 1")
         require(self.batch_size >= 1, f"batch_size is {self.batch_size}; expected at least 1")
-        for name in ("items", "warp_items"):
+        for name in ("items", "warp_items", "floor_items"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name} is {value}; expected null or at least 1")
 

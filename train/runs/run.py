@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from config.load import to_dict
 from config.schema import Config, ConfigError
-from evaluation.evaluator import Evaluation
 from train import distributed
 from train.distributed import Process
 from train.loop import Trainer
+from train.measuring import Measure
 from train.runs.checkpoint import load_state, save_items, save_state, save_weights, start_from
 from train.runs.errors import RunError
 from train.runs.folder import claim, locked, refuse_foreign
@@ -26,7 +26,6 @@ from train.runs.log import Log, build_wandb, read_summary, write_summary
 from train.runs.places import Places, source_of
 
 DRY_ITEMS = 4  # of a batch and process
-Measure = Callable[[nn.Module, bool], Evaluation]  # a model, in full or quickly; every process calls it
 
 
 @dataclass(frozen=True, kw_only=True)

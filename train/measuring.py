@@ -1,0 +1,47 @@
+"""How a recipe's model is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from config.schema import Config
+from evaluation.evaluator import Evaluation, evaluate
+from train.distributed import Process
+
+Measure = Callable[[nn.Module, bool], Evaluation]  # a model, in full or quickly; every process calls it
+
+
+def build_measure(config: Config, data: Any, process: Process) -> Measure:
+    """What measures a model by the recipe's settings, on the splits of its data."""
+    chosen = config.evaluation
+    measured = partial(
+        evaluate,
+        evaluated=data.evaluated,
+        calibration=data.calibration,
+        grid_size=config.warp.grid_size,
+        strength=config.warp.strength,
+        warp_items=chosen.warp_items,
+        floor_items=chosen.floor_items,
+        local_scale_items=chosen.local_scale_items,
+        local_scale_draws=chosen.local_scale_draws,
+        batch_size=chosen.batch_size,
+        tells_warps="equilibrium" in config.method.gives,
+        device=process.device,
+        share=process.share,
+        gather=process.gather,
+    )
+
+    def measure(model: nn.Module, full: bool) -> Evaluation:
+        try:
+            found = measured(model, full=full)
+        finally:
+            data.check()  # says more than that nothing was there to be measured
+        if broken := data.count_broken(process.sum):
+            found.metrics["broken"] = broken
+        return found
+
+    return measure
