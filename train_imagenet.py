@@ -11,15 +11,14 @@ from torch import nn
 
 from config.imagenet import ImageNetConfig
 from config.load import dump, load_recipes
-from dataloader.images import ImageData, build_classes, build_image_loader, build_images
+from dataloader.images import Evaluated, ImageData, build_classes, build_image_loader, build_images
 from dataloader.mixing import build_mixing
 from dataloader.pictures import BrokenPictures
-from evaluation.equilibrium import ITEMS, equilibrium
-from evaluation.evaluator import Evaluation
-from evaluation.figures import scale_curve, scale_figure
-from evaluation.image_evaluator import evaluate_pictures
-from evaluation.report import write_report
+from dataloader.streams import StreamPart
+from evaluation.evaluator import Evaluation, evaluate
 from models.build import build_model, check_head, input_description, read_weights
+from report.figures import scale_curve, scale_figure
+from report.suite import write_report
 from train import script
 from train.command import parse
 from train.distributed import Process
@@ -98,28 +97,33 @@ def build(config: ImageNetConfig, seed: int, process: Process, *, trains: bool =
     )
 
 
+class PicturesPart:
+    """Pictures that a model is judged by, as evaluation asks for them."""
+
+    kind, composed = "pictures", None
+
+    def __init__(self, part: Evaluated | StreamPart, data: ImageData):
+        self.batches, self.groups, self.loader, self.check = part.batches, part.groups, part.loader, data.check
+
+
 def measured(config: ImageNetConfig, data: ImageData, model: nn.Module, process: Process, full: bool) -> Evaluation:
     """The metrics of the model as it is now."""
-    try:
-        found = evaluate_pictures(
-            model,
-            data.evaluated,
-            data.calibration,
-            grid_size=config.warp.grid_size,
-            strength=config.warp.strength,
-            warp_items=config.evaluation.warp_items,
-            device=process.device,
-            share=process.share,
-            gather=process.gather,
-            full=full,
-        )
-    finally:
-        data.check()  # says more than that nothing was there to be measured
+    found = evaluate(
+        model,
+        {name: PicturesPart(part, data) for name, part in data.evaluated.items()},
+        PicturesPart(data.calibration, data) if data.calibration else None,
+        grid_size=config.warp.grid_size,
+        strength=config.warp.strength,
+        warp_items=config.evaluation.warp_items,
+        floor_items=None,
+        tells_warps=config.dec is not None,
+        device=process.device,
+        share=process.share,
+        gather=process.gather,
+        full=full,
+    )
     if broken := count_broken(data, process):
         found.metrics["broken"] = broken
-    if full and config.dec is not None:
-        first = data.evaluated["val"].first(ITEMS)
-        found.metrics.update(equilibrium(model, first, device=process.device))
     return found
 
 

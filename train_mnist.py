@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from config.load import dump, load_recipes
 from config.schema import Config, ConfigError
-from dataloader.build import Data, build_data, build_train_loader, loader_of
-from evaluation.equilibrium import ITEMS, equilibrium
+from dataloader.build import Data, build_data, build_train_loader
+from dataloader.mnist import ScaledDigits
+from dataloader.order import Indexed
 from evaluation.evaluator import Evaluation, evaluate
-from evaluation.report import write_report
 from models.build import build_model, read_weights
+from report.suite import write_report
 from train import script
 from train.checkpoint import WEIGHTS, start_from
 from train.command import parse
@@ -65,30 +67,51 @@ def refuse_head() -> None:
     raise ConfigError("no published classifier knows rows of digits")
 
 
+class DigitsPart(NamedTuple):
+    """Items that a model is judged by."""
+
+    composed: ScaledDigits
+    batches: list[list[int]]
+    workers: int
+    kind: str = "digits"
+    groups: None = None
+
+    def loader(self, batches: list[list[int]]) -> DataLoader:
+        """(image, label, number) of these batches."""
+        return DataLoader(Indexed(self.composed), batch_sampler=batches, num_workers=self.workers)
+
+    def count_broken(self) -> int:
+        """None: digits are drawn, not read."""
+        return 0
+
+    def check(self) -> None:
+        """Digits are drawn, not read."""
+
+
+def part_of(digits: ScaledDigits, items: list[int], size: int, workers: int = 0) -> DigitsPart:
+    """These items in batches of this size."""
+    return DigitsPart(digits, [items[start : start + size] for start in range(0, len(items), size)], workers)
+
+
 def measured(config: Config, data: Data, model: nn.Module, process: Process, full: bool) -> Evaluation:
     """The metrics of the model as it is now."""
     chosen = config.evaluation
     size, workers = chosen.batch_size, config.data.workers
-    found = evaluate(
+    return evaluate(
         model,
-        lambda items: loader_of(data.evaluated, items, size, workers),
-        data.evaluated,
-        data.evaluated_items,
-        calibration=loader_of(data.held_out, data.calibration_items, size, workers),
+        {chosen.split: part_of(data.evaluated, data.evaluated_items, size, workers)},
+        part_of(data.held_out, data.calibration_items, size, workers),
         grid_size=config.warp.grid_size,
         strength=config.warp.strength,
         local_scale_items=chosen.local_scale_items,
         local_scale_draws=chosen.local_scale_draws,
         batch_size=size,
+        tells_warps=config.dec is not None,
         device=process.device,
         share=process.share,
         gather=process.gather,
         full=full,
     )
-    if full and config.dec is not None:
-        some = loader_of(data.evaluated, data.evaluated_items[:ITEMS], size)
-        found.metrics.update(equilibrium(model, some, device=process.device))
-    return found
 
 
 def write_suite(recipes: list[Recipe], root: Path, folder: Path, seed: int) -> list[Path]:

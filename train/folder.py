@@ -10,9 +10,10 @@ from typing import Any
 
 import yaml
 
-from train.checkpoint import ITEMS, STATE, WEIGHTS, part_of, write_whole
+from report.runs import ITEMS, SUMMARY
+from train.checkpoint import STATE, WEIGHTS, part_of, write_whole
 from train.errors import RunError
-from train.log import SUMMARY, WANDB_ID
+from train.log import WANDB_ID
 
 SETTINGS = "config.yaml"
 LOCK = ".lock"

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.bootstrap import paired_bootstrap
 from evaluation.evaluator import evaluate
 from evaluation.metrics import accuracy, local_scale_error, warp_invariance_error
 from evaluation.predictions import predictions
 from evaluation.temperature import fit_temperature
+from report.bootstrap import paired_bootstrap
 from tests.evaluation.stand_ins import Blobs, OneByOne, small_net, smooth_images
 
 IMAGES, LABELS = smooth_images(12), torch.arange(12) % 7

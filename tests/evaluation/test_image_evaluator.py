@@ -10,14 +10,14 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from evaluation.bootstrap import paired_bootstrap
-from evaluation.figures import scale_curve, scale_figure
 from evaluation.image_evaluator import evaluate_pictures
 from evaluation.metrics import per_scale_accuracy, scale_consistency
 from evaluation.pictures import picture_columns, picture_means
 from evaluation.predictions import predictions
 from evaluation.temperature import fit_temperature
 from evaluation.warps import warp_pairs
+from report.bootstrap import paired_bootstrap
+from report.figures import scale_curve, scale_figure
 from tests.evaluation.picture_sets import NAMES, UNREADABLE, judges, on_processes
 from tests.evaluation.stand_ins import OneByOne, small_net
 

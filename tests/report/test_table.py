@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.bootstrap import paired_bootstrap
-from evaluation.table import Cell, collect, main, render, table
+from report.bootstrap import paired_bootstrap
+from report.table import Cell, collect, main, render, table
 
 ROOT = Path(__file__).parents[2]
 
@@ -160,7 +160,7 @@ def test_what_cannot_be_shown_is_one_line(root, capsys, words, message):
 
 
 def test_the_module_runs(tmp_path):
-    command = [sys.executable, "-m", "evaluation.table", str(tmp_path)]
+    command = [sys.executable, "-m", "report.table", str(tmp_path)]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert found.returncode == 2 and found.stdout == ""
     assert found.stderr.count("\n") == 1 and "holds no runs" in found.stderr

@@ -7,8 +7,8 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from evaluation.figures import _lines, canonical_figure
 from layers.monotone import WarpParams, monotone_warp, random_warp_params, warp_grid
+from report.figures import _lines, canonical_figure
 from tests.evaluation.stand_ins import smooth_images
 
 

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from evaluation.equilibrium import equilibrium
-from evaluation.report import write_report
 from layers.grid import WarpParams, random_warp_params
+from report.suite import write_report
 
 
 class Output(NamedTuple):
