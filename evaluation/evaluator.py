@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,17 +32,13 @@ class Evaluation:
     metrics: dict[str, float] = field(default_factory=dict)
     items: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def add_means(self, measures: Sequence[Measure], columns: Columns, kind: str) -> None:
-        """Means of what was measured of every item, and the values that are kept for this kind of data."""
+    def add(self, measures: Sequence[Measure], columns: Columns, kind: str) -> None:
+        """The means, and the values that are kept for this kind of data."""
         for measure, part in averages(measures, columns):
-            self.metrics[measure.name + part.suffix] = part.mean
+            self.metrics[measure.name + part.suffix] = part.values.mean().item()
             if column := measure.column_for(kind):
                 self.items[part.numbered_by or measure.trial.index] = part.numbers.long().numpy()
                 self.items[column + part.suffix] = part.values.numpy()
-
-    def add_values(self, measures: Sequence[Measure], found: Any) -> None:
-        """What is said of all items at once."""
-        self.metrics.update({measure.name: measure.values(found, None).item() for measure in measures})
 
 
 def evaluate(
@@ -68,7 +63,7 @@ def evaluate(
     """Every metric of ``evaluation/measures`` that applies to the data.
 
     Args:
-        predict: from images (B, C, H, W) to logits (B, classes), see ``predictions``.
+        predict: from images (B, C, H, W) to logits (B, classes), see ``undisturbed``.
         evaluated: by name; the first part answers all questions, the others those on objects at several scales.
         calibration: items that the model neither trained on nor is judged by, which the temperature is fitted on;
             None leaves out what needs it.
@@ -94,36 +89,28 @@ def evaluate(
     part = next(iter(evaluated.values()))
     wanted = [measure for measure in MEASURES if measure.applies_to(part.kind, full=full)]
     if calibration is None:
-        wanted = [measure for measure in wanted if not measure.needs_temperature]
+        wanted = [measure for measure in wanted if not measure.is_tempered]
     bench = Bench(Judge(predict, device, grid_size, strength, seed, floor_items), share, gather)
     found, temperature = Evaluation(), None
 
-    def of(trial: Trial) -> list[Measure]:
-        return [measure for measure in wanted if measure.trial is trial]
+    def of(*trials: Trial) -> list[Measure]:
+        return [measure for measure in wanted if measure.trial in trials]
 
     try:
-        if calibration is not None and any(measure.needs_temperature for measure in wanted):
-            temperature = bench.temperature(calibration)
-            found.add_values(of(Trial.CALIBRATION), temperature)
-        warped = unscaled_batches(part, warp_items)
-        is_one_pass = warped == part.batches
-        for other in evaluated.values():
-            asked = of(Trial.SCALES)
-            if other is part:
-                asked += of(Trial.CLEAN) + (of(Trial.WARPS) if is_one_pass else [])
-            columns = bench.columns(other, other.batches, asked, temperature)
-            if other is part and not len(columns["index"]):
-                raise ValueError("there are no items to evaluate")
-            found.add_means(asked, columns, part.kind)
-        if of(Trial.WARPS) and not is_one_pass:
-            columns = bench.columns(part, warped, of(Trial.WARPS), temperature)
-            found.add_means(of(Trial.WARPS), columns, part.kind)
-        if of(Trial.LOCAL_SCALE) and part.composed is not None:
-            first = list(chain.from_iterable(first_batches(part.batches, local_scale_items)))
+        if calibration is not None and any(measure.is_tempered for measure in wanted):
+            temperature = found.metrics["temperature"] = bench.temperature(calibration)
+        for judged, batches, trials in _passes(evaluated, warp_items):
+            if measures := of(*trials):
+                columns = bench.columns(judged, batches, measures, temperature)
+                if Trial.CLEAN in trials and not len(columns["index"]):
+                    raise ValueError("there are no items to evaluate")
+                found.add(measures, columns, part.kind)
+        if part.composed is not None and (measures := of(Trial.LOCAL_SCALE)):
+            items = list(chain.from_iterable(first_batches(part.batches, local_scale_items)))
             scaled = local_scale_pairs(
                 predict,
                 part.composed,
-                first,
+                items,
                 draws=local_scale_draws,
                 seed=seed,
                 batch_size=batch_size,
@@ -131,11 +118,26 @@ def evaluate(
                 share=share,
                 gather=gather,
             )
-            columns = {measure.name: measure.values(scaled, temperature) for measure in of(Trial.LOCAL_SCALE)}
-            found.add_means(of(Trial.LOCAL_SCALE), columns | {"index": torch.tensor(first)}, part.kind)
-        if tells_warps and of(Trial.EQUILIBRIUM):
-            found.add_values(of(Trial.EQUILIBRIUM), bench.equilibrium(part))
+            columns = {measure.name: measure.values(scaled, temperature) for measure in measures}
+            found.add(measures, columns | {"index": torch.tensor(items)}, part.kind)
+        if tells_warps and (measures := of(Trial.EQUILIBRIUM)):
+            solved = bench.equilibrium(part)
+            found.metrics.update({measure.name: measure.values(solved, temperature).item() for measure in measures})
     finally:
         for judged in (*evaluated.values(), *([calibration] if calibration else [])):
             judged.check()  # says more than that nothing was there to be measured
     return found
+
+
+def _passes(
+    evaluated: Mapping[str, Part], warp_items: int | None
+) -> Iterator[tuple[Part, list[list[int]], tuple[Trial, ...]]]:
+    """Which batches are gone through for which trials; where all items are warped, one pass does for both."""
+    first, *others = evaluated.values()
+    warped = unscaled_batches(first, warp_items)
+    if warped == first.batches:
+        yield first, warped, (Trial.CLEAN, Trial.SCALES, Trial.WARPS)
+    else:
+        yield first, first.batches, (Trial.CLEAN, Trial.SCALES)
+        yield first, warped, (Trial.WARPS,)
+    yield from ((part, part.batches, (Trial.SCALES,)) for part in others)

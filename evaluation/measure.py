@@ -29,19 +29,14 @@ SECONDS = Unit("seconds", decimals=0)
 
 
 class Trial(Enum):
-    """What a model is put to, in the order in which tables tell of it.
+    """What a model is put to, in the order of tables, and what a metric is given of it."""
 
-    ``of`` of a metric is given what came of the trial: a ``Views`` for the items of one batch, clean and warped; for
-    scaled items a ``Comparison``; the ``Equilibrium`` of all items; or the temperature.
-    """
-
-    CLEAN = "clean"
-    SCALES = "scales"  # all items of a part that shows objects at several scales
-    WARPS = "warp"
-    LOCAL_SCALE = "local_scale"
-    EQUILIBRIUM = "equilibrium"
-    CALIBRATION = "calibration"
-    RUN = "run"  # nothing: the run tells it itself
+    CLEAN = "clean"  # the first part: the Views of a batch
+    SCALES = "scales"  # every part that shows objects at several scales: the Views of a batch
+    WARPS = "warp"  # the first part, randomly warped: the Views of a batch
+    LOCAL_SCALE = "local_scale"  # items composed at random scales: a Comparison
+    EQUILIBRIUM = "equilibrium"  # what an adapted model tells of its warps: an Equilibrium
+    RUN = "run"  # nothing: the run tells such a metric itself
 
     @property
     def index(self) -> str:
@@ -64,20 +59,10 @@ class Averaged(NamedTuple):
     numbered_by: str | None = None
     suffix: str = ""
 
-    @property
-    def mean(self) -> float:
-        """Of which there must be at least one."""
-        return self.values.mean().item()
-
 
 def every_item(values: Tensor, columns: Columns) -> list[Averaged]:
     """All items count alike."""
     return [Averaged(values, columns["index"])]
-
-
-def every_scaled_item(values: Tensor, columns: Columns) -> list[Averaged]:
-    """All items of a part, if any of them has a scale."""
-    return [] if columns["scale"].isnan().all() else every_item(values, columns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +74,7 @@ class Measure:
         unit: of its values.
         trial: what it is measured on.
         of: what came of the trial, and the temperature, to one value per item; None where the run tells it.
-        over: the values of all items, and the columns that say which items these are, to what is averaged.
+        over: the values of all items, and the columns of ``BASE``, to what is averaged.
         column: what it is called in items.npz, for each kind of data where that differs; None keeps no values.
         kinds: of data that it is measured for; None means all.
         quick: kinds of data for which it is measured between the full evaluations too.
@@ -116,25 +101,16 @@ class Measure:
         """What it is called in items.npz."""
         return self.column[kind] if isinstance(self.column, Mapping) else self.column
 
-    @property
-    def needs_temperature(self) -> bool:
-        """Whether a model has to be calibrated for it."""
-        return self.is_tempered or self.trial is Trial.CALIBRATION
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """All that it may be called in items.npz."""
-        if isinstance(self.column, Mapping):
-            return tuple(self.column.values())
-        return (self.column,) if self.column else ()
-
     def values(self, found: Any, temperature: float | None) -> Tensor:
         """Of what came of the trial."""
-        assert self.of is not None
-        if not self.is_tempered:
-            return self.of(found, 1.0)
-        assert temperature is not None
-        return self.of(found, temperature)
+        assert self.of is not None and (temperature is not None or not self.is_tempered)
+        return self.of(found, temperature if self.is_tempered and temperature else 1.0)
+
+    @property
+    def names(self) -> set[str]:
+        """All that it is called, in a summary and in items.npz."""
+        columns = self.column.values() if isinstance(self.column, Mapping) else [self.column or self.name]
+        return {self.name, *columns}
 
     def tempered(self) -> Measure:
         """The same at the temperature that calibrates the model."""
@@ -148,4 +124,5 @@ class Measure:
 def averages(measures: Iterable[Measure], columns: Columns) -> Iterator[tuple[Measure, Averaged]]:
     """What the values of every item come to, of the metrics that there is an item for."""
     for measure in measures:
-        yield from ((measure, part) for part in measure.over(columns[measure.name], columns) if len(part.values))
+        if measure.trial is not Trial.SCALES or columns["scale"].isfinite().any():
+            yield from ((measure, part) for part in measure.over(columns[measure.name], columns) if len(part.values))

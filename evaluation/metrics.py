@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from evaluation.measure import Measure, averages
-from evaluation.measures import named
+from evaluation.measures import described
 from evaluation.parts import Groups
 from evaluation.predictions import Loader, Predict, undisturbed
 from evaluation.scales import Intervals, ScaledItems, ahead, local_scale_pairs
@@ -162,7 +162,7 @@ def per_scale_accuracy(
     """Accuracy over the pictures at each scale of the objects.
 
     Args:
-        predict: from images (B, C, H, W) to logits (B, classes), see ``predictions``.
+        predict: from images (B, C, H, W) to logits (B, classes), see ``undisturbed``.
         dataset: as in ``scale_consistency``.
         batch_size: images per call of ``predict``, of whole groups.
         device: where the images are moved to.
@@ -187,12 +187,14 @@ def _found(
             for image, label, number in batches
         ]
     columns = gathered(parts, [*BASE, *names], alone)
-    return {measure.name + part.suffix: part.mean for measure, part in averages(measures, columns)}
+    return {measure.name + part.suffix: part.values.mean().item() for measure, part in averages(measures, columns)}
 
 
 def _adjustable(name: str) -> Measure:
     """The metric at the temperature that it is given."""
-    return replace(named(name), is_tempered=True)
+    measure = described(name)
+    assert measure is not None
+    return replace(measure, is_tempered=True)
 
 
 def _some(found: dict[str, float]) -> dict[str, float]:

@@ -65,7 +65,7 @@ def local_scale_pairs(
     While the model works on a batch, a thread composes the next one.
 
     Args:
-        predict: from images (B, C, H, W) to logits (B, classes), see ``predictions``.
+        predict: from images (B, C, H, W) to logits (B, classes), see ``undisturbed``.
         dataset: composes the images.
         indices: numbers of the items; the scales of an item are drawn by its number.
         draws: random scales per item, all of them different.

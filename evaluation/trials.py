@@ -10,10 +10,10 @@ import torch
 
 from evaluation.measure import Measure
 from evaluation.parts import Part, first_batches, places
-from evaluation.predictions import undisturbed
+from evaluation.predictions import Equilibrium, undisturbed
 from evaluation.sharing import Columns, Gather, gathered
 from evaluation.temperature import fit_temperature
-from evaluation.views import BASE, Equilibrium, Judge, Views
+from evaluation.views import BASE, Judge, Views
 
 EQUILIBRIUM_ITEMS = 256  # that describe a canonicalizer: a number of items, for no metric may depend on a batch's size
 
@@ -41,7 +41,8 @@ class Bench:
 
     def temperature(self, part: Part) -> float:
         """Fitted on all items of a part."""
-        found = [views.base() | {"logits": views.clean, "label": views.labels} for views in self._views(part)]
+        own = self._views(part, part.batches)
+        found = [views.columns([], None) | {"logits": views.clean, "label": views.labels} for views in own]
         known = gathered(found, ("position", "logits", "label"), self.gather)
         if not len(known["label"]):
             raise ValueError("there are no items to fit the temperature on")
@@ -61,10 +62,10 @@ class Bench:
         known = gathered(found, ("position", "residual", "phi"), self.gather)
         return Equilibrium(known["residual"].float(), known["phi"].float())
 
-    def _views(self, part: Part, batches: list[list[int]] | None = None) -> Iterator[Views]:
+    def _views(self, part: Part, batches: list[list[int]]) -> Iterator[Views]:
         """Of this process's batches; items are ordered by their numbers, or without groups as they come."""
         place = places(part.batches) if part.groups is None else {}
-        own = (part.batches if batches is None else batches)[self.share[0] :: self.share[1]]
+        own = batches[self.share[0] :: self.share[1]]
         with undisturbed(self.judge.predict):
             for image, label, numbers in part.loader(own):
                 positions = [place.get(number, number) for number in numbers.tolist()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,24 +21,12 @@ from layers.seeds import item_warps
 BASE = ("index", "position", "is_restored", "group", "scale", "is_compared")
 
 
-class Equilibrium(NamedTuple):
-    """What an adapted model tells of its warps.
-
-    Args:
-        residual: (N, K) of N images and K sites.
-        phi: (N, E), all entries of an image's warps.
-    """
-
-    residual: Tensor
-    phi: Tensor
-
-
 @dataclass(frozen=True)
 class Judge:
     """A model, and how its images are warped.
 
     Args:
-        predict: from images (B, C, H, W) to logits (B, classes), see ``predictions``.
+        predict: from images (B, C, H, W) to logits (B, classes), see ``undisturbed``.
         device: where the images are moved to.
         grid_size: R, the number of knots per axis of the warps.
         strength: of the warps.
@@ -77,29 +64,24 @@ class Views:
         positions: Sequence[int],
         groups: Groups | None = None,
     ):
-        self.judge, self.positions, self.groups = judge, positions, groups
+        self.judge, self.positions, self.groups = judge, list(positions), groups
         self.image = image.to(judge.device)
         labels = torch.as_tensor(labels).long()
         self.kept = labels >= 0
         self.labels, self.numbers = labels[self.kept], torch.as_tensor(numbers)[self.kept]
 
-    def base(self) -> Columns:
-        """Which items these are: the columns of ``BASE``."""
-        count, numbers = len(self.numbers), self.numbers.numpy()
-        nothing = np.full(count, np.nan)
-        found = {
+    def columns(self, measures: Sequence[Measure], temperature: float | None) -> Columns:
+        """Of every item that could be read: the columns of ``BASE``, and the values of the metrics by their names."""
+        numbers, groups = self.numbers.numpy(), self.groups
+        return {
             "index": self.numbers,
             "position": torch.tensor(self.positions)[self.kept],
             "is_restored": self.is_restored[self.kept],
-            "group": torch.from_numpy(nothing if self.groups is None else self.groups.of_item[numbers]),
-            "scale": torch.from_numpy(nothing if self.groups is None else self.groups.scales[numbers]),
+            "group": self.numbers if groups is None else torch.from_numpy(groups.of_item[numbers]),
+            "scale": self.numbers * torch.nan if groups is None else torch.from_numpy(groups.scales[numbers]),
             "is_compared": self.references >= 0,
+            **{measure.name: measure.values(self, temperature) for measure in measures},
         }
-        return {name: values.double() for name, values in found.items()}
-
-    def columns(self, measures: Sequence[Measure], temperature: float | None) -> Columns:
-        """The columns of ``BASE``, and the values of the metrics by their names."""
-        return self.base() | {measure.name: measure.values(self, temperature) for measure in measures}
 
     @cached_property
     def clean(self) -> Tensor:

@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("root", help="folder that holds <recipe>/<seed>/summary.json")
     parser.add_argument("--format", choices=get_args(Format), default="text")
-    parser.add_argument("--metrics", type=_names, help="names with commas between; the headline metrics if left out")
+    parser.add_argument("--metrics", type=_names, help="names with commas between; the most important ones if left out")
     parser.add_argument("--recipes", type=_names, help="rows in this order, with commas between; all if left out")
     parser.add_argument("--output", type=Path, help="file to write instead of the standard output")
     parser.add_argument("--compare", nargs=2, metavar="RECIPE", help="difference of two recipes on the same items")
@@ -129,7 +129,7 @@ def _text(options: argparse.Namespace) -> str:
         chosen = options.metrics or [difference.metric for difference in found]
         _check_known("metric per item", chosen, {difference.metric for difference in found})
         return render_differences([d for d in found if d.metric in chosen], a, b, seeds, options.format)
-    metrics = options.metrics or headline(runs) or known
+    metrics = options.metrics or headline(runs)
     _check_known("metric", metrics, set(known))
     return render(table(runs, metrics, options.recipes), options.format)
 

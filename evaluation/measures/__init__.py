@@ -1,4 +1,4 @@
-"""All metrics, one file each: a file here that holds ``MEASURES`` is found, measured, told and compared."""
+"""All metrics, in a file for each family: what a file here calls ``MEASURES`` is found, measured, told and compared."""
 
 from __future__ import annotations
 
@@ -19,16 +19,11 @@ def found_in(package: str, path: Iterable[str]) -> tuple[Measure, ...]:
 MEASURES = found_in(__name__, __path__)
 
 
-def named(name: str) -> Measure:
-    """The metric of this name."""
-    return next(measure for measure in MEASURES if measure.name == name)
-
-
 def described(name: str) -> Measure | None:
-    """The metric that a number of a summary or a column of items.npz belongs to; ``top1_at_0.7`` is one of top1_at."""
-    head, is_at_scale, _ = name.partition("_at_")
-    wanted = f"{head}_at" if is_at_scale else name
-    return next((measure for measure in MEASURES if wanted in (measure.name, *measure.columns)), None)
+    """What a number of a summary or a column of items.npz belongs to; ``top1_at_0.7`` is one of ``top1_at``."""
+    head, at, _ = name.partition("_at_")
+    wanted = f"{head}_at" if at else name
+    return next((measure for measure in MEASURES if wanted in measure.names), None)
 
 
 def unit_of(name: str) -> Unit:

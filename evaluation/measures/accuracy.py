@@ -6,12 +6,12 @@ from functools import partial
 
 from torch import Tensor
 
-from evaluation.measure import SHARE, Averaged, Measure, Trial, every_scaled_item
+from evaluation.measure import SHARE, Averaged, Measure, Trial
 from evaluation.sharing import Columns
 from evaluation.views import Views
 
 
-def _first(views: Views, _: float) -> Tensor:
+def _correct(views: Views, _: float) -> Tensor:
     return (views.clean.argmax(-1) == views.labels).double()
 
 
@@ -23,31 +23,23 @@ def _among(views: Views, _: float, count: int) -> Tensor:
 
 def _by_scale(values: Tensor, columns: Columns) -> list[Averaged]:
     """The items of each scale for themselves."""
-    scales = columns["scale"]
+    scales, number = columns["scale"], columns["index"]
     return [
-        Averaged(values[scales == scale], columns["index"][scales == scale], f"at_{scale:g}_index", f"_{scale:g}")
+        Averaged(values[scales == scale], number[scales == scale], f"at_{scale:g}_index", f"_{scale:g}")
         for scale in scales.unique()
         if not scale.isnan()
     ]
 
 
 _top1, _top5 = partial(_among, count=1), partial(_among, count=5)
-_share = partial(Measure, unit=SHARE)
-_of_pictures = partial(_share, kinds=("pictures",), quick=("pictures",))
+_shown = partial(Measure, unit=SHARE, kinds=("pictures",), quick=("pictures",))
+_known = partial(Measure, unit=SHARE, kinds=("digits",), quick=("digits",))
 MEASURES = [
-    _share(
-        name="accuracy",
-        trial=Trial.CLEAN,
-        of=_first,
-        column="correct",
-        kinds=("digits",),
-        quick=("digits",),
-        is_headline=True,
-    ),
-    _of_pictures(name="top1", trial=Trial.CLEAN, of=_top1, column="top1", is_headline=True),
-    _of_pictures(name="top5", trial=Trial.CLEAN, of=_top5, column="top5"),
-    _of_pictures(name="multi_scale_top1", trial=Trial.SCALES, of=_top1, over=every_scaled_item, is_headline=True),
-    _of_pictures(name="multi_scale_top5", trial=Trial.SCALES, of=_top5, over=every_scaled_item),
-    _of_pictures(name="top1_at", trial=Trial.SCALES, of=_top1, over=_by_scale, column="top1_at"),
-    _of_pictures(name="top5_at", trial=Trial.SCALES, of=_top5, over=_by_scale),
+    _known(name="accuracy", trial=Trial.CLEAN, of=_correct, column="correct", is_headline=True),
+    _shown(name="top1", trial=Trial.CLEAN, of=_top1, column="top1", is_headline=True),
+    _shown(name="top5", trial=Trial.CLEAN, of=_top5, column="top5"),
+    _shown(name="multi_scale_top1", trial=Trial.SCALES, of=_top1, is_headline=True),
+    _shown(name="multi_scale_top5", trial=Trial.SCALES, of=_top5),
+    _shown(name="top1_at", trial=Trial.SCALES, of=_top1, over=_by_scale, column="top1_at"),
+    _shown(name="top5_at", trial=Trial.SCALES, of=_top5, over=_by_scale),
 ]

@@ -37,25 +37,14 @@ def _by_object(values: Tensor, columns: Columns, *, counts_itself: bool = False)
     return [Averaged(means * counts / (counts + 1) if counts_itself else means, group, "group_index")]
 
 
-_distance = partial(Measure, unit=DISTANCE, trial=Trial.SCALES, of=_error, kinds=("pictures",), quick=("pictures",))
-_ERROR = _distance(name="consistency_error", over=_by_object, column="consistency_error", is_headline=True)
+_shown = partial(Measure, trial=Trial.SCALES, kinds=("pictures",), quick=("pictures",))
+_error_over = partial(_shown, unit=DISTANCE, of=_error)
+_ERROR = _error_over(name="consistency_error", over=_by_object, column="consistency_error", is_headline=True)
+_PUBLISHED = "consistency_error_published"
+_FLIPS = "consistency_flips"
 MEASURES = [
     _ERROR,
     _ERROR.tempered(),
-    Measure(
-        name="consistency_flips",
-        unit=SHARE,
-        trial=Trial.SCALES,
-        of=_flips,
-        over=_by_object,
-        column="consistency_flips",
-        kinds=("pictures",),
-        quick=("pictures",),
-        is_headline=True,
-    ),
-    _distance(
-        name="consistency_error_published",
-        over=partial(_by_object, counts_itself=True),
-        column="consistency_error_published",
-    ),
+    _error_over(name=_PUBLISHED, over=partial(_by_object, counts_itself=True), column=_PUBLISHED),
+    _shown(name=_FLIPS, unit=SHARE, of=_flips, over=_by_object, column=_FLIPS, is_headline=True),
 ]

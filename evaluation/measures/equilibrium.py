@@ -1,13 +1,11 @@
 """Whether a canonicalizer reached its fixed points, and whether its warps depend on the image at all."""
 
-from __future__ import annotations
-
 from functools import partial
 
 from torch import Tensor
 
 from evaluation.measure import NUMBER, Measure, Trial
-from evaluation.views import Equilibrium
+from evaluation.predictions import Equilibrium
 
 
 def _median(found: Equilibrium, _: float) -> Tensor:

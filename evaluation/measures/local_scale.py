@@ -1,7 +1,5 @@
 """How far predictions move when every part of an item is drawn at another scale."""
 
-from __future__ import annotations
-
 from functools import partial
 
 from torch import Tensor

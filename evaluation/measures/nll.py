@@ -1,13 +1,11 @@
 """How surprised the model is by the labels."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from evaluation.measure import NATS, Measure, Trial, every_scaled_item
+from evaluation.measure import NATS, Measure, Trial
 from evaluation.views import Views
 
 
@@ -18,5 +16,5 @@ def _surprise(views: Views, _: float) -> Tensor:
 _nll = partial(Measure, unit=NATS, of=_surprise, quick=("pictures",))
 MEASURES = [
     _nll(name="nll", trial=Trial.CLEAN, column="nll"),
-    _nll(name="multi_scale_nll", trial=Trial.SCALES, over=every_scaled_item, kinds=("pictures",)),
+    _nll(name="multi_scale_nll", trial=Trial.SCALES, kinds=("pictures",)),
 ]

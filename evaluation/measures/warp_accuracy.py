@@ -1,7 +1,5 @@
 """How many items the model knows under one random warp each."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from evaluation.measure import SHARE, Measure, Trial

@@ -33,19 +33,9 @@ def _restored(values: Tensor, columns: Columns) -> list[Averaged]:
 
 
 _warp = partial(Measure, trial=Trial.WARPS)
-_ERROR = _warp(
-    name="warp_invariance_error",
-    unit=DISTANCE,
-    of=_error,
-    column={"digits": "warp_error", "pictures": "warp_invariance_error"},
-    is_headline=True,
-)
-_FLIPS = _warp(
-    name="warp_invariance_flips",
-    unit=SHARE,
-    of=_flips,
-    column={"digits": "warp_flip", "pictures": "warp_invariance_flips"},
-    is_headline=True,
-)
+_columns = {"digits": "warp_error", "pictures": "warp_invariance_error"}
+_ERROR = _warp(name="warp_invariance_error", unit=DISTANCE, of=_error, column=_columns, is_headline=True)
+_columns = {"digits": "warp_flip", "pictures": "warp_invariance_flips"}
+_FLIPS = _warp(name="warp_invariance_flips", unit=SHARE, of=_flips, column=_columns, is_headline=True)
 _FLOOR = _warp(name="warp_invariance_floor", unit=DISTANCE, of=_floor, over=_restored)
 MEASURES = [_ERROR, _ERROR.tempered(), _FLIPS, _FLOOR, _FLOOR.tempered()]
