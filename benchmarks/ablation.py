@@ -20,25 +20,22 @@ from benchmarks.report import typed, write
 from config.load import load_recipes
 from config.schema import Config
 from dataloader.build import build_data
-from evaluation.runs import Run, collect
+from evaluation.measure import Trial
+from evaluation.measures import MEASURES
 from layers.canonicalizer import evaluate_in_parts
 from layers.fixed_point import FixedPointSolver, spectral_radius
 from layers.grid import WarpParams, knot_grid
 from layers.spec import DEC
 from models.build import build_model, read_weights
 from models.dec import with_dec
+from report.runs import Run, collect
 from train.runs.checkpoint import start_from
 
-METRICS = (
-    "accuracy",
-    "warp_invariance_error",
-    "warp_invariance_error_tempered",
-    "local_scale_error",
-    "local_scale_error_tempered",
-    "residual",
-    "residual_99",
-    "phi_std",
-)
+METRICS = [
+    measure.name
+    for measure in MEASURES
+    if measure.applies_to("digits") and (measure.is_headline or measure.trial is Trial.EQUILIBRIUM)
+]
 SECTIONS = ("model", "method", "warp", "loss", "train")
 BACKBONE = "deit_tiny_patch16_224"
 

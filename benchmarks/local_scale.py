@@ -12,10 +12,10 @@ import torch
 from benchmarks.ablation import recipe, spread
 from benchmarks.report import typed, write
 from dataloader.build import build_data
-from evaluation.bootstrap import paired_bootstrap
-from evaluation.runs import Run, collect
 from evaluation.scales import local_scale_pairs
 from models.build import build_model, read_weights
+from report.bootstrap import paired_bootstrap
+from report.runs import Run, collect
 from train.runs.checkpoint import start_from
 
 NOTES = (

@@ -5,7 +5,7 @@
 
 Eight recipes cover all methods, on digits and on pictures. Each trains twenty steps, one per epoch so that every loss
 is logged, and is evaluated in full. The losses, the metrics and the values per item must agree in every bit, on one
-thread of a CPU.
+thread of a CPU. A name that only this checkout has is new, and no difference.
 """
 
 from __future__ import annotations
@@ -84,20 +84,21 @@ def run(checkout: Path, case: Case, folder: Path) -> None:
 def numbers(folder: Path) -> dict[str, Any]:
     """All that a run computed: its lines, its last metrics, and its values per item as bytes."""
     lines = (folder / "metrics.jsonl").read_text().splitlines()
-    found: dict[str, Any] = {f"line {number}": json.loads(line) for number, line in enumerate(lines, 1)}
-    found["metrics"] = json.loads((folder / "summary.json").read_text())["metrics"]
+    told = {f"line {number}": json.loads(line) for number, line in enumerate(lines, 1)}
+    told["metrics"] = json.loads((folder / "summary.json").read_text())["metrics"]
+    found: dict[str, Any] = {f"{where} {name}": value for where, line in told.items() for name, value in line.items()}
     with np.load(folder / "items.npz") as items:
         found |= {f"items {name}": (items[name].dtype.str, items[name].tobytes()) for name in items.files}
     return found
 
 
-def differences(one: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:
-    """Where two runs differ, a line each."""
-    for name in sorted(one.keys() | other.keys()):
-        if name not in one or name not in other:
-            yield f"{name} is in one of them alone"
-        elif repr(one[name]) != repr(other[name]):  # a NaN equals itself here
-            yield f"{name}: {one[name]!r} and {other[name]!r}"[:300]
+def differences(other: dict[str, Any], here: dict[str, Any]) -> Iterator[str]:
+    """Where two runs differ, a line each; what only this checkout has is new, and no difference."""
+    for name in sorted(other):
+        if name not in here:
+            yield f"{name} is gone"
+        elif repr(other[name]) != repr(here[name]):  # a NaN equals itself here
+            yield f"{name}: {other[name]!r} and {here[name]!r}"[:300]
 
 
 def main() -> None:
@@ -114,10 +115,11 @@ def main() -> None:
                 run(checkout, CASES[name], folder)
             other, here = map(numbers, folders)
         found = list(differences(other, here))
-        losses = sum("train_loss" in line for line in here.values() if isinstance(line, dict))
-        print(
-            f"{name}: {'; '.join(found[:3]) if found else f'equal ({losses} losses, {len(here)} entries)'}", flush=True
-        )
+        losses = sum(entry.endswith(" train_loss") for entry in other)
+        new = sorted({entry.split()[-1] for entry in here.keys() - other.keys()})
+        print(f"{name}: {'; '.join(found[:3]) if found else f'equal ({losses} losses, {len(other)} numbers)'}")
+        if new:
+            print(f"  new: {', '.join(new)}", flush=True)
         is_equal &= not found
     sys.exit(not is_equal)
 

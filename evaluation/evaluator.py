@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from evaluation.metrics import correct, mean
-from evaluation.predictions import Loader, Pairs, Predict, Predictions, predictions
-from evaluation.scales import ScaledItems, local_scale_pairs
-from evaluation.temperature import fit_temperature
-from evaluation.warps import warp_pairs
-
-Columns = dict[str, Tensor]  # one value per item in each
-COLUMN_OF = {
-    "accuracy": "correct",
-    "nll": "nll",
-    "warp_invariance_error": "warp_error",
-    "warp_invariance_error_tempered": "warp_error_tempered",
-    "warp_invariance_flips": "warp_flip",
-    "warp_invariance_floor": "warp_floor",
-    "warp_invariance_floor_tempered": "warp_floor_tempered",
-    "local_scale_error": "local_scale_error",
-    "local_scale_error_tempered": "local_scale_error_tempered",
-    "local_scale_flips": "local_scale_flip",
-    "local_scale_floor": "local_scale_floor",
-    "local_scale_floor_tempered": "local_scale_floor_tempered",
-}
+from evaluation.measure import Measure, Trial, averages
+from evaluation.measures import MEASURES
+from evaluation.parts import Part, first_batches, unscaled_batches
+from evaluation.predictions import Predict
+from evaluation.scales import local_scale_pairs
+from evaluation.sharing import Columns, Gather, alone
+from evaluation.trials import Bench
+from evaluation.views import Judge
 
 
 @dataclass(frozen=True)
@@ -39,138 +25,119 @@ class Evaluation:
 
     Args:
         metrics: means over the items.
-        items: the values behind them, one per item, for ``paired_bootstrap``: ``index`` numbers the items of all but
-            the ``local_scale_*``, which are averaged over draws and whose numbers are ``local_scale_index``.
+        items: the values behind them, one per item, for ``paired_bootstrap``; ``index`` numbers the items, and
+            ``warp_index``, ``local_scale_index``, ``group_index`` and ``at_S_index`` those that some metrics are of.
     """
 
-    metrics: dict[str, float]
-    items: dict[str, np.ndarray]
+    metrics: dict[str, float] = field(default_factory=dict)
+    items: dict[str, np.ndarray] = field(default_factory=dict)
 
-
-def identity(columns: Columns) -> Columns:
-    """Gathers from a single process."""
-    return columns
+    def add(self, measures: Sequence[Measure], columns: Columns, kind: str) -> None:
+        """The means, and the values that are kept for this kind of data."""
+        for measure, part in averages(measures, columns):
+            self.metrics[measure.name + part.suffix] = part.values.mean().item()
+            if column := measure.column_for(kind):
+                self.items[part.numbered_by or measure.trial.index] = part.numbers.long().numpy()
+                self.items[column + part.suffix] = part.values.numpy()
 
 
 def evaluate(
     predict: Predict,
-    loader_of: Callable[[Sequence[int]], Loader],
-    dataset: ScaledItems | None,
-    indices: Sequence[int],
+    evaluated: Mapping[str, Part],
+    calibration: Part | None = None,
     *,
-    calibration: Loader | None = None,
     grid_size: int = 8,
     strength: float = 0.25,
     seed: int = 0,
+    warp_items: int | None = None,
     floor_items: int | None = 256,
     local_scale_items: int = 64,
     local_scale_draws: int = 8,
     batch_size: int = 64,
+    tells_warps: bool = False,
     device: torch.device | str = "cpu",
     share: tuple[int, int] = (0, 1),
-    gather: Callable[[Columns], Columns] = identity,
+    gather: Gather = alone,
     full: bool = True,
 ) -> Evaluation:
-    """Accuracy, both errors with their floors, and both errors at the temperature that calibrates the model.
+    """Every metric of ``evaluation/measures`` that applies to the data.
 
     Args:
-        predict: from images (B, C, H, W) to logits (B, classes), see ``predictions``.
-        loader_of: makes a loader that yields (image, label, ...) of the items with these numbers, in this order.
-        dataset: composes items at given scales; None leaves the local-scale error out.
-        indices: numbers of the items to evaluate.
-        calibration: loader over items that the model neither trained on nor is evaluated on; None leaves out what
-            needs the temperature. Every process goes through all of it.
+        predict: from images (B, C, H, W) to logits (B, classes), see ``undisturbed``.
+        evaluated: by name; the first part answers all questions, the others those on objects at several scales.
+        calibration: items that the model neither trained on nor is judged by, which the temperature is fitted on;
+            None leaves out what needs it.
         grid_size: R, the number of knots per axis of the random warps.
         strength: of the random warps.
-        seed: of the warps, drawn by an item's place in ``indices``, and of the scales, drawn by its number.
-        floor_items: the first so many of ``indices``, over which the warp error's floor is measured; None takes all.
-        local_scale_items: the first so many of ``indices``, over which the local-scale error is measured.
+        seed: of the warps, and of the scales, which are drawn by an item's number. Warps are drawn by it too where
+            there are groups, and by an item's place in the part elsewhere.
+        warp_items: the first so many are warped; None takes all. Of an object at several scales, it is the picture at
+            scale 1.
+        floor_items: the first so many are restored, for the floor of the warp error; None takes all that are warped.
+        local_scale_items: the first so many are composed at random scales.
         local_scale_draws: random scales for each of them.
-        batch_size: images per call in the local-scale error; ``loader_of`` decides elsewhere.
+        batch_size: composed images per call; the parts have batches of their own.
+        tells_warps: whether ``predict`` knows ``return_output=True``, and tells its warps then.
         device: where the images are moved to.
-        share: (rank, world): this process evaluates every world-th item, from rank on.
-        gather: joins the columns of all processes, in any order of items. It is called equally often on each, also on
-            one without items. The means are taken behind it, so they are the same for any number of processes.
-        full: False measures the accuracy alone.
+        share: (rank, world): this process takes every world-th batch, from rank on.
+        gather: joins the columns of all processes; it is called equally often on each. Batches are the same for any
+            number of processes, and means are taken behind it in the order of the items: so are the metrics.
+        full: False leaves out all but the metrics that are ``quick`` for the data.
     """
     if not 0 <= share[0] < share[1]:
         raise ValueError(f"share is {share}; expected (rank, world) with rank from 0 to world - 1")
-    if not len(indices):
-        raise ValueError("indices is empty; there are no items to evaluate")
+    part = next(iter(evaluated.values()))
+    wanted = [measure for measure in MEASURES if measure.applies_to(part.kind, full=full)]
+    if calibration is None:
+        wanted = [measure for measure in wanted if not measure.is_tempered]
+    bench = Bench(Judge(predict, device, grid_size, strength, seed, floor_items), share, gather)
+    found, temperature = Evaluation(), None
 
-    def gathered(places: Sequence[int], columns: Columns) -> Columns:
-        """The columns of all processes in the order of ``indices``, and the items' numbers."""
-        numbers = {
-            "index": torch.tensor([int(indices[place]) for place in places], dtype=torch.int64),
-            "place": torch.tensor(places, dtype=torch.int64),
-        }
-        found = gather(numbers | columns)
-        order = found.pop("place").argsort()
-        return {name: values[order] for name, values in found.items()}
+    def of(*trials: Trial) -> list[Measure]:
+        return [measure for measure in wanted if measure.trial in trials]
 
-    own = range(len(indices))[share[0] :: share[1]]
-    loader = loader_of([int(indices[place]) for place in own]) if own else []
-    if not full:
-        columns = gathered(own, {"correct": correct(predictions(predict, loader, device=device))})
-        return Evaluation(_means(columns), _arrays(columns))
-
-    temperature = None if calibration is None else fit_temperature(*predictions(predict, calibration, device=device))
-    warps = warp_pairs(
-        predict,
-        loader,
-        own,
-        grid_size=grid_size,
-        strength=strength,
-        seed=seed,
-        floor_items=floor_items,
-        device=device,
-    )
-    clean = Predictions(warps.changed.clean, warps.labels)
-    columns = {"correct": correct(clean), "nll": _nll(clean), "warp_flip": warps.changed.flips()}
-    columns = gathered(own, columns | _errors("warp_error", warps.changed, temperature))
-    floor = gathered(own[: len(warps.restored.clean)], _errors("warp_floor", warps.restored, temperature))
-    metrics = _means(columns | floor)
-    if temperature is not None:
-        metrics["temperature"] = temperature
-    items = _arrays(columns)
-    if dataset is not None:
-        own = range(min(local_scale_items, len(indices)))[share[0] :: share[1]]
-        scaled = local_scale_pairs(
-            predict,
-            dataset,
-            [int(indices[place]) for place in own],
-            draws=local_scale_draws,
-            seed=seed,
-            batch_size=batch_size,
-            device=device,
-        )
-        columns = {"local_scale_flip": scaled.changed.flips()}
-        columns |= _errors("local_scale_error", scaled.changed, temperature, relative=True)
-        columns |= _errors("local_scale_floor", scaled.restored, temperature, relative=True)
-        columns = gathered(own, columns)
-        columns["local_scale_index"] = columns.pop("index")
-        metrics |= _means(columns)
-        items |= _arrays(columns)
-    return Evaluation(metrics, items)
+    try:
+        if calibration is not None and any(measure.is_tempered for measure in wanted):
+            temperature = found.metrics["temperature"] = bench.temperature(calibration)
+        for judged, batches, trials in _passes(evaluated, warp_items):
+            if measures := of(*trials):
+                columns = bench.columns(judged, batches, measures, temperature)
+                if Trial.CLEAN in trials and not len(columns["index"]):
+                    raise ValueError("there are no items to evaluate")
+                found.add(measures, columns, part.kind)
+        if part.composed is not None and (measures := of(Trial.LOCAL_SCALE)):
+            items = list(chain.from_iterable(first_batches(part.batches, local_scale_items)))
+            scaled = local_scale_pairs(
+                predict,
+                part.composed,
+                items,
+                draws=local_scale_draws,
+                seed=seed,
+                batch_size=batch_size,
+                device=device,
+                share=share,
+                gather=gather,
+            )
+            columns = {measure.name: measure.values(scaled, temperature) for measure in measures}
+            found.add(measures, columns | {"index": torch.tensor(items)}, part.kind)
+        if tells_warps and (measures := of(Trial.EQUILIBRIUM)):
+            solved = bench.equilibrium(part)
+            found.metrics.update({measure.name: measure.values(solved, temperature).item() for measure in measures})
+    finally:
+        for judged in (*evaluated.values(), *([calibration] if calibration else [])):
+            judged.check()  # says more than that nothing was there to be measured
+    return found
 
 
-def _errors(name: str, pairs: Pairs, temperature: float | None, *, relative: bool = False) -> Columns:
-    columns = {name: pairs.errors(relative=relative)}
-    if temperature is not None:
-        columns[f"{name}_tempered"] = pairs.errors(temperature, relative=relative)
-    return columns
-
-
-def _nll(found: Predictions) -> Tensor:
-    if not len(found.labels):
-        return torch.empty(0, dtype=torch.float64)
-    return F.cross_entropy(found.logits.double(), found.labels, reduction="none")
-
-
-def _means(columns: Columns) -> dict[str, float]:
-    return {metric: mean(columns[column]) for metric, column in COLUMN_OF.items() if column in columns}
-
-
-def _arrays(columns: Columns) -> dict[str, np.ndarray]:
-    """All but the floors, which errors are held against and models are not compared by."""
-    return {name: values.numpy() for name, values in columns.items() if "floor" not in name}
+def _passes(
+    evaluated: Mapping[str, Part], warp_items: int | None
+) -> Iterator[tuple[Part, list[list[int]], tuple[Trial, ...]]]:
+    """Which batches are gone through for which trials; where all items are warped, one pass does for both."""
+    first, *others = evaluated.values()
+    warped = unscaled_batches(first, warp_items)
+    if warped == first.batches:
+        yield first, warped, (Trial.CLEAN, Trial.SCALES, Trial.WARPS)
+    else:
+        yield first, first.batches, (Trial.CLEAN, Trial.SCALES)
+        yield first, warped, (Trial.WARPS,)
+    yield from ((part, part.batches, (Trial.SCALES,)) for part in others)

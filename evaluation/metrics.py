@@ -1,30 +1,40 @@
 """The metrics under their fixed names: each takes a callable from images to logits and returns a dict of floats.
 
-What each metric says of every single item is in ``predictions``, ``warp_pairs``, ``local_scale_pairs`` and
-``picture_columns``.
+They are those of ``evaluation/measures``, which a run keeps for every single item.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
 import torch
 from torch import Tensor
 
-from evaluation.pictures import (
-    GroupedPictures,
-    consistency_columns,
-    loaded,
-    picture_columns,
-    picture_means,
-    scale_means,
-)
-from evaluation.predictions import Comparison, Loader, Predict, Predictions, predictions
-from evaluation.scales import Intervals, ScaledItems, local_scale_pairs
-from evaluation.warps import warp_pairs
+from evaluation.measure import Measure, averages
+from evaluation.measures import described
+from evaluation.parts import Groups
+from evaluation.predictions import Loader, Predict, undisturbed
+from evaluation.scales import Intervals, ScaledItems, ahead, local_scale_pairs
+from evaluation.sharing import alone, gathered
+from evaluation.views import BASE, Judge, Views
+
+Batches = Iterable[tuple[Tensor, Tensor, Tensor]]  # (image, label, number)
+
+
+class GroupedPictures(Protocol):
+    """A data set of pictures that show objects at several scales."""
+
+    groups: Any
+
+    def __getitem__(self, number: int) -> tuple[Tensor, int]:
+        """A picture and its label, which is -1 where the picture could not be read."""
 
 
 def accuracy(predict: Predict, loader: Loader, *, device: torch.device | str = "cpu") -> dict[str, float]:
     """Share of the items whose largest logit is that of the label."""
-    return {"accuracy": mean(correct(predictions(predict, loader, device=device)))}
+    return _some(_found(("accuracy",), Judge(predict, device), _numbered(loader)))
 
 
 def warp_invariance_error(
@@ -57,10 +67,9 @@ def warp_invariance_error(
         undoes it exactly: ||p(x) - p(unwarp(warp(x)))||. What is left there is the two resamplings, and what a warp
         that folds has hidden, which nothing brings back.
     """
-    found = warp_pairs(
-        predict, loader, grid_size=grid_size, strength=strength, seed=seed, floor_items=floor_items, device=device
-    )
-    return _means("warp_invariance", found, temperature)
+    judge = Judge(predict, device, grid_size, strength, seed, floor_items)
+    names = ("warp_invariance_error", "warp_invariance_flips", "warp_invariance_floor")
+    return _some(_found(names, judge, _numbered(loader), temperature=temperature))
 
 
 def local_scale_error(
@@ -107,7 +116,8 @@ def local_scale_error(
         device=device,
         legacy_same_draws=legacy_same_draws,
     )
-    return _means("local_scale", found, temperature, relative=True)
+    names = ("local_scale_error", "local_scale_flips", "local_scale_floor")
+    return {name: _adjustable(name).values(found, temperature).mean().item() for name in names}
 
 
 def scale_consistency(
@@ -135,13 +145,11 @@ def scale_consistency(
     """
     if not 0 < temperature < float("inf"):
         raise ValueError(f"temperature is {temperature}; expected a positive number")
-    loader = loaded(dataset, _batches(dataset, batch_size))
-    columns = picture_columns(predict, loader, dataset.groups, temperature=temperature, device=device)
-    found = consistency_columns(columns | {"change": columns["change_tempered"]})
-    if not len(found["group_index"]):
-        raise ValueError("no group has a picture at scale 1 and one at another; there is no consistency")
     names = ("consistency_error", "consistency_error_published", "consistency_flips")
-    return {name: mean(found[name]) for name in names}
+    found = _found(names, Judge(predict, device), _loaded(dataset, batch_size), dataset.groups, temperature)
+    if not found:
+        raise ValueError("no group has a picture at scale 1 and one at another; there is no consistency")
+    return found
 
 
 def per_scale_accuracy(
@@ -154,7 +162,7 @@ def per_scale_accuracy(
     """Accuracy over the pictures at each scale of the objects.
 
     Args:
-        predict: from images (B, C, H, W) to logits (B, classes), see ``predictions``.
+        predict: from images (B, C, H, W) to logits (B, classes), see ``undisturbed``.
         dataset: as in ``scale_consistency``.
         batch_size: images per call of ``predict``, of whole groups.
         device: where the images are moved to.
@@ -163,32 +171,54 @@ def per_scale_accuracy(
         ``top1_at_S`` and ``top5_at_S`` for every scale S that there is; ``multi_scale_top1`` and ``multi_scale_top5``
         over all pictures.
     """
-    columns = picture_columns(predict, loaded(dataset, _batches(dataset, batch_size)), dataset.groups, device=device)
-    total = picture_means(columns)
-    return scale_means(columns) | {f"multi_scale_{name}": total[name] for name in ("top1", "top5")}
+    names = ("top1_at", "top5_at", "top1", "top5")
+    found = _some(_found(names, Judge(predict, device), _loaded(dataset, batch_size), dataset.groups))
+    return {f"multi_scale_{name}" if name in names else name: value for name, value in found.items()}
 
 
-def correct(found: Predictions) -> Tensor:
-    """Which items are classified correctly, (N,) of 0 and 1 in float64."""
-    return (found.logits.argmax(-1) == found.labels).double() if len(found.labels) else torch.empty(0).double()
+def _found(
+    names: Sequence[str], judge: Judge, batches: Batches, groups: Groups | None = None, temperature: float = 1.0
+) -> dict[str, float]:
+    """Metrics of all items, by the names that runs have for them."""
+    measures = [_adjustable(name) for name in names]
+    with undisturbed(judge.predict):
+        parts = [
+            Views(judge, image, label, number, number.tolist(), groups).columns(measures, temperature)
+            for image, label, number in batches
+        ]
+    columns = gathered(parts, [*BASE, *names], alone)
+    return {measure.name + part.suffix: part.values.mean().item() for measure, part in averages(measures, columns)}
 
 
-def mean(values: Tensor) -> float:
-    """The mean over items, of which there must be at least one."""
-    if not len(values):
+def _adjustable(name: str) -> Measure:
+    """The metric at the temperature that it is given."""
+    measure = described(name)
+    assert measure is not None
+    return replace(measure, is_tempered=True)
+
+
+def _some(found: dict[str, float]) -> dict[str, float]:
+    if not found:
         raise ValueError("there are no items to evaluate")
-    return values.mean().item()
+    return found
 
 
-def _batches(dataset: GroupedPictures, size: int) -> list[list[int]]:
+def _numbered(loader: Loader) -> Batches:
+    """(image, label, number) of a loader's items, numbered as they come."""
+    seen = 0
+    for image, label, *_ in loader:
+        yield image, torch.as_tensor(label), torch.arange(seen, seen + len(image))
+        seen += len(image)
+
+
+def _loaded(dataset: GroupedPictures, size: int) -> Batches:
+    """(image, label, number) of all pictures, each batch made by a thread while the one before it is in use."""
     if size < 1:
         raise ValueError(f"batch_size is {size}; expected at least 1")
-    return dataset.groups.batches(size)
 
+    def made() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        for batch in dataset.groups.batches(size):
+            images, labels = zip(*(dataset[number] for number in batch), strict=True)
+            yield torch.stack(images), torch.tensor(labels), torch.tensor(batch)
 
-def _means(name: str, found: Comparison, temperature: float, *, relative: bool = False) -> dict[str, float]:
-    return {
-        f"{name}_error": mean(found.changed.errors(temperature, relative=relative)),
-        f"{name}_flips": mean(found.changed.flips()),
-        f"{name}_floor": mean(found.restored.errors(temperature, relative=relative)),
-    }
+    return ahead(made())

@@ -1,4 +1,4 @@
-"""Predictions of any callable over a loader, and pairs of predictions that ought to be equal.
+"""Predictions of any callable, and pairs of predictions that ought to be equal.
 
 Nothing is left behind: no autograd graph, no other mode of a module, no other state of the global generators.
 """
@@ -17,13 +17,6 @@ from torch import Tensor, nn
 Predict = Callable[[Tensor], Tensor]
 Loader = Iterable[Sequence[Any]]  # of batches (image, label, ...)
 CHUNK = 4096  # items whose probabilities are held in double precision at a time
-
-
-class Predictions(NamedTuple):
-    """Logits (N, C) in float32 and labels (N,), both on the CPU, in the loader's order."""
-
-    logits: Tensor
-    labels: Tensor
 
 
 class Pairs(NamedTuple):
@@ -78,28 +71,18 @@ class Comparison(NamedTuple):
     restored: Pairs
 
 
-def predictions(predict: Predict, loader: Loader, *, device: torch.device | str = "cpu") -> Predictions:
-    """What a model says of every item of a loader.
+class Equilibrium(NamedTuple):
+    """What an adapted model tells of its warps: residual (N, K) of N images and K sites, and all entries of phi."""
 
-    Args:
-        predict: from images (B, C, H, W) to logits (B, classes). A module is put into evaluation mode and back; of a
-            model inside DistributedDataParallel give the bare module, since processes may have batches in unequal
-            number.
-        loader: yields (image, label, ...).
-        device: where the images are moved to.
-    """
-    logits, labels = [], []
-    with undisturbed(predict):
-        for image, label, *_ in loader:
-            logits.append(logits_of(predict, image, device))
-            labels.append(torch.as_tensor(label))
-    return Predictions(joined(logits), joined(labels).long())
+    residual: Tensor
+    phi: Tensor
 
 
 @contextmanager
 def undisturbed(predict: Predict) -> Iterator[None]:
     """Evaluation mode and no gradient inside; afterwards all modes and global generators are as they were before.
 
+    Of a model inside DistributedDataParallel give the bare module, since processes may have batches in unequal number.
     Gradients are off by ``no_grad``, not by ``inference_mode``: a model may differentiate an energy inside its forward
     pass, or keep a tensor for later. A DataLoader draws from the global generator whenever it is iterated over.
     """
@@ -126,8 +109,3 @@ def logits_of(predict: Predict, image: Tensor, device: torch.device | str) -> Te
             f"predict returned {given} for {len(image)} images; expected logits of ({len(image)}, classes)"
         )
     return logits.detach().float().cpu()
-
-
-def joined(parts: Sequence[Tensor]) -> Tensor:
-    """The parts one after the other; of no parts, a tensor without items."""
-    return torch.cat(list(parts)) if parts else torch.empty(0, 0)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from functools import partial
 from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from evaluation.predictions import Comparison, Pairs, Predict, joined, logits_of, undisturbed
+from evaluation.predictions import Comparison, Pairs, Predict, logits_of, undisturbed
+from evaluation.sharing import Gather, alone, gathered
 from layers.seeds import seed_of
 
 T = TypeVar("T")
+Composing = Callable[[], tuple[np.ndarray, int]]
 Intervals = Sequence[tuple[float, float]]
 MEAN, STD = 0.1307, 0.3081  # of MNIST's training pixels
 
@@ -55,13 +57,15 @@ def local_scale_pairs(
     batch_size: int = 64,
     device: torch.device | str = "cpu",
     legacy_same_draws: bool = False,
+    share: tuple[int, int] = (0, 1),
+    gather: Gather = alone,
 ) -> Comparison:
     """Logits of items with all parts at scale 1, at random scales, and resized to these scales and back.
 
     While the model works on a batch, a thread composes the next one.
 
     Args:
-        predict: from images (B, C, H, W) to logits (B, classes), see ``predictions``.
+        predict: from images (B, C, H, W) to logits (B, classes), see ``undisturbed``.
         dataset: composes the images.
         indices: numbers of the items; the scales of an item are drawn by its number.
         draws: random scales per item, all of them different.
@@ -70,32 +74,39 @@ def local_scale_pairs(
         batch_size: images per call of ``predict``, of whatever items.
         device: where the images are moved to.
         legacy_same_draws: let all draws of an item be its first one, as the original evaluation did unawares.
+        share: (rank, world): this process takes every world-th batch, from rank on.
+        gather: joins what all processes found.
 
     Returns:
-        pairs whose changed logits are (N, draws, classes).
+        of all processes, pairs whose changed logits are (N, draws, classes).
     """
     if draws < 1:
         raise ValueError(f"draws is {draws}; expected at least 1")
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; expected at least 1")
     intervals = dataset.scales if scales is None else scales
-    labels: list[int] = []
+    wanted: list[Composing] = []
+    for index in map(int, indices):
+        drawn = [draw_scales(seed, index, 0 if legacy_same_draws else draw, intervals) for draw in range(draws)]
+        wanted.append(partial(dataset.item, index, [1.0] * len(intervals)))
+        for compose in (dataset.item, dataset.restored_item):
+            wanted += [partial(compose, index, factors) for factors in drawn]
 
-    def images() -> Iterator[np.ndarray]:
-        for index in map(int, indices):
-            pixels, label = dataset.item(index, [1.0] * len(intervals))
-            labels.append(label)
-            yield pixels
-            drawn = [draw_scales(seed, index, 0 if legacy_same_draws else draw, intervals) for draw in range(draws)]
-            for compose in (dataset.item, dataset.restored_item):
-                yield from (compose(index, factors)[0] for factors in drawn)
+    def composed() -> Iterator[tuple[range, np.ndarray, tuple[int, ...]]]:
+        for places in batches(len(wanted), batch_size)[share[0] :: share[1]]:
+            pixels, labels = zip(*(wanted[place]() for place in places), strict=True)
+            yield places, np.stack(pixels), labels
 
+    parts = []
     with undisturbed(predict):
-        composed = ahead(batches(images(), batch_size))
-        found = joined([logits_of(predict, model_input(dataset, part, device), device) for part in composed])
-    by_item = found.view(len(indices), 1 + 2 * draws, -1) if len(indices) else found.view(0, 1 + 2 * draws, 0)
+        for places, pixels, known in ahead(composed()):
+            logits = logits_of(predict, model_input(dataset, pixels, device), device)
+            parts.append({"position": torch.tensor(places), "logits": logits, "label": torch.tensor(known)})
+    found = gathered(parts, ("position", "logits", "label"), gather)
+    by_item = found["logits"].float().view(len(indices), 1 + 2 * draws, -1 if wanted else 0)
     clean, changed, restored = by_item.split([1, draws, draws], dim=1)
-    return Comparison(torch.tensor(labels), Pairs(clean.squeeze(1), changed), Pairs(clean.squeeze(1), restored))
+    labels = found["label"].long()[:: 1 + 2 * draws]
+    return Comparison(labels, Pairs(clean.squeeze(1), changed), Pairs(clean.squeeze(1), restored))
 
 
 def draw_scales(seed: int, item: int, draw: int, intervals: Intervals) -> list[float]:
@@ -112,10 +123,9 @@ def model_input(dataset: ScaledItems, pixels: np.ndarray, device: torch.device |
     return image.expand(-1, dataset.channels, -1, -1).contiguous()
 
 
-def batches(images: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
-    """Stacks of this many images; the last one may be smaller."""
-    while batch := list(islice(images, size)):
-        yield np.stack(batch)
+def batches(count: int, size: int) -> list[range]:
+    """So many places cut into batches; the last one may be smaller."""
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def ahead(values: Iterator[T]) -> Iterator[T]:

@@ -9,8 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ARROWS: dict[str, set[str]] = {  # what a folder may import of the project, besides itself
-    "scripts": {"train", "evaluation", "models", "dataloader", "layers", "config"},
-    "train": {"evaluation", "layers"},
+    "scripts": {"train", "report", "evaluation", "models", "dataloader", "layers", "config"},
+    "train": {"report", "evaluation", "layers"},
+    "report": {"evaluation.measures", "layers"},
     "evaluation": {"layers"},
     "models": {"layers"},
     "dataloader": {"layers"},

@@ -1,5 +1,7 @@
 """Small models, images and data sets for the tests of evaluation."""
 
+from typing import Any, NamedTuple
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -7,6 +9,7 @@ from torch import nn
 
 from dataloader.mnist import ScaledDigits
 from dataloader.sources import embedded_digits
+from evaluation.predictions import logits_of, undisturbed
 
 
 def smooth_images(count, side=24, channels=1, seed=0):
@@ -20,6 +23,40 @@ def in_batches(images, size, classes=7):
     """A loader that can be read again and again."""
     labels = torch.arange(len(images)) % classes
     return list(zip(images.split(size), labels.split(size), strict=True))
+
+
+def said(predict, loader):
+    """Logits and labels of all items of a loader."""
+    with undisturbed(predict):
+        found = [(logits_of(predict, image, "cpu"), torch.as_tensor(label)) for image, label, *_ in loader]
+    return tuple(map(torch.cat, zip(*found, strict=True)))
+
+
+class Items(NamedTuple):
+    """Images as a part that a model is judged by.
+
+    Attributes:
+        batches: of the items' numbers.
+        composed: what composes them at given scales.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    batches: list[list[int]]
+    composed: Any = None
+    kind: str = "digits"
+    groups: None = None
+
+    def loader(self, batches):
+        return [(self.images[batch], self.labels[batch], torch.tensor(batch)) for batch in batches]
+
+    def check(self):
+        pass
+
+
+def chunks(numbers, size):
+    numbers = list(numbers)
+    return [numbers[start : start + size] for start in range(0, len(numbers), size)]
 
 
 class OneByOne(nn.Module):

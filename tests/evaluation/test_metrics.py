@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from evaluation.metrics import accuracy, local_scale_error, warp_invariance_error
+from evaluation.predictions import undisturbed
 from evaluation.scales import draw_scales, local_scale_pairs, model_input
-from evaluation.warps import warp_pairs
+from evaluation.views import Judge, Views
 from layers.monotone import inverse_monotone_warp, monotone_warp
 from layers.seeds import item_warps
 from tests.evaluation.stand_ins import Blobs, OneByOne, in_batches, small_net, smooth_images, two_digits
@@ -128,22 +129,27 @@ def test_nothing_depends_on_the_size_of_a_batch():
 
 def test_parts_are_the_whole():
     net, images, blobs = OneByOne(small_net()), smooth_images(10), Blobs()
-    whole = warp_pairs(net, in_batches(images, 4), floor_items=6)
-    for positions in ([0, 3, 6, 9], [8, 1]):
-        part = warp_pairs(net, in_batches(images[positions], 3), positions, floor_items=6)
-        assert torch.equal(part.changed.clean, whole.changed.clean[positions])
-        assert torch.equal(part.changed.changed, whole.changed.changed[positions])
-        below = [position for position in positions if position < 6]
-        assert torch.equal(part.restored.changed, whole.restored.changed[below])
+    judge, labels = Judge(net, floor_items=6), torch.arange(10) % 7
+
+    def views(positions):
+        return Views(judge, images[positions], labels[positions], torch.tensor(positions), positions)
+
+    with undisturbed(net):
+        whole = views(list(range(10)))
+        for positions in ([0, 3, 6, 9], [8, 1]):
+            part = views(positions)
+            assert torch.equal(part.clean, whole.clean[positions])
+            assert torch.equal(part.changed.changed, whole.changed.changed[positions])
+            is_below = torch.tensor([position < 6 for position in positions])
+            assert torch.equal(part.is_restored, is_below)
+            assert torch.equal(part.restored.changed[is_below], whole.restored.changed[positions][is_below])
+            assert part.restored.changed[~is_below].isnan().all()
     scaled = local_scale_pairs(net, blobs, range(8), draws=2)
     part = local_scale_pairs(net, blobs, [5, 2], draws=2, batch_size=3)
     for name in ("changed", "restored"):
         for ours, theirs in zip(getattr(part, name), getattr(scaled, name), strict=True):
             assert torch.equal(ours, theirs[[5, 2]])
     assert part.labels.tolist() == [5, 2]
-    for positions in ([0, 1, 2], [0, 1, 2, 3, 4]):
-        with pytest.raises(ValueError, match=f"positions names {len(positions)} items, but the loader yields"):
-            warp_pairs(net, in_batches(images[:4], 2), positions)
 
 
 def test_global_generators_are_neither_read_nor_changed():

@@ -9,8 +9,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import evaluation.predictions
-from evaluation.predictions import Pairs, predictions
-from tests.evaluation.stand_ins import in_batches, small_net, smooth_images
+from evaluation.predictions import Pairs
+from tests.evaluation.stand_ins import in_batches, said, small_net, smooth_images
 
 
 def test_modes_are_restored_module_by_module():
@@ -19,7 +19,7 @@ def test_modes_are_restored_module_by_module():
     before = [module.training for module in net.modules()]
     seen = []
     net.register_forward_pre_hook(lambda module, _: seen.append(any(part.training for part in module.modules())))
-    predictions(net, in_batches(smooth_images(5), 2))
+    said(net, in_batches(smooth_images(5), 2))
     assert seen == [False] * 3
     assert [module.training for module in net.modules()] == before
 
@@ -28,17 +28,17 @@ def test_modes_are_restored_module_by_module():
         raise OSError("disk")
 
     with pytest.raises(OSError, match="disk"):
-        predictions(net, broken())
+        said(net, broken())
     assert [module.training for module in net.modules()] == before
 
 
 def test_results_are_plain_numbers_in_the_order_of_the_loader():
     net, images = small_net().double().eval(), smooth_images(5).double()
-    found = predictions(net, in_batches(images, 2))
-    assert found.logits.dtype == torch.float32 and found.labels.dtype == torch.int64
-    assert found.logits.grad_fn is None and not found.logits.requires_grad
-    torch.testing.assert_close(found.logits, net(images).float().detach())
-    assert found.labels.tolist() == [0, 1, 2, 3, 4]
+    logits, labels = said(net, in_batches(images, 2))
+    assert logits.dtype == torch.float32
+    assert logits.grad_fn is None and not logits.requires_grad
+    torch.testing.assert_close(logits, net(images).float().detach())
+    assert labels.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_a_model_may_differentiate_inside_its_forward_pass():
@@ -49,9 +49,9 @@ def test_a_model_may_differentiate_inside_its_forward_pass():
             (slope,) = torch.autograd.grad(energy, shift, create_graph=True)
         return slope
 
-    found = predictions(predict, in_batches(smooth_images(3), 3))
-    assert not found.logits.requires_grad
-    torch.testing.assert_close(found.logits, -2 * smooth_images(3).flatten(1)[:, :3])
+    logits, _ = said(predict, in_batches(smooth_images(3), 3))
+    assert not logits.requires_grad
+    torch.testing.assert_close(logits, -2 * smooth_images(3).flatten(1)[:, :3])
 
 
 def test_the_global_generators_are_left_alone():
@@ -61,7 +61,7 @@ def test_the_global_generators_are_left_alone():
         return torch.rand(len(image), 3) + random.random() + np.random.rand()
 
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()
-    predictions(predict, loader)
+    said(predict, loader)
     assert torch.equal(before[0], torch.get_rng_state()) and before[1] == random.getstate()
     assert all(np.array_equal(old, new) for old, new in zip(before[2], np.random.get_state(), strict=True))
 
@@ -76,7 +76,7 @@ def test_the_global_generators_are_left_alone():
 )
 def test_what_is_no_logits_is_refused(predict, message):
     with pytest.raises(ValueError, match=message):
-        predictions(predict, in_batches(smooth_images(4), 2))
+        said(predict, in_batches(smooth_images(4), 2))
 
 
 def test_errors_and_flips_by_hand():

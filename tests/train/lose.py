@@ -56,7 +56,7 @@ def start(file: str, folder: Path, rank: int, port: int, *, dies: bool) -> int:
     os.dup2(written, 2)
     status = 0
     if dies:
-        train_imagenet.evaluate_pictures = die  # type: ignore[assignment]
+        train_imagenet.evaluate = die  # type: ignore[assignment]
     try:
         run(file, folder)
     except SystemExit as end:  # as python ends

@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
+from report.runs import ITEMS
 from train.runs.errors import RunError
 
 STATE = "state.pt"
 WEIGHTS = "model.safetensors"
-ITEMS = "items.npz"
 VERSION = 1  # of the state's format
 
 

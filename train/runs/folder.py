@@ -13,9 +13,10 @@ import yaml
 
 from config.load import comparable, dump, load_recipes
 from config.schema import Config
-from train.runs.checkpoint import ITEMS, STATE, WEIGHTS, part_of, write_whole
+from report.runs import ITEMS, SUMMARY
+from train.runs.checkpoint import STATE, WEIGHTS, part_of, write_whole
 from train.runs.errors import RunError
-from train.runs.log import SUMMARY, WANDB_ID
+from train.runs.log import WANDB_ID
 
 SETTINGS = "config.yaml"
 LOCK = ".lock"

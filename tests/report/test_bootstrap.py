@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-import evaluation.bootstrap
-from evaluation.bootstrap import paired_bootstrap
+import report.bootstrap
+from report.bootstrap import paired_bootstrap
 
 
 def test_it_is_the_loop():
@@ -27,7 +27,7 @@ def test_the_same_seed_gives_the_same_interval_whatever_fits_into_memory(monkeyp
     found = paired_bootstrap(a, np.zeros(30), samples=200, seed=4)
     assert found != paired_bootstrap(a, np.zeros(30), samples=200, seed=5)
     before = np.random.get_state()[1].tolist()
-    monkeypatch.setattr(evaluation.bootstrap, "CHUNK", 100)
+    monkeypatch.setattr(report.bootstrap, "CHUNK", 100)
     assert paired_bootstrap(a, np.zeros(30), samples=200, seed=4) == pytest.approx(found, abs=1e-15)
     assert np.random.get_state()[1].tolist() == before
 

@@ -9,9 +9,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from evaluation.bootstrap import paired_bootstrap
-from evaluation.markup import Format, heading, markup, number
-from evaluation.runs import ITEMS, Run
+from report.bootstrap import paired_bootstrap
+from report.markup import Format, heading, markup, number
+from report.runs import ITEMS, Run
 
 
 @dataclass(frozen=True)

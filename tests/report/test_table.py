@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.bootstrap import paired_bootstrap
-from evaluation.table import Cell, collect, main, render, table
+from report.bootstrap import paired_bootstrap
+from report.table import Cell, collect, main, render, table
 
 ROOT = Path(__file__).parents[2]
 
@@ -127,17 +127,20 @@ def test_the_command(root, capsys):
     assert main([str(root), "--recipes", "dem_vit, vit_b&w"]) == 0
     text = capsys.readouterr().out
     assert text.splitlines()[0].split() == [
-        *("recipe", "seeds", "accuracy", "(%)", "warp_invariance_error", "local_scale_flips", "(%)")
+        *("recipe", "seeds", "accuracy", "(%)", "warp_invariance_error", "local_scale_flips", "(%)"),
+        *("residual", "seconds"),
     ]
     file = root / "out.csv"
     assert main([str(root), "--metrics", "residual", "--format", "csv", "--output", str(file)]) == 0
     assert capsys.readouterr().out == "" and file.read_text().splitlines()[2] == "dem_vit,70,72,0.25,,1"
 
 
-def test_without_headline_metrics_all_are_shown(tmp_path, capsys):
-    write_run(tmp_path, "a", 1, loss=0.5)
+def test_metrics_that_nobody_described_are_shown_and_minor_ones_are_not(tmp_path, capsys):
+    write_run(tmp_path, "a", 1, loss=0.5, nll=0.25)
     assert main([str(tmp_path)]) == 0
-    assert capsys.readouterr().out.split()[:4] == ["recipe", "seeds", "loss", "seconds"]
+    assert capsys.readouterr().out.split()[:4] == ["recipe", "seeds", "seconds", "loss"]
+    assert main([str(tmp_path), "--metrics", "nll"]) == 0
+    assert capsys.readouterr().out.split()[:3] == ["recipe", "seeds", "nll"]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +163,7 @@ def test_what_cannot_be_shown_is_one_line(root, capsys, words, message):
 
 
 def test_the_module_runs(tmp_path):
-    command = [sys.executable, "-m", "evaluation.table", str(tmp_path)]
+    command = [sys.executable, "-m", "report.table", str(tmp_path)]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert found.returncode == 2 and found.stdout == ""
     assert found.stderr.count("\n") == 1 and "holds no runs" in found.stderr

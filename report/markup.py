@@ -7,6 +7,8 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
+from evaluation.measures import unit_of
+
 Format = Literal["text", "markdown", "csv", "latex"]
 Line = Sequence[str]
 LATEX = str.maketrans(
@@ -29,20 +31,16 @@ def markup(headings: Line, lines: Sequence[Line], notes: Line, format: Format) -
     return "\n".join(write(headings, lines, notes)) + "\n"
 
 
-def is_share(name: str) -> bool:
-    """Whether a metric is a share of the items and reads better in percent."""
-    return name.removesuffix("s").endswith(("accuracy", "correct", "_flip")) or "top1" in name or "top5" in name
-
-
 def heading(name: str) -> str:
-    """The name of a metric, with the unit that ``number`` writes it in."""
-    return f"{name} (%)" if is_share(name) else name
+    """The name of a metric, with the sign of the unit that ``number`` writes it in."""
+    sign = unit_of(name).sign
+    return f"{name} ({sign})" if sign else name
 
 
 def number(name: str, value: float, *, signed: bool = False) -> str:
-    """A value of a metric: shares in percent, all others plain."""
-    decimals = 2 if is_share(name) else 0 if name == "seconds" else 4
-    return f"{100 * value if is_share(name) else value:{'+' if signed else ''}.{decimals}f}"
+    """A value of a metric in its unit: shares in percent."""
+    unit = unit_of(name)
+    return f"{unit.times * value:{'+' if signed else ''}.{unit.decimals}f}"
 
 
 def _text(headings: Line, lines: Sequence[Line], notes: Line) -> list[str]:

@@ -1,4 +1,4 @@
-"""Runs as a table with one row per recipe: ``python -m evaluation.table weights --format markdown``."""
+"""Runs as a table with one row per recipe: ``python -m report.table weights --format markdown``."""
 
 from __future__ import annotations
 
@@ -10,21 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from evaluation.compare import compare, render_differences
-from evaluation.markup import Format, heading, markup, number
-from evaluation.runs import Run, collect
+from evaluation.measures import MEASURES, described
+from report.compare import compare, render_differences
+from report.markup import Format, heading, markup, number
+from report.runs import Run, collect
 
-__all__ = ["Cell", "Row", "collect", "main", "render", "table"]
+__all__ = ["Cell", "Row", "collect", "headline", "main", "render", "table"]
 
-HEADLINE = (
-    "accuracy",
-    "warp_invariance_error",
-    "warp_invariance_error_tempered",
-    "warp_invariance_flips",
-    "local_scale_error",
-    "local_scale_error_tempered",
-    "local_scale_flips",
-)
 NONE = "-"
 
 
@@ -77,6 +69,13 @@ def table(runs: Sequence[Run], metrics: Sequence[str], recipes: Sequence[str] | 
     return rows
 
 
+def headline(runs: Sequence[Run]) -> list[str]:
+    """What the runs have of the metrics that matter most, and what they have that no description knows."""
+    known = dict.fromkeys(name for run in runs for name in run.metrics or ())
+    first = [measure.name for measure in MEASURES if measure.is_headline and measure.name in known]
+    return first + [name for name in known if described(name) is None]
+
+
 def render(rows: Sequence[Row], format: Format = "text") -> str:
     """The rows as text; CSV has plain numbers in columns of their own, the others shares in percent."""
     metrics = list(rows[0].cells) if rows else []
@@ -99,11 +98,11 @@ def render(rows: Sequence[Row], format: Format = "text") -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the table, or say in one line what is wrong."""
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog="python -m evaluation.table weights --compare dem_deit deit --format latex"
+        description=__doc__, epilog="python -m report.table weights --compare dem_deit deit --format latex"
     )
     parser.add_argument("root", help="folder that holds <recipe>/<seed>/summary.json")
     parser.add_argument("--format", choices=get_args(Format), default="text")
-    parser.add_argument("--metrics", type=_names, help="names with commas between; the headline metrics if left out")
+    parser.add_argument("--metrics", type=_names, help="names with commas between; the most important ones if left out")
     parser.add_argument("--recipes", type=_names, help="rows in this order, with commas between; all if left out")
     parser.add_argument("--output", type=Path, help="file to write instead of the standard output")
     parser.add_argument("--compare", nargs=2, metavar="RECIPE", help="difference of two recipes on the same items")
@@ -130,7 +129,7 @@ def _text(options: argparse.Namespace) -> str:
         chosen = options.metrics or [difference.metric for difference in found]
         _check_known("metric per item", chosen, {difference.metric for difference in found})
         return render_differences([d for d in found if d.metric in chosen], a, b, seeds, options.format)
-    metrics = options.metrics or [name for name in HEADLINE if name in known] or known
+    metrics = options.metrics or headline(runs)
     _check_known("metric", metrics, set(known))
     return render(table(runs, metrics, options.recipes), options.format)
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from evaluation.figures import _lines, canonical_figure
 from layers.monotone import WarpParams, monotone_warp, random_warp_params, warp_grid
+from report.figures import _lines, canonical_figure, scale_curve, scale_figure
 from tests.evaluation.stand_ins import smooth_images
 
 
@@ -51,3 +51,18 @@ def test_what_cannot_be_drawn(tmp_path, change, message):
     }
     with pytest.raises(ValueError, match=message):
         canonical_figure(tmp_path / "figure.png", **(options | change))
+
+
+def test_the_figure_has_a_line_per_model(tmp_path):
+    metrics = {"top1_at_1.3": 0.5, "top1_at_0.7": 0.25, "top5_at_1.3": 1.0, "top1_at_1": 0.75, "top1": 0.5}
+    curve = scale_curve(metrics)
+    assert list(curve.items()) == [(0.7, 0.25), (1.0, 0.75), (1.3, 0.5)]
+    assert scale_curve(metrics, "top5") == {1.3: 1.0} and scale_curve({"top1": 0.5}) == {}
+    for count in (1, 2):
+        scale_figure(
+            tmp_path / f"{count}.png", dict(list({"base": curve, "dem": {0.7: 0.5, 1.0: 0.5}}.items())[:count])
+        )
+    one, two = imread(tmp_path / "1.png"), imread(tmp_path / "2.png")
+    assert one.shape[1] > 600 and one.std() > 0.05
+    assert one.shape != two.shape or (one != two).any()
+    assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()

@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.metrics import per_scale_accuracy, scale_consistency
-from evaluation.pictures import consistency_columns, loaded, picture_columns, picture_means, scale_means
-from tests.evaluation.picture_sets import CLASSES, NAMES, OBJECTS, UNREADABLE, FewPictures
+from evaluation.evaluator import evaluate
+from evaluation.measures import described
+from evaluation.metrics import _loaded, per_scale_accuracy, scale_consistency
+from evaluation.sharing import alone
+from evaluation.trials import Bench
+from evaluation.views import Judge
+from tests.evaluation.picture_sets import CLASSES, NAMES, OBJECTS, UNREADABLE, FewPictures, judges
 from tests.evaluation.stand_ins import OneByOne, small_net
 
 FEW = FewPictures()
@@ -66,8 +70,10 @@ def accuracies(top, scale=None):
     return np.mean(at)
 
 
-def columns(size=4, predict=None, dataset=FEW, **options):
-    return picture_columns(predict or net(), loaded(dataset, dataset.groups.batches(size)), dataset.groups, **options)
+def columns(*names, temperature=None):
+    """Of every picture that can be read, which one it is and the values of these metrics."""
+    part, bench = judges(), Bench(Judge(net()), (0, 1), alone)
+    return bench.columns(part, part.batches, [described(name) for name in names], temperature)
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 10, 100])
@@ -96,28 +102,35 @@ def test_accuracy_is_counted_at_every_scale():
 
 
 def test_columns_hold_the_values_of_every_picture_that_can_be_read():
-    found = columns(temperature=2.0)
+    names = ("top1", "top5", "nll", "consistency_error", "consistency_error_tempered", "consistency_flips")
+    found = columns(*names, temperature=2.0)
     numbers = found["index"].tolist()
-    assert sorted(numbers) == [number for number, name in enumerate(NAMES) if name not in UNREADABLE]
-    for place, number in enumerate(numbers):
+    assert numbers == [number for number, name in enumerate(NAMES) if name not in UNREADABLE]
+    for place, number in enumerate(map(int, numbers)):
         logits, label = said()[NAMES[number]]
         assert found["top1"][place] == (rank(logits, label) < 1)
         assert found["top5"][place] == (rank(logits, label) < 5)
         assert found["nll"][place].item() == pytest.approx(-math.log(share(logits)[label]), rel=1e-5)
-        assert number in FEW.groups.members[found["group"][place]]
+        assert number in FEW.groups.members[int(found["group"][place])]
     scales = dict(zip(numbers, found["scale"].tolist(), strict=True))
     without = {name for name in NAMES if name[2:] in ALONE or name[2:6] in ("late", "torn")}
-    for place, number in enumerate(numbers):
+    for place, number in enumerate(map(int, numbers)):
         has_change = NAMES[number] not in without and scales[number] != 1
-        assert [not found[name][place].isnan() for name in ("change", "change_tempered", "flip")] == [has_change] * 3
-    means = picture_means(found)
+        assert found["is_compared"][place] == has_change
+        if has_change:
+            logits = [said()[NAMES[one]][0] for one in (number, FEW.groups.members[int(found["group"][place])][0])]
+            for name, temperature in (("consistency_error", 1.0), ("consistency_error_tempered", 2.0)):
+                distance = math.dist(*(share(one, temperature) for one in logits))
+                assert found[name][place].item() == pytest.approx(distance, rel=1e-5, abs=1e-9)
+            assert found["consistency_flips"][place] == (logits[0].argmax() != logits[1].argmax())
+    means = evaluate(net(), {"val": judges()}).metrics
     expected = {"top1": accuracies(1), "top5": accuracies(5)}
     assert {name: means[name] for name in expected} == pytest.approx(expected)
     assert means["nll"] == pytest.approx(np.mean([-math.log(share(logits)[y]) for logits, y in said().values()]))
 
 
 def test_objects_count_alike_however_many_scales_they_have():
-    found = consistency_columns(columns())
+    found = {name: torch.tensor(values) for name, values in evaluate(net(), {"val": judges()}).items.items()}
     stems = [NAMES[FEW.groups.members[group][0]].split("_scale_")[0] for group in found["group_index"]]
     assert sorted(stems) == ["n/long", "n/other", "n/short", "n/whole", "n/worn"]
     counts = torch.tensor([{"n/long": 3, "n/short": 1, "n/worn": 1}.get(stem, 2) for stem in stems])
@@ -172,7 +185,7 @@ def test_a_model_that_says_nan_is_not_taken_for_a_consistent_one():
 
     found = scale_consistency(spoilt, FEW)
     assert math.isnan(found["consistency_error"])
-    assert len(consistency_columns(columns(predict=spoilt))["group_index"]) == 5
+    assert len(evaluate(spoilt, {"val": judges()}, full=False).items["group_index"]) == 5
 
 
 def test_module_and_generators_are_as_they_were():
@@ -203,7 +216,6 @@ def test_of_no_pictures_nothing_can_be_said(names):
         per_scale_accuracy(net(), FewPictures(names))
     with pytest.raises(ValueError, match="no group has a picture at scale 1"):
         scale_consistency(net(), FewPictures(names))
-    assert scale_means(columns(dataset=FewPictures(names))) == {}
 
 
 @pytest.mark.parametrize("temperature", [0, -1.0, float("inf"), float("nan")])
@@ -225,8 +237,10 @@ def test_an_error_of_the_data_set_arrives():
 
 
 def test_batches_are_made_ahead_in_their_order():
-    found = list(loaded(FEW, [[3, 1], [0]]))
-    assert [number.tolist() for _, _, number in found] == [[3, 1], [0]]
-    assert torch.equal(found[0][0], FEW.images[[3, 1]])
-    assert found[1][1].tolist() == [FEW.labels[0]]
+    found = list(_loaded(FEW, 4))
+    assert [number.tolist() for _, _, number in found] == FEW.groups.batches(4)
+    for image, label, number in found:
+        known = label >= 0
+        assert torch.equal(image[known], FEW.images[number][known])
+        assert label.tolist() == [FEW[place][1] for place in number.tolist()]
     assert max(FEW.labels) == CLASSES - 1

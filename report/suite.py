@@ -7,26 +7,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from evaluation.figures import canonical_figure, scale_curve, scale_figure
-from evaluation.runs import collect
-from evaluation.table import render, table
 from layers.grid import WarpParams
 from layers.monotone import monotone_warp
-
-METRICS = (
-    "accuracy",
-    "top1",
-    "multi_scale_top1",
-    "consistency_error",
-    "consistency_error_tempered",
-    "consistency_flips",
-    "warp_invariance_error",
-    "warp_invariance_error_tempered",
-    "local_scale_error",
-    "local_scale_error_tempered",
-    "residual",
-    "seconds",
-)
+from report.figures import canonical_figure, scale_curve, scale_figure
+from report.runs import collect
+from report.table import headline, render, table
 
 
 def write_report(
@@ -46,8 +31,7 @@ def write_report(
         shown: images (B, C, H, W) and the warp that every site found for them; None leaves figure.png out.
     """
     runs = [run for run in collect(root) if run.seed == seed and run.recipe in recipes]
-    known = {name for run in runs for name in run.metrics or ()}
-    rows = table(runs, [name for name in METRICS if name in known], list(recipes))
+    rows = table(runs, headline(runs), list(recipes))
     print(render(rows))
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / "table.md"]

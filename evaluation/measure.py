@@ -1,0 +1,128 @@
+"""What a metric is: its name and unit, what it is measured on, and how it comes about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from evaluation.sharing import Columns
+
+
+class Unit(NamedTuple):
+    """How a value is told: so many times itself, with so many decimals, under a heading with this sign."""
+
+    name: str
+    times: int = 1
+    decimals: int = 4
+    sign: str = ""
+
+
+SHARE = Unit("share", times=100, decimals=2, sign="%")
+DISTANCE = Unit("distance of two predictions")
+NATS = Unit("nats")
+NUMBER = Unit("number")
+SECONDS = Unit("seconds", decimals=0)
+
+
+class Trial(Enum):
+    """What a model is put to, in the order of tables, and what a metric is given of it."""
+
+    CLEAN = "clean"  # the first part: the Views of a batch
+    SCALES = "scales"  # every part that shows objects at several scales: the Views of a batch
+    WARPS = "warp"  # the first part, randomly warped: the Views of a batch
+    LOCAL_SCALE = "local_scale"  # items composed at random scales: a Comparison
+    EQUILIBRIUM = "equilibrium"  # what an adapted model tells of its warps: an Equilibrium
+    RUN = "run"  # nothing: the run tells such a metric itself
+
+    @property
+    def index(self) -> str:
+        """Of items.npz, the column that numbers the trial's items."""
+        return "index" if self is Trial.CLEAN else f"{self.value}_index"
+
+
+class Averaged(NamedTuple):
+    """Values that one number is the mean of.
+
+    Args:
+        values: in float64.
+        numbers: of the items, or of what else the values belong to.
+        numbered_by: names the numbers; the trial's own name if left out.
+        suffix: to the names of metric and column.
+    """
+
+    values: Tensor
+    numbers: Tensor
+    numbered_by: str | None = None
+    suffix: str = ""
+
+
+def every_item(values: Tensor, columns: Columns) -> list[Averaged]:
+    """All items count alike."""
+    return [Averaged(values, columns["index"])]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """One metric.
+
+    Args:
+        name: in a summary.
+        unit: of its values.
+        trial: what it is measured on.
+        of: what came of the trial, and the temperature, to one value per item; None where the run tells it.
+        over: the values of all items, and the columns of ``BASE``, to what is averaged.
+        column: what it is called in items.npz, for each kind of data where that differs; None keeps no values.
+        kinds: of data that it is measured for; None means all.
+        quick: kinds of data for which it is measured between the full evaluations too.
+        is_tempered: whether it is measured at the temperature that calibrates the model, and not at 1.
+        is_headline: whether tables show it unless they are asked for others.
+    """
+
+    name: str
+    unit: Unit
+    trial: Trial
+    of: Callable[[Any, float], Tensor] | None = None
+    over: Callable[[Tensor, Columns], list[Averaged]] = every_item
+    column: str | Mapping[str, str] | None = None
+    kinds: tuple[str, ...] | None = None
+    quick: tuple[str, ...] = ()
+    is_tempered: bool = False
+    is_headline: bool = False
+
+    def applies_to(self, kind: str, *, full: bool = True) -> bool:
+        """Whether it is measured for this kind of data, in a full evaluation or in any."""
+        return kind in self.quick or (full and (self.kinds is None or kind in self.kinds))
+
+    def column_for(self, kind: str) -> str | None:
+        """What it is called in items.npz."""
+        return self.column[kind] if isinstance(self.column, Mapping) else self.column
+
+    def values(self, found: Any, temperature: float | None) -> Tensor:
+        """Of what came of the trial."""
+        assert self.of is not None and (temperature is not None or not self.is_tempered)
+        return self.of(found, temperature if self.is_tempered and temperature else 1.0)
+
+    @property
+    def names(self) -> set[str]:
+        """All that it is called, in a summary and in items.npz."""
+        columns = self.column.values() if isinstance(self.column, Mapping) else [self.column or self.name]
+        return {self.name, *columns}
+
+    def tempered(self) -> Measure:
+        """The same at the temperature that calibrates the model."""
+        if isinstance(self.column, Mapping):
+            column: Any = {kind: f"{name}_tempered" for kind, name in self.column.items()}
+        else:
+            column = self.column and f"{self.column}_tempered"
+        return replace(self, name=f"{self.name}_tempered", column=column, is_tempered=True)
+
+
+def averages(measures: Iterable[Measure], columns: Columns) -> Iterator[tuple[Measure, Averaged]]:
+    """What the values of every item come to, of the metrics that there is an item for."""
+    for measure in measures:
+        if measure.trial is not Trial.SCALES or columns["scale"].isfinite().any():
+            yield from ((measure, part) for part in measure.over(columns[measure.name], columns) if len(part.values))

@@ -1,0 +1,72 @@
+"""What a model is put to, each process with its own batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from evaluation.measure import Measure
+from evaluation.parts import Part, first_batches, places
+from evaluation.predictions import Equilibrium, undisturbed
+from evaluation.sharing import Columns, Gather, gathered
+from evaluation.temperature import fit_temperature
+from evaluation.views import BASE, Judge, Views
+
+EQUILIBRIUM_ITEMS = 256  # that describe a canonicalizer: a number of items, for no metric may depend on a batch's size
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A model, and the share of this process.
+
+    Args:
+        judge: the model.
+        share: (rank, world).
+        gather: joins the columns of all processes.
+    """
+
+    judge: Judge
+    share: tuple[int, int]
+    gather: Gather
+
+    def columns(
+        self, part: Part, batches: list[list[int]], measures: Sequence[Measure], temperature: float | None
+    ) -> Columns:
+        """Per item that could be read, the columns of ``BASE`` and the values of the metrics, by their names."""
+        found = [views.columns(measures, temperature) for views in self._views(part, batches)]
+        return gathered(found, [*BASE, *(measure.name for measure in measures)], self.gather)
+
+    def temperature(self, part: Part) -> float:
+        """Fitted on all items of a part."""
+        own = self._views(part, part.batches)
+        found = [views.columns([], None) | {"logits": views.clean, "label": views.labels} for views in own]
+        known = gathered(found, ("position", "logits", "label"), self.gather)
+        if not len(known["label"]):
+            raise ValueError("there are no items to fit the temperature on")
+        return fit_temperature(known["logits"], known["label"])
+
+    def equilibrium(self, part: Part) -> Equilibrium:
+        """Of the first items, also of those that could not be read."""
+        batches = first_batches(part.batches, EQUILIBRIUM_ITEMS)
+        place, found = places(batches), []
+        model: Any = self.judge.predict
+        with undisturbed(model):
+            for image, _, numbers in part.loader(batches[self.share[0] :: self.share[1]]):
+                output = model(image.to(self.judge.device), return_output=True)
+                phi = torch.cat([side.flatten(1).float().cpu() for phi in output.phis for side in phi], dim=1)
+                position = torch.tensor([place[number] for number in numbers.tolist()])
+                found.append({"position": position, "residual": output.residual.float().cpu(), "phi": phi})
+        known = gathered(found, ("position", "residual", "phi"), self.gather)
+        return Equilibrium(known["residual"].float(), known["phi"].float())
+
+    def _views(self, part: Part, batches: list[list[int]]) -> Iterator[Views]:
+        """Of this process's batches; items are ordered by their numbers, or without groups as they come."""
+        place = places(part.batches) if part.groups is None else {}
+        own = batches[self.share[0] :: self.share[1]]
+        with undisturbed(self.judge.predict):
+            for image, label, numbers in part.loader(own):
+                positions = [place.get(number, number) for number in numbers.tolist()]
+                yield Views(self.judge, image, label, numbers, positions, part.groups)

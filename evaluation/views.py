@@ -1,0 +1,144 @@
+"""What a model says of a batch and of its warped images: each is asked for once, and only if a metric needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evaluation.measure import Measure
+from evaluation.parts import Groups
+from evaluation.predictions import Pairs, Predict, logits_of
+from evaluation.sharing import Columns
+from layers.grid import WarpParams
+from layers.monotone import inverse_monotone_warp, monotone_warp
+from layers.seeds import item_warps
+
+BASE = ("index", "position", "is_restored", "group", "scale", "is_compared")
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A model, and how its images are warped.
+
+    Args:
+        predict: from images (B, C, H, W) to logits (B, classes), see ``undisturbed``.
+        device: where the images are moved to.
+        grid_size: R, the number of knots per axis of the warps.
+        strength: of the warps.
+        seed: of the warps.
+        floor_items: restore the items at positions below this, or all where None; inverting a warp exactly takes
+            longer than a small model does.
+    """
+
+    predict: Predict
+    device: torch.device | str = "cpu"
+    grid_size: int = 8
+    strength: float = 0.25
+    seed: int = 0
+    floor_items: int | None = 256
+
+
+class Views:
+    """One batch, without what could not be read; all tensors but the images are on the CPU.
+
+    Args:
+        judge: the model.
+        image: (B, C, H, W).
+        labels: (B,); -1 leaves an item out.
+        numbers: (B,) of the items.
+        positions: (B,) that the items are ordered by, and their warps are drawn by.
+        groups: of the items.
+    """
+
+    def __init__(
+        self,
+        judge: Judge,
+        image: Tensor,
+        labels: Tensor,
+        numbers: Tensor,
+        positions: Sequence[int],
+        groups: Groups | None = None,
+    ):
+        self.judge, self.positions, self.groups = judge, list(positions), groups
+        self.image = image.to(judge.device)
+        labels = torch.as_tensor(labels).long()
+        self.kept = labels >= 0
+        self.labels, self.numbers = labels[self.kept], torch.as_tensor(numbers)[self.kept]
+
+    def columns(self, measures: Sequence[Measure], temperature: float | None) -> Columns:
+        """Of every item that could be read: the columns of ``BASE``, and the values of the metrics by their names."""
+        numbers, groups = self.numbers.numpy(), self.groups
+        return {
+            "index": self.numbers,
+            "position": torch.tensor(self.positions)[self.kept],
+            "is_restored": self.is_restored[self.kept],
+            "group": self.numbers if groups is None else torch.from_numpy(groups.of_item[numbers]),
+            "scale": self.numbers * torch.nan if groups is None else torch.from_numpy(groups.scales[numbers]),
+            "is_compared": self.references >= 0,
+            **{measure.name: measure.values(self, temperature) for measure in measures},
+        }
+
+    @cached_property
+    def clean(self) -> Tensor:
+        """Logits of the images, (N, classes)."""
+        return self._logits(self.image)[self.kept]
+
+    @cached_property
+    def changed(self) -> Pairs:
+        """Logits of the images, and of the images under one random warp each."""
+        return Pairs(self.clean, self._logits(self._warped)[self.kept])
+
+    @cached_property
+    def restored(self) -> Pairs:
+        """Logits of the images, and of those warped and unwarped; NaN where ``floor_items`` says not to."""
+        clean, chosen = self.clean, self.is_restored.to(self.judge.device)
+        restored = clean.new_full((len(self.kept), clean.shape[1]), torch.nan)
+        if self.is_restored.any():
+            phi = WarpParams(self._phi.x[chosen], self._phi.y[chosen])
+            restored[self.is_restored] = self._logits(_unwarped(self._warped[chosen], phi))
+        return Pairs(clean, restored[self.kept])
+
+    @cached_property
+    def is_restored(self) -> Tensor:
+        """(B,)."""
+        first = self.judge.floor_items
+        return torch.tensor([first is None or position < first for position in self.positions], dtype=torch.bool)
+
+    @cached_property
+    def references(self) -> Tensor:
+        """(N,) place in the batch of the object's picture at scale 1; -1 for that picture itself, and without one."""
+        if self.groups is None:
+            return torch.full((len(self.numbers),), -1)
+        numbers = self.numbers.numpy()
+        scales, owners = self.groups.scales[numbers], self.groups.of_item[numbers]
+        first: dict[int, int] = {}
+        for place in np.flatnonzero(scales == 1):
+            first.setdefault(int(owners[place]), int(place))
+        found = [first.get(int(owner), -1) for owner in owners]
+        return torch.tensor([-1 if place == at else at for place, at in enumerate(found)], dtype=torch.int64)
+
+    @cached_property
+    def _phi(self) -> WarpParams:
+        judge = self.judge
+        drawn = item_warps(self.positions, judge.grid_size, judge.strength, judge.seed, "warp error")
+        return WarpParams(*(part.to(judge.device) for part in drawn))
+
+    @cached_property
+    def _warped(self) -> Tensor:
+        return monotone_warp(self.image, self._phi)
+
+    def _logits(self, image: Tensor) -> Tensor:
+        return logits_of(self.judge.predict, image, self.judge.device)
+
+
+def _unwarped(image: Tensor, phi: WarpParams) -> Tensor:
+    """Undo warps image by image: so that on a CPU the exact inverse works in the cache."""
+    if image.is_cuda:
+        return inverse_monotone_warp(image, phi, method="exact")
+    one_by_one = zip(image.split(1), phi.x.split(1), phi.y.split(1), strict=True)
+    return torch.cat([inverse_monotone_warp(i, WarpParams(x, y), method="exact") for i, x, y in one_by_one])
