@@ -11,9 +11,10 @@ from torch import nn
 
 from config.imagenet import ImageNetConfig
 from config.load import dump, load_recipes
-from dataloader.images import ImageData, build_classes, build_image_loader, build_images
-from dataloader.mixing import build_mixing
-from dataloader.pictures import BrokenPictures
+from dataloader.batches import first_of
+from dataloader.build import build_splits, count_classes
+from dataloader.pictures.decoding import BrokenPictures
+from dataloader.splits import Splits
 from evaluation.equilibrium import ITEMS, equilibrium
 from evaluation.evaluator import Evaluation
 from evaluation.figures import scale_curve, scale_figure
@@ -80,31 +81,29 @@ def main(words: Sequence[str] | None = None) -> None:
 
 def build(config: ImageNetConfig, seed: int, process: Process, *, trains: bool = True) -> Experiment:
     """The experiment of a recipe."""
-    classes = build_classes(config.data)
-    model = build_model(config, len(classes), seed, is_normalized=True)
-    description = input_description(config.model, model)
-    data = build_images(config.data, config.augmentation, config.evaluation, classes, description, seed, trains=trains)
+    model = build_model(config, count_classes(config), seed, is_normalized=True)
+    splits = build_splits(config, seed, process.share, input_description(config.model, model), trains=trains)
     if process.is_first:  # it takes a minute for millions of files
-        process.say("\n".join(f"  {line}" for line in data.report()))
+        process.say("\n".join(f"  {line}" for line in splits.report))
     chosen = config.evaluation
     return Experiment(
         model,
-        build_image_loader(data, config.data, config.train.batch_size, seed, process.share) if trains else None,
-        lambda model, full: measured(config, data, model, process, full),
+        splits.train,
+        lambda model, full: measured(config, splits, model, process, full),
         Rhythm(every=chosen.every, full_every=chosen.full_every, before_training=chosen.before_training),
-        lambda: check_head(config.model, len(classes)),
-        build_mixing(config.augmentation, len(classes), seed),
+        lambda: check_head(config.model, splits.num_classes),
+        splits.mix,
         draw_scales,
     )
 
 
-def measured(config: ImageNetConfig, data: ImageData, model: nn.Module, process: Process, full: bool) -> Evaluation:
+def measured(config: ImageNetConfig, splits: Splits, model: nn.Module, process: Process, full: bool) -> Evaluation:
     """The metrics of the model as it is now."""
     try:
         found = evaluate_pictures(
             model,
-            data.evaluated,
-            data.calibration,
+            splits.evaluated,  # type: ignore[arg-type]  # pictures have groups
+            splits.calibration,  # type: ignore[arg-type]
             grid_size=config.warp.grid_size,
             strength=config.warp.strength,
             warp_items=config.evaluation.warp_items,
@@ -114,18 +113,14 @@ def measured(config: ImageNetConfig, data: ImageData, model: nn.Module, process:
             full=full,
         )
     finally:
-        data.check()  # says more than that nothing was there to be measured
-    if broken := count_broken(data, process):
+        splits.check()  # says more than that nothing was there to be measured
+    if broken := splits.count_broken(process.sum):
         found.metrics["broken"] = broken
     if full and config.dec is not None:
-        first = data.evaluated["val"].first(ITEMS)
-        found.metrics.update(equilibrium(model, first, device=process.device))
+        part = splits.evaluated["val"]
+        some = part.loader(first_of(part.batches, ITEMS))
+        found.metrics.update(equilibrium(model, some, device=process.device))
     return found
-
-
-def count_broken(data: ImageData, process: Process) -> int:
-    """Pictures that could not be read so far, since the run began or went on; all processes call this."""
-    return sum(part.count_broken(process.sum) for part in data.parts())
 
 
 def draw_scales(folder: Path, metrics: Mapping[str, float]) -> None:

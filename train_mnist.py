@@ -11,7 +11,9 @@ from torch import nn
 
 from config.load import dump, load_recipes
 from config.schema import Config, ConfigError
-from dataloader.build import Data, build_data, build_train_loader, loader_of
+from dataloader.batches import batches_of, first_of
+from dataloader.build import build_splits
+from dataloader.splits import Splits
 from evaluation.equilibrium import ITEMS, equilibrium
 from evaluation.evaluator import Evaluation, evaluate
 from evaluation.report import write_report
@@ -41,40 +43,43 @@ def main(words: Sequence[str] | None = None) -> None:
         return [Recipe(name, config, dump(name, config)) for name, config in recipes]
 
     def carry(recipes: list[Recipe], process: Process) -> None:
-        runner = Runner(arguments, process, lambda config: build(config, seed, process), read_weights)
+        def built(config: Config) -> Experiment:
+            return build(config, seed, process, trains=not arguments.eval_only)
+
+        runner = Runner(arguments, process, built, read_weights)
         runner.run_all(recipes, lambda root, folder: write_suite(recipes, root, folder, seed))
 
     script.main(load, carry)
 
 
-def build(config: Config, seed: int, process: Process) -> Experiment:
+def build(config: Config, seed: int, process: Process, *, trains: bool = True) -> Experiment:
     """The experiment of a recipe."""
-    data = build_data(config.data, config.evaluation, seed)
-    loader = build_train_loader(data, config.data, config.train.batch_size, seed, process.share)
-    model = build_model(config, data.train.num_classes, seed)
+    splits = build_splits(config, seed, process.share, trains=trains)
+    model = build_model(config, splits.num_classes, seed)
     chosen = config.evaluation
     rhythm = Rhythm(every=chosen.every, full_every=chosen.local_scale_every, before_training=chosen.before_training)
 
     def measure(model: nn.Module, full: bool) -> Evaluation:
-        return measured(config, data, model, process, full)
+        return measured(config, splits, model, process, full)
 
-    return Experiment(model, loader, measure, rhythm, refuse_head)
+    return Experiment(model, splits.train, measure, rhythm, refuse_head)
 
 
 def refuse_head() -> None:
     raise ConfigError("no published classifier knows rows of digits")
 
 
-def measured(config: Config, data: Data, model: nn.Module, process: Process, full: bool) -> Evaluation:
+def measured(config: Config, splits: Splits, model: nn.Module, process: Process, full: bool) -> Evaluation:
     """The metrics of the model as it is now."""
     chosen = config.evaluation
-    size, workers = chosen.batch_size, config.data.workers
+    (part,), calibration, size = splits.evaluated.values(), splits.calibration, chosen.batch_size
+    assert calibration is not None
     found = evaluate(
         model,
-        lambda items: loader_of(data.evaluated, items, size, workers),
-        data.evaluated,
-        data.evaluated_items,
-        calibration=loader_of(data.held_out, data.calibration_items, size, workers),
+        lambda items: part.loader(batches_of([[item] for item in items], size)),
+        part.composed,
+        [item for batch in part.batches for item in batch],
+        calibration=calibration.loader(calibration.batches),
         grid_size=config.warp.grid_size,
         strength=config.warp.strength,
         local_scale_items=chosen.local_scale_items,
@@ -86,7 +91,7 @@ def measured(config: Config, data: Data, model: nn.Module, process: Process, ful
         full=full,
     )
     if full and config.dec is not None:
-        some = loader_of(data.evaluated, data.evaluated_items[:ITEMS], size)
+        some = part.loader(first_of(part.batches, ITEMS))
         found.metrics.update(equilibrium(model, some, device=process.device))
     return found
 
@@ -96,10 +101,11 @@ def write_suite(recipes: list[Recipe], root: Path, folder: Path, seed: int) -> l
     shown: Any = None
     for name, config, _ in recipes:
         if config.dec is not None:
-            data = build_data(config.data, config.evaluation, seed)
-            model = build_model(config, data.train.num_classes, seed).eval()
+            splits = build_splits(config, seed, trains=False)
+            model = build_model(config, splits.num_classes, seed).eval()
             start_from(model, read_weights(root / name / str(seed) / WEIGHTS), name)
-            images = torch.stack([data.evaluated[item][0] for item in data.evaluated_items[:4]])
+            (part,) = splits.evaluated.values()
+            images = torch.cat([image for image, *_ in part.loader(first_of(part.batches, 4))])
             with torch.no_grad():
                 shown = images, model(images, return_output=True).phis
     return write_report(folder, root, [recipe.name for recipe in recipes], seed, shown)

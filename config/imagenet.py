@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from config.schema import Config, ConfigError, WandbConfig, require
 from layers.spec import Site
@@ -13,6 +13,7 @@ from layers.spec import Site
 class ImageDataConfig:
     """Labelled pictures, each alone or as a group of one object at several scales."""
 
+    kind: ClassVar[str] = "pictures"
     name: str = "folder"
     """folder: root/split/class/file, where files NAME_scale_S.EXT are groups; shapes: a small multi-scale set, drawn on
     the spot; wds/, hfds/NAME, hfids/NAME: timm's readers of shards and of Hugging Face sets, hfids streaming."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from layers.spec import DEC, Candidates, Energy
 
@@ -21,6 +21,7 @@ def require(is_right: bool, message: str) -> None:
 class DataConfig:
     """Locally scaled multi-digit images."""
 
+    kind: ClassVar[str] = "digits"
     name: Literal["mnist", "digits"] = "mnist"
     """mnist, or digits: scikit-learn's handwritten digits, which need no download."""
     root: str = "data"

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from dataloader.groups import scale_groups
+from dataloader.pictures.groups import scale_groups
 from evaluation.pictures import loaded
 from tests.evaluation.stand_ins import smooth_images
 
