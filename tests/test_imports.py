@@ -78,11 +78,7 @@ def test_imports_follow_the_arrows() -> None:
         ("train/loop.py", "import models.dec", "no arrow from train to models.dec"),
         ("models/dec.py", "def f():\n    from train.loop import fit", "no arrow from models to train.loop.fit"),
         ("models/dec.py", "from ..dataloader import mnist", "no arrow from models to dataloader.mnist"),
-        (
-            "dataloader/digits/build.py",
-            "from tests.models.architectures import build",
-            "no arrow from dataloader to tests",
-        ),
+        ("dataloader/build.py", "from tests.models.architectures import build", "no arrow from dataloader to tests"),
         ("evaluation/metrics.py", "from train_mnist import main", "no arrow from evaluation to train_mnist"),
         ("train/loop.py", "from config.schema import Train", "no arrow from train to config.schema"),
         ("train/optim.py", "import config.load\ndef build_optimizer(): ...", "no arrow from train to config.load"),
