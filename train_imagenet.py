@@ -6,14 +6,13 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
-from report.figures import scale_curve, scale_figure
-from report.suite import write_report
-
 from config.load import load_recipes
 from config.schema import Config
 from dataloader.build import build_splits, count_classes
 from dataloader.pictures.decoding import BrokenPictures
 from models.build import build_model, check_head, input_description, read_weights
+from report.figures import scale_curve, scale_figure
+from report.suite import write_report
 from train.build import build_trainer
 from train.distributed import Process, start
 from train.measuring import build_measure

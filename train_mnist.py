@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from report.suite import write_report
 
 from config.load import load_recipes
 from config.schema import Config
 from dataloader.build import build_splits, count_classes
 from models.build import build_model, check_head, read_weights
+from report.suite import write_report
 from train.build import build_trainer
 from train.distributed import Process, start
 from train.measuring import build_measure

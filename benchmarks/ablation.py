@@ -19,7 +19,8 @@ from benchmarks.measure import medians, peak_bytes
 from benchmarks.report import typed, write
 from config.load import load_recipes
 from config.schema import Config
-from dataloader.build import build_data
+from dataloader.batches import first_of
+from dataloader.build import build_splits
 from evaluation.measure import Trial
 from evaluation.measures import MEASURES
 from layers.canonicalizer import evaluate_in_parts
@@ -113,10 +114,11 @@ def maps(runs: list[Run], items: int) -> dict[str, str]:
     radii, errors, residuals = [], [], []
     for run in runs:
         config = recipe(run.recipe, file=str(run.folder / "config.yaml"))
-        data = build_data(config.data, config.evaluation, run.seed)
-        model: Any = build_model(config, data.train.num_classes, run.seed).eval()
+        splits = build_splits(config, run.seed, trains=False)
+        model: Any = build_model(config, splits.num_classes, run.seed).eval()
         start_from(model, read_weights(run.folder / "model.safetensors"), run.recipe)
-        image = torch.stack([data.evaluated[item][0] for item in data.evaluated_items[:items]])
+        (part,) = splits.evaluated.values()
+        image = torch.cat([image for image, *_ in part.loader(first_of(part.batches, items))])
         radii.append(radius(model.canonicalizer, image))
         residuals.append(warp_residual(model.canonicalizer, image))
         errors.append(gradient_errors(model.canonicalizer, image[:8], damping=0.5))

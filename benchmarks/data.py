@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Subset
 
 from benchmarks.measure import medians
 from benchmarks.report import write
-from dataloader.mnist import LAYOUTS, LocallyScaledMNIST, ScaledDigits
+from dataloader.digits.items import ARRANGEMENTS, LocallyScaledMNIST, ScaledDigits
 
 BATCH = 64
 NOTES = (
@@ -75,7 +75,7 @@ def drawn_anew(
 ) -> tuple[np.ndarray, int]:
     """An item in the plainest way, cell by cell: what every faster way must equal."""
     n_digits, label = len(scales), 0
-    chosen = random.Random(index).choice(LAYOUTS) if layout == "all" else layout
+    chosen = random.Random(index).choice(ARRANGEMENTS) if layout == "all" else layout
     canvas = Image.new("L", (n_digits * cell_size, n_digits * cell_size))
     middle = (n_digits * cell_size - cell_size) // 2
     for k, interval in enumerate(scales):

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from benchmarks.measure import medians
 from benchmarks.report import write
-from dataloader.mnist import LocallyScaledMNIST, ScaledDigits
-from dataloader.sources import embedded_digits
+from dataloader.digits.items import LocallyScaledMNIST, ScaledDigits
+from dataloader.digits.single import embedded_digits
 from evaluation.metrics import local_scale_error
 from evaluation.predictions import undisturbed
 from evaluation.scales import draw_scales, model_input

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.ablation import recipe, spread
 from benchmarks.report import typed, write
-from dataloader.build import build_data
+from dataloader.build import build_splits
 from evaluation.scales import local_scale_pairs
 from models.build import build_model, read_weights
 from report.bootstrap import paired_bootstrap
@@ -55,12 +55,13 @@ def main() -> None:
 def errors(run: Run, items: int, draws: int) -> np.ndarray:
     """Of every item, (N,)."""
     config = recipe(run.recipe, file=str(run.folder / "config.yaml"))
-    data = build_data(config.data, config.evaluation, run.seed)
-    model = build_model(config, data.train.num_classes, run.seed)
+    splits = build_splits(config, run.seed, trains=False)
+    model = build_model(config, splits.num_classes, run.seed)
     start_from(model, read_weights(run.folder / "model.safetensors"), run.recipe)
     assert run.metrics is not None
-    chosen = data.evaluated_items[:items]
-    found = local_scale_pairs(model, data.evaluated, chosen, draws=draws)
+    (part,) = splits.evaluated.values()
+    chosen = [item for batch in part.batches for item in batch][:items]
+    found = local_scale_pairs(model, part.composed, chosen, draws=draws)
     print(run.recipe, run.seed, flush=True)
     return found.changed.errors(run.metrics["temperature"], relative=True).numpy()
 

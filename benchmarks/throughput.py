@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader
 from benchmarks.measure import medians
 from benchmarks.report import typed, write
 from config.load import load_recipes
-from dataloader.images import build_classes, build_image_loader, build_images, workers_of
+from dataloader.build import build_splits, count_classes
+from dataloader.pictures.plan import workers_of
 from models.build import build_model, input_description
 
 NOTES = (
@@ -42,10 +43,10 @@ def main() -> None:
     settings = [*options.settings, f"data.root={options.data_dir}"]
     ((name, loaded),) = load_recipes("adapter_config.yaml", options.config, settings, "pictures")
     config = loaded.resolved()
-    classes = build_classes(config.data)
-    description = input_description(config.model, build_model(config, len(classes), is_normalized=True))
-    data = build_images(config.data, config.augmentation, config.evaluation, classes, description, seed=0)
-    loader = build_image_loader(data, config.data, config.train.batch_size, 0, (0, 1))
+    classes = count_classes(config)
+    description = input_description(config.model, build_model(config, classes, is_normalized=True))
+    loader = build_splits(config, 0, description=description).train
+    assert loader is not None
     batches = endless(loader)
     image, label, _ = next(batches)
     image, label = image.to(options.device), label.to(options.device)
@@ -53,7 +54,7 @@ def main() -> None:
     functions: dict[str, Callable[[], Any]] = {"loading": lambda: list(islice(batches, options.batches))}
     bare = replace(config, dec=None, legacy_double_normalization=False)
     for what, part in {"training, bare": bare, "training, with DEC": config}.items():
-        model = build_model(part, len(classes), is_normalized=True).to(options.device).train()
+        model = build_model(part, classes, is_normalized=True).to(options.device).train()
         functions[what] = trained(model, image, label, config.train.amp)
     seconds = medians(functions, options.repeats, options.device)
     images = {what: len(image) * (options.batches if what == "loading" else 1) for what in seconds}

@@ -230,6 +230,3 @@ def _shifted(site: Site) -> Site:
     if site.stage == "input":
         raise ConfigError("legacy_shifted_sites is true with a site on the input; expected image or stages")
     return replace(site, stage=0 if isinstance(site.stage, str) else site.stage + 1)
-
-
-DataConfig = DigitsData

@@ -1,1 +1,1 @@
-"""Data sets, and the plain arrays that they are made of."""
+"""What is trained on and judged by: a folder per kind of data, and beside them what all kinds share."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from timm.data.mixup import Mixup, mixup_target
 from torch import Tensor
 
-from config.imagenet import AugmentationConfig
+from config.schema import AugmentationConfig
 from dataloader.seeded import seeded
 
 

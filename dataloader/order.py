@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from layers.seeds import seed_of
@@ -31,6 +32,10 @@ class Indexed(Dataset):
         """Let the data set raise, where it met more that it could not read than it may."""
         if hasattr(self.dataset, "check"):
             self.dataset.check()
+
+    def count_broken(self, summed: Callable[[Tensor], Tensor]) -> int:
+        """Items that could not be read so far, by any of the processes that ``summed`` sums over."""
+        return self.dataset.count_broken(summed) if hasattr(self.dataset, "count_broken") else 0
 
 
 class BatchOrder(Sampler[list[int]]):

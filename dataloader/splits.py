@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 
 class Groups(Protocol):
@@ -23,33 +23,32 @@ class Groups(Protocol):
         """(N,) number of the group."""
 
 
-class Part(Protocol):
-    """Items that a model is judged by, in batches that never change: several processes divide the batches."""
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Items that a model is judged by, in batches that never change: several processes divide the batches.
 
-    @property
-    def kind(self) -> str:
-        """Of the data, the name of its folder here: digits or pictures."""
+    Args:
+        kind: of the data, the name of its folder here.
+        dataset: of (image, label, number); a label of -1 marks an item that could not be read.
+        batches: numbers of the items, whole groups together.
+        workers: processes that prepare batches.
+        groups: of all items of the data set, where some of them show one object at several scales.
+        composed: the data set, where its items can be composed with every part at a given scale.
+        sampler: from batches of numbers to what the data set is asked for.
+    """
 
-    @property
-    def batches(self) -> list[list[int]]:
-        """Numbers of the items, whole groups together."""
+    kind: str
+    dataset: Dataset
+    batches: list[list[int]]
+    workers: int
+    groups: Groups | None = None
+    composed: Any = None
+    sampler: Callable[[list[list[int]]], Any] = list
 
-    @property
-    def groups(self) -> Groups | None:
-        """Of all items of the data set, where some of them show one object at several scales."""
-
-    @property
-    def composed(self) -> Any:
-        """The data set, where its items can be composed with every part at a given scale; None elsewhere."""
-
-    def loader(self, batches: list[list[int]]) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
-        """(image, label, number) of these batches; a label of -1 marks a picture that could not be read."""
-
-    def count_broken(self) -> int:
-        """Pictures that this process could not read so far."""
-
-    def check(self) -> None:
-        """Raise where more of them than the recipe allows could not be read."""
+    def loader(self, batches: list[list[int]]) -> DataLoader:
+        """(image, label, number) of these batches."""
+        workers = min(self.workers, len(batches))
+        return DataLoader(self.dataset, batch_sampler=self.sampler(batches), num_workers=workers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,3 +71,17 @@ class Splits:
     evaluated: Mapping[str, Part]
     mix: Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]] | None = None
     report: tuple[str, ...] = ()
+
+    def count_broken(self, summed: Callable[[Tensor], Tensor] = lambda values: values) -> int:
+        """Items that could not be read so far, by any of the processes that ``summed`` sums over."""
+        return sum(dataset.count_broken(summed) for dataset in self._datasets())
+
+    def check(self) -> None:
+        """Raise where more items of a data set could not be read than the recipe allows."""
+        for dataset in self._datasets():
+            dataset.check()
+
+    def _datasets(self) -> list[Any]:
+        """Each once, for parts may share one."""
+        loaded = [*self.evaluated.values(), self.calibration, self.train]
+        return list(dict.fromkeys(one.dataset for one in loaded if one is not None))

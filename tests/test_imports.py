@@ -87,7 +87,7 @@ def test_imports_follow_the_arrows() -> None:
         ("datagen_ImNet/make.py", "import layers", "no arrow from datagen_ImNet to layers"),
         ("datagen_ImNet/multiscale/make.py", "import dataloader", "no arrow from datagen_ImNet to dataloader"),
         ("train_mnist.py", "import datagen_ImNet.make", "no arrow from scripts to datagen_ImNet.make"),
-        ("dataloader/folder.py", "import multiscale.coco", "no arrow from dataloader to multiscale.coco"),
+        ("dataloader/pictures/folders.py", "import multiscale.coco", "no arrow from dataloader to multiscale.coco"),
         ("evaluation/orbit.py", "import inpaint_imagenet", "no arrow from evaluation to inpaint_imagenet"),
         ("config/schema.py", "from layers.grid import WarpParams", "no arrow from config to layers.grid.WarpParams"),
         ("layers/spec.py", "import torch", "the options of a DEC know no torch"),

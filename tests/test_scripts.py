@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from config.imagenet import ImageNetConfig
 from config.load import load_recipes, recipe_names
 
 VARIABLES = {
@@ -126,7 +125,7 @@ def test_all_published_imagenet_runs_start(start, script: str, methods: int) -> 
     assert done.returncode == 0 and len(names) == len(set(names)) == 4 * methods
     assert set(names) <= set(recipe_names("adapter_config.yaml"))
     for call, name in zip(calls, names, strict=True):
-        ((_, config),) = load_recipes("adapter_config.yaml", name, schema=ImageNetConfig)
+        ((_, config),) = load_recipes("adapter_config.yaml", name, kind="pictures")
         assert f"model.backbone={config.model.backbone} train.epochs=20 --resume train.amp=fp16" in call
 
 

@@ -10,7 +10,7 @@ import torch
 from timm.data.mixup import Mixup, mixup_target
 from torch import Tensor
 
-from config.imagenet import AugmentationConfig
+from config.schema import AugmentationConfig
 from dataloader.mixing import Mixing, build_mixing
 from dataloader.order import BatchOrder
 from dataloader.seeded import seeded

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from dataloader.groups import scale_groups
+from dataloader.pictures.groups import scale_groups
 from tests.evaluation.stand_ins import smooth_images
 
 CLASSES = 7

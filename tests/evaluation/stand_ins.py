@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dataloader.mnist import ScaledDigits
-from dataloader.sources import embedded_digits
+from dataloader.digits.items import ScaledDigits
+from dataloader.digits.single import embedded_digits
 from evaluation.predictions import logits_of, undisturbed
 
 

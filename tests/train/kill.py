@@ -20,10 +20,10 @@ from typing import Any, BinaryIO
 
 import torch
 
-import dataloader.build
+import dataloader.digits.build
 import train.script
 import train_mnist
-from dataloader.sources import embedded_digits
+from dataloader.digits.single import embedded_digits
 
 SLOW = 0.05  # seconds that a slowed child takes for the syncing of a file
 
@@ -124,8 +124,8 @@ def killed_after(child: int, seconds: float) -> bool:
 
 def main(file: str, folder: Path, kind: str, count: int) -> None:
     torch.set_num_threads(1)
-    dataloader.build.embedded_digits = functools.cache(embedded_digits)
-    dataloader.build.embedded_digits(True), dataloader.build.embedded_digits(False)
+    dataloader.digits.build.embedded_digits = functools.cache(embedded_digits)
+    dataloader.digits.build.embedded_digits(True), dataloader.digits.build.embedded_digits(False)
     kills: list[str] = []
     runs: list[Path] = []
     began = time.monotonic()

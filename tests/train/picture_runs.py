@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 import train_imagenet
-from dataloader.groups import scale_groups
-from dataloader.shapes import draw
+from dataloader.pictures.groups import scale_groups
+from dataloader.pictures.shapes import draw
 from dataloader.split import split_indices
 from layers.seeds import seed_of
 from tests.train import runs

@@ -17,7 +17,7 @@ import yaml
 import train_mnist
 from config.load import load_recipes
 from config.schema import Config
-from dataloader.build import Data, build_data, build_train_loader
+from dataloader.build import build_splits
 from models.build import build_model
 from train.build import build_trainer
 from train.distributed import Process
@@ -101,12 +101,11 @@ def config_of(folder: Path, *settings: Mapping[str, Any]) -> Config:
     return load_recipes(recipe(folder, *settings))[0][1]
 
 
-def trainer_of(config: Config, seed: int = SEED, process: Process = SINGLE) -> tuple[Trainer, Data]:
+def trainer_of(config: Config, seed: int = SEED, process: Process = SINGLE) -> Trainer:
     """What the script trains."""
-    data = build_data(config.data, config.evaluation, seed)
-    loader = build_train_loader(data, config.data, config.train.batch_size, seed, process.share)
-    model = build_model(config, data.train.num_classes, seed)
-    return build_trainer(config, model, loader, seed, process), data
+    splits = build_splits(config, seed, process.share)
+    assert splits.train is not None
+    return build_trainer(config, build_model(config, splits.num_classes, seed), splits.train, seed, process)
 
 
 def assert_same_run(folder: Path, other: Path) -> None:

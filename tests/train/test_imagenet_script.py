@@ -21,7 +21,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 import train_imagenet
-from dataloader.shapes import draw
+from dataloader.pictures.shapes import draw
 from tests.train.picture_runs import (
     BROKEN,
     DEM,

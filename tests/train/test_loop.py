@@ -24,17 +24,17 @@ from tests.train.runs import (
     train,
     trainer_of,
 )
-from train.runs.checkpoint import load_state
-from train.runs.errors import RunError
 from train.loop import Trainer, parts_of
 from train.optim import Learner
+from train.runs.checkpoint import load_state
+from train.runs.errors import RunError
 from train.step import Batch, Objective
 
 FEW: dict[str, Any] = {"data": {"train_items": 16}, "train": {"batch_size": 8, "epochs": 1}}
 
 
 def fitted(config: Any, seed: int = SEED, steps: int = 0) -> tuple[Trainer, list[dict[str, float]]]:
-    trainer, _ = trainer_of(config, seed)
+    trainer = trainer_of(config, seed)
     metrics: list[dict[str, float]] = []
     trainer.fit(lambda: None, metrics.append, max_steps=steps)
     return trainer, metrics
@@ -60,7 +60,7 @@ def test_it_overfits_a_batch(tmp_path, settings: dict[str, Any]) -> None:
 
 def gradients_of_a_step(monkeypatch: pytest.MonkeyPatch, config: Any) -> dict[str, Tensor]:
     """Before the optimizers take them."""
-    trainer, _ = trainer_of(config)
+    trainer = trainer_of(config)
     found: dict[str, Tensor] = {}
 
     def take(self: Any, scaler: Any) -> None:
@@ -124,7 +124,7 @@ def test_the_joint_clip_bounds_the_gradients_of_all_learners_together(tmp_path, 
 @pytest.mark.parametrize("overflow", [math.nan, math.inf])
 def test_where_one_learner_overflows_the_joint_clip_lets_none_step(tmp_path, overflow: float) -> None:
     """Else the norm would carry it into the others, whose steps the scaler does not skip."""
-    trainer, _ = trainer_of(config_of(tmp_path, WITH_DEC, FEW, {"train": {"clip": 1.0}}))
+    trainer = trainer_of(config_of(tmp_path, WITH_DEC, FEW, {"train": {"clip": 1.0}}))
     trainer.scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
     first = next(iter(trainer.model.canonicalizer.parameters()))
     first.register_hook(lambda grad: torch.full_like(grad, overflow))
@@ -153,7 +153,7 @@ def test_a_whole_batch_is_mixed_before_it_is_cut_into_parts(tmp_path) -> None:
 
     losses = []
     for count in (1, 3):
-        trainer, _ = trainer_of(config)
+        trainer = trainer_of(config)
         trainer.mix, trainer.accumulate = mix, count
         metrics: list[dict[str, float]] = []
         trainer.fit(lambda: None, metrics.append)
@@ -207,7 +207,7 @@ def test_workers_change_no_number(tmp_path) -> None:
 
 def test_the_average_of_the_weights_is_kept_and_is_what_counts(tmp_path) -> None:
     config = config_of(tmp_path, WITH_DEC, FEW, {"train": {"ema": 0.75}})
-    trainer, _ = trainer_of(config)
+    trainer = trainer_of(config)
     names = [name for name, _ in trainer.model.named_parameters()]
     expected = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     original = Trainer._step
@@ -270,7 +270,7 @@ def test_phases_switch_at_their_epoch(tmp_path) -> None:
             "schedule": {"name": "step", "step_size": 1},
         },
     }
-    trainer, _ = trainer_of(config_of(tmp_path, WITH_DEC, settings))
+    trainer = trainer_of(config_of(tmp_path, WITH_DEC, settings))
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     seen, rates = [], []
 
@@ -372,7 +372,7 @@ def test_a_plateau_is_looked_for_in_the_loss_of_the_task(tmp_path, monkeypatch) 
     monkeypatch.setattr(Objective, "__call__", noted)
     # 24 items in batches of 8, so that the mean over batches is the mean over items
     settings = {"loss": {"equivariance_weight": 100.0}, "warp": {"strength": 1.0}, "data": {"train_items": 24}}
-    trainer, _ = trainer_of(config_of(tmp_path, settings, {"train": {"batch_size": 8, "epochs": 1}}))
+    trainer = trainer_of(config_of(tmp_path, settings, {"train": {"batch_size": 8, "epochs": 1}}))
     shown: list[dict[str, float]] = []
     trainer.fit(end_epoch=shown.append)
     assert seen == [pytest.approx(sum(tasks) / 3)]
@@ -380,7 +380,7 @@ def test_a_plateau_is_looked_for_in_the_loss_of_the_task(tmp_path, monkeypatch) 
 
 
 def test_a_state_of_a_version_that_tallied_less_goes_on_from_the_end_of_an_epoch(tmp_path) -> None:
-    trainer, _ = trainer_of(config_of(tmp_path))
+    trainer = trainer_of(config_of(tmp_path))
     state = trainer.state_dict()
     state["place"] |= {"epoch": 1, "tally": torch.zeros(5, dtype=torch.float64)}
     trainer.load_state_dict(state)
@@ -391,7 +391,7 @@ def test_a_state_of_a_version_that_tallied_less_goes_on_from_the_end_of_an_epoch
 
 
 def test_half_precision_is_scaled_on_every_device(tmp_path) -> None:
-    trainer, _ = trainer_of(config_of(tmp_path, FEW, {"train": {"amp": "fp16"}}))
+    trainer = trainer_of(config_of(tmp_path, FEW, {"train": {"amp": "fp16"}}))
     assert trainer.scaler.is_enabled() and trainer.scaler.get_scale() == 2**16
     trainer.fit(max_steps=1)
     assert trainer.state_dict()["scaler"]["scale"] > 1
@@ -410,10 +410,10 @@ def test_a_dec_that_diverges_ends_with_the_advice_for_it(tmp_path, capsys, setti
 def test_a_single_item_on_a_map_of_one_pixel_is_told_in_a_line(tmp_path) -> None:
     """Batch norm has no statistics of it; a single item that would be left over joins the batch before it."""
     resnet = {"model": {"backbone": "test_resnet", "image_size": 32}}
-    trainer, _ = trainer_of(config_of(tmp_path, resnet, {"data": {"train_items": 9}, "train": {"batch_size": 4}}))
+    trainer = trainer_of(config_of(tmp_path, resnet, {"data": {"train_items": 9}, "train": {"batch_size": 4}}))
     trainer.fit()
     assert trainer.place.epoch == 2
-    alone, _ = trainer_of(config_of(tmp_path, resnet, {"data": {"train_items": 4}, "train": {"batch_size": 1}}))
+    alone = trainer_of(config_of(tmp_path, resnet, {"data": {"train_items": 4}, "train": {"batch_size": 1}}))
     with pytest.raises(RunError, match=r"step 1 of epoch 1 computes on 1 item by itself, .* batch_size"):
         alone.fit()
 
@@ -424,7 +424,7 @@ def test_a_plateau_of_a_phase_without_labels_is_looked_for_in_its_whole_loss(tmp
     monkeypatch.setattr(Learner, "end_epoch", lambda self, task: (seen.append(task), original(self, task))[1])
     alone = {"train": {"epochs": 1, "canonicalizer_epochs": 1}, "loss": {"canonicalizer_task_weight": 0.0}}
     without = {"loss": {"consistency_weight": 1.0}, "data": {"train_items": 16}}
-    trainer, _ = trainer_of(config_of(tmp_path, WITH_DEC, alone, without))
+    trainer = trainer_of(config_of(tmp_path, WITH_DEC, alone, without))
     shown: list[dict[str, float]] = []
     trainer.fit(end_epoch=shown.append)
     assert seen == [pytest.approx(shown[0]["train_loss"])] and seen[0] > 0.1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ import yaml
 import models.build
 import train_mnist
 from config.load import load_recipes, recipe_names
+from dataloader.build import count_classes
 from models.build import read_weights
 from tests.train.runs import DEC, OWN_RATE, TINY, WITH_DEC, assert_same_run, joined, recipe, refusal, train
 from train import script
@@ -31,8 +31,7 @@ FEW += ["evaluation.local_scale_draws=1", "warp.grid_size=3"]
 
 def built(name: str, *overrides: str) -> Any:
     ((_, config),) = load_recipes("config_1.yaml", name, ["model.pretrained=false", *overrides])
-    data: Any = SimpleNamespace(train=SimpleNamespace(num_classes=10**config.data.n_digits))
-    return train_mnist.build_model(config, data.train.num_classes), config
+    return train_mnist.build_model(config, count_classes(config)), config
 
 
 def on_meta(monkeypatch: pytest.MonkeyPatch) -> None:

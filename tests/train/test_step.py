@@ -241,7 +241,7 @@ def changed(trainer: Any, steps: int = 1) -> tuple[set[str], set[str]]:
 @pytest.mark.parametrize("method", METHODS)
 def test_two_steps_train_the_whole_model(tmp_path, method: str) -> None:
     settings = {"model": {"backbone": "test_resnet"}, "data": {"train_items": 16}, "train": {"batch_size": 8}}
-    trainer, _ = trainer_of(config_of(tmp_path, METHODS[method], settings))
+    trainer = trainer_of(config_of(tmp_path, METHODS[method], settings))
     parameters, buffers = changed(trainer, 2)  # behind a residual branch that starts at zero, the first does nothing
     assert parameters == {name for name, _ in trainer.model.named_parameters()}
     assert any("running_mean" in name for name in buffers)
@@ -256,7 +256,7 @@ def test_the_canonicalizers_own_phase_leaves_the_backbone_bit_identical(tmp_path
         "data": {"train_items": 16},
         "train": {"batch_size": 8, "canonicalizer_epochs": 1},
     }
-    trainer, _ = trainer_of(config_of(tmp_path, METHODS[method], settings))
+    trainer = trainer_of(config_of(tmp_path, METHODS[method], settings))
     parameters, buffers = changed(trainer)
     own = {name for name, _ in trainer.model.named_parameters() if not name.startswith("backbone.")}
     assert parameters == own and own
@@ -269,7 +269,7 @@ def test_the_uniqueness_loss_alone_reaches_the_energy(tmp_path) -> None:
         "loss": {"canonicalizer_task_weight": 0.0, "uniqueness_weight": 2.0},
         "train": {"canonicalizer_epochs": 1},
     }
-    trainer, _ = trainer_of(config_of(tmp_path, METHODS["energy"], settings))
+    trainer = trainer_of(config_of(tmp_path, METHODS["energy"], settings))
     image, label, index = next(iter(trainer.loader))
     outcome = trainer.objective(trainer.model, Batch(image, label, index.tolist()), 0, 0, canonicalizer_only=True)
     assert outcome.loss.item() != 0

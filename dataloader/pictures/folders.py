@@ -1,4 +1,4 @@
-"""Picture files in class folders, and which number a class has."""
+"""Pictures in class folders."""
 
 from __future__ import annotations
 
@@ -6,59 +6,40 @@ import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from timm.data import ImageNetInfo
+from PIL import Image
 from timm.data.readers.img_extensions import get_img_extensions
 
+from dataloader.pictures.decoding import decode
 
-class Files(NamedTuple):
+
+class FolderSource:
     """Picture files below a folder.
 
     Args:
         root: the folder.
-        names: (N,) bytes, ``class/file``; an array, for Python objects would be copied into every worker.
+        files: (N,) bytes, ``class/file``; an array, for Python objects would be copied into every worker.
         labels: (N,) int64.
     """
 
-    root: Path
-    names: np.ndarray
-    labels: np.ndarray
+    def __init__(self, root: Path, files: np.ndarray, labels: np.ndarray):
+        self.root, self.files, self.labels = root, files, labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
     def name(self, number: int) -> str:
-        """Of a file, below the root."""
-        return os.fsdecode(self.names[number])
+        return str(self.root / os.fsdecode(self.files[number]))
+
+    def names(self) -> list[str]:
+        return [os.fsdecode(file) for file in self.files]
+
+    def read(self, number: int) -> Image.Image:
+        return decode(self.name(number))
 
 
-def read_classes(class_map: str | None, folder: Path) -> dict[str, int]:
-    """The number of every class.
-
-    Args:
-        class_map: ``imagenet``, the path of a text file with a class per line (looked for here, beside and in the
-            folder), or None for the names of the folder's own folders.
-        folder: of the training split.
-    """
-    if class_map is None:
-        names = _folders(folder)
-        if not names:
-            raise ValueError(f"{folder} has no class folders")
-    elif class_map == "imagenet":
-        names = ImageNetInfo("imagenet-1k").label_names()
-    else:
-        places = [Path(class_map), folder.parent / class_map, folder / class_map]
-        path = next((place for place in places if place.is_file()), None)
-        if path is None:
-            looked = ", ".join(dict.fromkeys(map(str, places)))
-            raise FileNotFoundError(f"there is no class map at {looked}; expected a text file with a class per line")
-        names = [line.split()[0] for line in path.read_text("utf-8").splitlines() if line.strip()]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice or not names:
-            raise ValueError(f"{path} has {twice[0] + ' twice' if twice else 'no classes'}; expected each class once")
-    return {name: number for number, name in enumerate(names)}
-
-
-def read_folder(folder: Path, classes: Mapping[str, int]) -> Files:
+def read_folder(folder: Path, classes: Mapping[str, int]) -> FolderSource:
     """List the pictures below ``folder/class/``, in order of their names, at any depth.
 
     Raises:
@@ -67,7 +48,7 @@ def read_folder(folder: Path, classes: Mapping[str, int]) -> Files:
     """
     names: list[str] = []
     labels: list[int] = []
-    folders = _folders(folder)
+    folders = class_folders(folder)
     if unknown := [name for name in folders if name not in classes]:
         raise ValueError(
             f"{folder} has {_some(unknown)} that the class map with its {len(classes)} classes does not know: name "
@@ -84,7 +65,21 @@ def read_folder(folder: Path, classes: Mapping[str, int]) -> Files:
         raise ValueError(f"{folder} has {_some(empty)} without pictures; expected at least one in each, or no folder")
     if not names:
         raise FileNotFoundError(f"{folder} has no class folders with pictures; expected {folder}/CLASS/NAME.JPEG")
-    return Files(folder, np.array([os.fsencode(name) for name in names]), np.array(labels, np.int64))
+    return FolderSource(folder, np.array([os.fsencode(name) for name in names]), np.array(labels, np.int64))
+
+
+def class_folders(folder: Path) -> list[str]:
+    """Names of those below a folder, but for what is hidden."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    except NotADirectoryError:
+        raise FileNotFoundError(f"{folder} is a file; expected a folder with a folder per class") from None
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"there is no folder {folder}; expected one with a folder per class. --data_dir names the folder above "
+            "the splits, data.train_split and data.val_split the splits"
+        ) from None
 
 
 def _pictures(folder: Path) -> Iterator[str]:
@@ -114,23 +109,6 @@ def _identity(folder: str | Path) -> tuple[int, int]:
     """The same for all paths of a folder."""
     found = os.stat(folder)
     return found.st_dev, found.st_ino
-
-
-def _folders(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in _entries(folder) if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _entries(folder: Path) -> Sequence[os.DirEntry]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except NotADirectoryError:
-        raise FileNotFoundError(f"{folder} is a file; expected a folder with a folder per class") from None
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"there is no folder {folder}; expected one with a folder per class. --data_dir names the folder above "
-            "the splits, data.train_split and data.val_split the splits"
-        ) from None
 
 
 def _some(names: Sequence[str]) -> str:

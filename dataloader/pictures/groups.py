@@ -10,6 +10,8 @@ from functools import cached_property
 
 import numpy as np
 
+from dataloader.batches import batches_of
+
 SCALED = re.compile(r"(?P<stem>.+)_scale_(?P<scale>\d+(?:\.\d+)?)(?:\.[^./]+)?")
 
 
@@ -80,36 +82,35 @@ def scale_groups(names: Sequence[str]) -> ScaleGroups:
     Args:
         names: paths with "/" between folders.
     """
-    groups: dict[tuple[str, ...], list[int]] = {}
-    scales = np.full(len(names), np.nan)
+    groups: dict[tuple, list[int]] = {}
     for number, name in enumerate(names):
-        folder, _, file = name.rpartition("/")
-        match = SCALED.fullmatch(file)
-        if match is None:
-            groups[(name,)] = [number]
-        else:
-            scales[number] = float(match["scale"])
-            groups.setdefault((folder, match["stem"]), []).append(number)
-    members = [sorted(group, key=lambda item: (scales[item] != 1, scales[item])) for group in groups.values()]
-    return ScaleGroups(members, scales)
+        groups.setdefault(_shown(name)[0] or (number,), []).append(number)
+    return _sorted(groups.values(), names)
 
 
-def batches_of(groups: Iterable[Sequence[int]], size: int) -> list[list[int]]:
-    """Whole groups together, as many as fit; a group that is larger is a batch by itself."""
-    batches: list[list[int]] = []
-    for group in groups:
-        if not batches or len(batches[-1]) + len(group) > size:
-            batches.append([])
-        batches[-1] += group
-    return batches
+def neighbours(names: Sequence[str]) -> ScaleGroups:
+    """Groups of the pictures of one object that arrive one after the other; any other is a group by itself."""
+    members: list[list[int]] = []
+    for number, name in enumerate(names):
+        if not (number and show_the_same(names[number - 1], name)):
+            members.append([])
+        members[-1].append(number)
+    return _sorted(members, names)
 
 
-def first_of(batches: Iterable[Sequence[int]], count: int) -> list[list[int]]:
-    """The first so many items of batches, in batches of the same size; which ones, does not depend on that size."""
-    taken: list[list[int]] = []
-    for batch in batches:
-        if count <= 0:
-            break
-        taken.append(list(batch[:count]))
-        count -= len(batch)
-    return taken
+def show_the_same(name: str, other: str) -> bool:
+    """Whether two files are one object at two scales."""
+    (shown, _), (other_shown, _) = _shown(name), _shown(other)
+    return shown is not None and shown == other_shown
+
+
+def _shown(name: str) -> tuple[tuple[str, str] | None, float]:
+    """A file's object and its scale; None and NaN where the name has no scale."""
+    folder, _, file = name.rpartition("/")
+    match = SCALED.fullmatch(file)
+    return ((folder, match["stem"]), float(match["scale"])) if match else (None, np.nan)
+
+
+def _sorted(groups: Iterable[list[int]], names: Sequence[str]) -> ScaleGroups:
+    scales = np.array([_shown(name)[1] for name in names])
+    return ScaleGroups([sorted(group, key=lambda item: (scales[item] != 1, scales[item])) for group in groups], scales)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from timm.data import ImageNetInfo
 
-from dataloader.folder import read_classes, read_folder
+from dataloader.pictures.classes import read_classes
+from dataloader.pictures.folders import read_folder
 
 
 def tree(root: Path, *names: str) -> Path:
@@ -22,8 +23,8 @@ def tree(root: Path, *names: str) -> Path:
 
 
 def listed(root: Path, classes: dict[str, int]) -> list[tuple[str, int]]:
-    files = read_folder(root, classes)
-    return [(files.name(number), int(label)) for number, label in enumerate(files.labels)]
+    source = read_folder(root, classes)
+    return list(zip(source.names(), source.labels.tolist(), strict=True))
 
 
 def test_pictures_are_found_at_any_depth_in_the_order_of_their_names(tmp_path: Path) -> None:
@@ -102,11 +103,11 @@ def test_hidden_files_and_folders_are_left_out(tmp_path: Path) -> None:
 def test_names_in_any_script_and_even_in_none(tmp_path: Path) -> None:
     odd = os.fsdecode(b"raw\xff.png")  # not UTF-8
     tree(tmp_path, "Hündin/日本 1.png", f"Hündin/{odd}")
-    files = read_folder(tmp_path, {"Hündin": 3})
-    names = [files.name(number) for number in range(2)]
+    source = read_folder(tmp_path, {"Hündin": 3})
+    names = source.names()
     assert sorted(names) == sorted(["Hündin/日本 1.png", f"Hündin/{odd}"])
     assert all((tmp_path / name).is_file() for name in names)
-    assert files.names.dtype.kind == "S" and files.labels.tolist() == [3, 3]
+    assert source.files.dtype.kind == "S" and source.labels.tolist() == [3, 3]
 
 
 def test_without_a_map_classes_are_the_folders_in_alphabetical_order(tmp_path: Path) -> None:

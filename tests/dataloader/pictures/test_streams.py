@@ -18,17 +18,19 @@ from PIL import Image
 from timm.data import resolve_data_config
 
 import train_imagenet
-from config.imagenet import AugmentationConfig, ImageDataConfig, ImageEvaluationConfig
-from dataloader import readers, streams
-from dataloader.images import ImageData, build_classes, build_image_loader, build_images
-from dataloader.streams import StreamTraining, neighbours
+from config.schema import Config, EvaluationConfig, ModelConfig, PictureData, TrainConfig
+from dataloader.build import build_splits
+from dataloader.pictures import sources, stream_training
+from dataloader.pictures.classes import build_classes
+from dataloader.pictures.groups import neighbours
+from dataloader.splits import Splits
 from tests.train.picture_runs import recipe, refusal, train, write_pictures
 from tests.train.runs import Stopped, assert_same_run, stop_after
 
 SEED, BATCH, CLASSES = 3, 8, 4
 TRAIN, VAL = 45, 14
 SHARDS = {"train": 3, "val": 2}
-EVALUATION = ImageEvaluationConfig(calibration_items=6, batch_size=4)
+EVALUATION = EvaluationConfig(calibration_items=6, batch_size=4)
 INPUT = resolve_data_config({"img_size": 16})
 WDS = {"name": "wds/", "class_map": None, "num_classes": CLASSES, "train_samples": None}
 
@@ -98,34 +100,46 @@ def hub(tmp_path_factory) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_buffer(monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(streams, "SHUFFLED", 10)
+    monkeypatch.setattr(stream_training, "SHUFFLED", 10)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_OFFLINE", True)
 
 
 @pytest.fixture(params=["wds", "hfids"])
-def config(request, shards, hub, tmp_path) -> ImageDataConfig:
+def config(request, shards, hub, tmp_path) -> PictureData:
     """Of a stream."""
     return of_shards(shards) if request.param == "wds" else of_hub("hfids", hub, tmp_path)
 
 
-def of_shards(folder: Path, **options: Any) -> ImageDataConfig:
-    return ImageDataConfig(**({**WDS, "root": str(folder), "workers": 0} | options))
+def of_shards(folder: Path, **options: Any) -> PictureData:
+    return PictureData(**({**WDS, "root": str(folder), "workers": 0} | options))
 
 
-def of_hub(kind: str, root: Path, cache: Path, **options: Any) -> ImageDataConfig:
+def of_hub(kind: str, root: Path, cache: Path, **options: Any) -> PictureData:
     """Streams of files know no length."""
     length = {"train_samples": 30} if kind == "hfids" else {}
     given = {"name": f"{kind}/{root}", "root": str(cache), "val_split": "validation", "class_map": None, "workers": 0}
-    return ImageDataConfig(**(given | length | options))
+    return PictureData(**(given | length | options))
 
 
-def built(config: ImageDataConfig, evaluation: ImageEvaluationConfig = EVALUATION) -> ImageData:
-    return build_images(config, AugmentationConfig(), evaluation, build_classes(config), INPUT, SEED)
+def built(config: PictureData, evaluation: EvaluationConfig = EVALUATION, share: tuple[int, int] = (0, 1)) -> Splits:
+    model, training = ModelConfig(backbone="test_vit", pretrained=False), TrainConfig(batch_size=BATCH)
+    recipe = Config(data=config, model=model, train=training, evaluation=evaluation)
+    return build_splits(recipe, SEED, share, INPUT)
 
 
-def batches(config: ImageDataConfig, epoch: int, start: int = 0, share: tuple[int, int] = (0, 1)) -> list[list]:
+def loader_of(splits: Splits) -> Any:
+    """Of the training."""
+    return splits.train
+
+
+def items_of(splits: Splits) -> Sequence[int]:
+    """Numbers of those that are trained on."""
+    return loader_of(splits).batch_sampler.items
+
+
+def batches(config: PictureData, epoch: int, start: int = 0, share: tuple[int, int] = (0, 1)) -> list[list]:
     """What the training loader yields."""
-    loader = build_image_loader(built(config), config, BATCH, SEED, share)
+    loader = loader_of(built(config, share=share))
     loader.batch_sampler.seek(epoch, start)
     return list(loader)
 
@@ -150,7 +164,7 @@ def test_an_epoch_has_every_picture_once_but_for_those_held_out(config) -> None:
     for epoch in range(2):
         found = batches(config, epoch)
         orders.append([number for image, _, _ in found for number in numbers_of(image)])
-        assert len(set(orders[-1])) == len(orders[-1]) == len(data.train_items) == (config.train_samples or TRAIN - 6)
+        assert len(set(orders[-1])) == len(orders[-1]) == len(items_of(data)) == (config.train_samples or TRAIN - 6)
         assert not set(orders[-1]) & set(held)
         labels = torch.cat([label for _, label, _ in found]).tolist()
         assert labels == [number % CLASSES for number in orders[-1]]
@@ -164,7 +178,7 @@ def test_workers_and_processes_change_nothing(config) -> None:
     for workers in (1, 2):
         assert_same(batches(dataclasses.replace(config, workers=workers), 1), whole)
     parts = [batches(config, 1, share=(rank, 2)) for rank in range(2)]
-    order = [build_image_loader(built(config), config, BATCH, SEED, (rank, 2)).batch_sampler for rank in range(2)]
+    order = [loader_of(built(config, share=(rank, 2))).batch_sampler for rank in range(2)]
     for step, (image, label, index) in enumerate(whole):
         both = [[*part[step]] for rank, part in enumerate(parts) if order[rank].weight(step)]
         at = torch.cat([part[2] for part in both]).argsort()
@@ -227,14 +241,14 @@ def test_a_broken_picture_is_reported_counted_and_replaced(workers, tmp_path, ca
     write_shards(tmp_path, "val", VAL, {3: broken})
     config = of_shards(tmp_path, workers=workers, broken_limit=1)
     data = built(config)
-    loader = build_image_loader(data, config, BATCH, SEED, (0, 1))
+    loader = loader_of(data)
     for epoch in range(2):  # which counts them once
         loader.batch_sampler.seek(epoch)
         found = [(numbers_of(image), label.tolist()) for image, label, _ in loader]
         shown = [number for numbers, _ in found for number in numbers]
         assert len(shown) == TRAIN - 6 and not {20, 21} & set(shown)
         assert [number % CLASSES for number in shown] == [label for _, labels in found for label in labels]
-    assert data.train.pictures.count_broken() == 2
+    assert loader.dataset.count_broken() == 2
     with pytest.raises(ValueError, match=r"2 pictures could not be read.*broken_limit allows 1"):
         data.check()
     part = data.evaluated["val"]
@@ -242,7 +256,7 @@ def test_a_broken_picture_is_reported_counted_and_replaced(workers, tmp_path, ca
         int(n): int(k) for _, label, index in part.loader(part.batches) for n, k in zip(index, label, strict=True)
     }
     assert labels == {number: -1 if number == 3 else number % CLASSES for number in range(VAL)}
-    part.pictures.check()
+    part.dataset.check()
     said = capfd.readouterr().err
     assert said.count("train020 cannot be read") == 1 and said.count("val003 cannot be read") == 1
 
@@ -270,20 +284,20 @@ def test_a_picture_with_a_broken_sidecar_is_one_that_cannot_be_read(workers, tmp
     info["splits"]["train"]["alt_label"] = info["splits"]["val"]["alt_label"] = "finer"
     (tmp_path / "_info.json").write_text(json.dumps(info))
     data = built(of_shards(tmp_path, workers=workers))
-    loader = build_image_loader(data, of_shards(tmp_path, workers=workers), BATCH, SEED, (0, 1))
+    loader = loader_of(data)
     for epoch in range(2):
         loader.batch_sampler.seek(epoch)
         found = [(numbers_of(image), label.tolist()) for image, label, _ in loader]
         shown = [number for numbers, _ in found for number in numbers]
         assert len(shown) == TRAIN - 6 and not (broken | absent).keys() & {*shown}
         assert [number % CLASSES for number in shown] == [label for _, labels in found for label in labels]
-    assert data.train.pictures.count_broken() == len(SIDECARS)
+    assert loader.dataset.count_broken() == len(SIDECARS)
     part = data.evaluated["val"]
     labels = {
         int(n): int(k) for _, label, index in part.loader(part.batches) for n, k in zip(index, label, strict=True)
     }
     assert labels == {number: -1 if 3 <= number < 3 + len(SIDECARS) else number % CLASSES for number in range(VAL)}
-    assert part.pictures.count_broken() == len(SIDECARS)
+    assert part.dataset.count_broken() == len(SIDECARS)
     said = capfd.readouterr().err
     for place, reason in enumerate(SIDECARS.values()):
         shards = [tmp_path / f"{split}-{1 if split == 'train' else place // 4}.tar" for split in ("train", "val")]
@@ -300,7 +314,7 @@ def test_a_broken_sidecar_that_only_gives_names_is_reported_too(tmp_path, capfd)
     part = built(of_shards(tmp_path)).evaluated["val"]
     for _, label, index in part.loader(part.batches):
         assert [k == -1 for k in label.tolist()] == [1 <= n <= 4 for n in index.tolist()]
-    assert part.pictures.count_broken() == 4
+    assert part.dataset.count_broken() == 4
     told = [line.partition(" cannot be read")[0].rpartition(": ")[2] for line in capfd.readouterr().err.splitlines()]
     assert told == ["val001", "?", "7", "val004"]
 
@@ -338,9 +352,9 @@ def test_a_set_on_the_disk_is_like_a_folder(hub, tmp_path) -> None:
     config = of_hub("hfds", hub, tmp_path)
     data = built(config)
     held = {number for batch in data.calibration.batches for number in batch}
-    assert len(data.train_items) + len(held) == TRAIN and not held & set(data.train_items)
+    assert len(items_of(data)) + len(held) == TRAIN and not held & set(items_of(data))
     found = [number for image, _, _ in batches(config, 0) for number in numbers_of(image)]
-    assert sorted(found) == sorted(data.train_items)
+    assert sorted(found) == sorted(items_of(data))
     part = data.evaluated["val"]
     assert part.groups.members == [[number] for number in range(VAL)]
     for image, label, index in part.loader(part.batches):
@@ -375,7 +389,7 @@ def test_what_does_not_fit_is_refused(shards, hub, tmp_path, monkeypatch) -> Non
         built(of_hub("hfids", hub, tmp_path, train_samples=None))
     with pytest.raises(ValueError, match="does not say how many pictures it has"):
         built(of_shards(shards, train_split="train-{0..2}.tar"))
-    assert len(built(of_shards(shards, train_split="train-{0..2}.tar|40")).train_items) == 34
+    assert len(items_of(built(of_shards(shards, train_split="train-{0..2}.tar|40")))) == 34
     (tmp_path / "_info.json").write_text((shards / "_info.json").read_text())
     with pytest.raises(ValueError, match=r"train-0\.tar cannot be read \(No such file or directory\)"):
         built(of_shards(tmp_path))
@@ -387,7 +401,7 @@ def test_what_does_not_fit_is_refused(shards, hub, tmp_path, monkeypatch) -> Non
             built(of_hub(kind, hub, tmp_path, val_split="none"))
         with pytest.raises((ValueError, FileNotFoundError), match="nowhere"):
             built(of_hub(kind, tmp_path / "nowhere", tmp_path))
-    monkeypatch.setattr(readers, "find_spec", lambda name: None)
+    monkeypatch.setattr(sources, "find_spec", lambda name: None)
     for config in (of_shards(shards), of_hub("hfds", hub, tmp_path), of_hub("hfids", hub, tmp_path)):
         with pytest.raises(ValueError, match=r'needs the package \w+: pip install "\.\[shards\]"'):
             build_classes(config)
@@ -424,5 +438,5 @@ def test_a_dry_run_on_a_set_of_the_hub(hub, tmp_path) -> None:
 
 def test_the_same_pictures_are_trained_on_as_are_counted(shards) -> None:
     data = built(of_shards(shards))
-    assert isinstance(data.train, StreamTraining) and len(data.train) == TRAIN and data.train.num_classes == CLASSES
-    assert data.report()[0] == f"training on {TRAIN - 6} of {TRAIN} files, {CLASSES} classes"
+    assert data.num_classes == CLASSES and len(items_of(data)) == TRAIN - 6
+    assert data.report[0] == f"training on {TRAIN - 6} of {TRAIN} files, {CLASSES} classes"

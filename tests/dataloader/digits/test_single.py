@@ -1,4 +1,4 @@
-"""Sources of digits: what is read, what is refused, and what a download leaves behind."""
+"""Single digits: what is read, what is refused, and what a download leaves behind."""
 
 import contextlib
 import functools
@@ -13,8 +13,8 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 
-from dataloader import sources
-from dataloader.sources import MNIST, embedded_digits, read_mnist
+from dataloader.digits import single
+from dataloader.digits.single import MNIST, embedded_digits, read_mnist
 
 DATA = os.environ.get("LSE_DATA", "")
 IMAGES, LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
@@ -41,7 +41,7 @@ def small(tmp_path, monkeypatch):
     put(folder, {IMAGES: idx(PIXELS), LABELS: idx(DIGITS)})
     sums = [(path.name, hashlib.md5(path.read_bytes()).hexdigest()) for path in folder.iterdir()]
     monkeypatch.setattr(MNIST, "resources", sums)
-    monkeypatch.setattr(sources, "download_url", no_network)
+    monkeypatch.setattr(single, "download_url", no_network)
     return folder
 
 
@@ -100,7 +100,7 @@ def test_a_download_passes_over_a_mirror_with_damaged_files(small, tmp_path, mon
     with served(tmp_path) as address:
         monkeypatch.setattr(MNIST, "mirrors", [f"{address}/absent/", f"{address}/damaged/", f"{address}/published/"])
         check(read_mnist(tmp_path / "root", False))
-    monkeypatch.setattr(sources, "download_url", no_network)
+    monkeypatch.setattr(single, "download_url", no_network)
     check(read_mnist(tmp_path / "root", False))
     assert {path.name for path in (tmp_path / "root/MNIST/raw").iterdir()} == {f"{IMAGES}.gz", f"{LABELS}.gz"}
 
@@ -130,7 +130,7 @@ def test_a_killed_download_leaves_nothing_that_is_read(small, tmp_path, monkeypa
         if filename.startswith(LABELS):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(sources, "download_url", killed)
+    monkeypatch.setattr(single, "download_url", killed)
     with pytest.raises(KeyboardInterrupt):
         read_mnist(root, False)
     left = [path for path in root.rglob("*") if path.is_file()]
@@ -145,7 +145,7 @@ def test_a_killed_download_leaves_nothing_that_is_read(small, tmp_path, monkeypa
         fetched.append(filename)
         Path(folder, filename).write_bytes((small / filename).read_bytes())
 
-    monkeypatch.setattr(sources, "download_url", works)
+    monkeypatch.setattr(single, "download_url", works)
     check(read_mnist(root, False))
     assert fetched == [f"{LABELS}.gz"]
 

@@ -34,6 +34,9 @@ class ShapesSource:
         item, scale = divmod(number, len(SCALES))
         return f"{self.split}/{CLASSES[self.labels[number]]}/{item:04d}_scale_{SCALES[scale]:g}.png"
 
+    def names(self) -> list[str]:
+        return [self.name(number) for number in range(len(self))]
+
     def read(self, number: int) -> Image.Image:
         item, scale = divmod(number, len(SCALES))
         return draw(CLASSES[self.labels[number]], SCALES[scale], seed_of("shapes", self.split, item))

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataloader.folder import read_classes, read_folder
-from dataloader.groups import scale_groups
-from dataloader.pictures import FolderSource
-from dataloader.shapes import CLASSES, OBJECTS, RADIUS, SCALES, SIDE, ShapesSource, draw, write_shapes
+from dataloader.pictures.classes import read_classes
+from dataloader.pictures.folders import read_folder
+from dataloader.pictures.groups import scale_groups
+from dataloader.pictures.shapes import CLASSES, OBJECTS, RADIUS, SCALES, SIDE, ShapesSource, draw, write_shapes
 
 
 def pixels(name: str, scale: float, seed: int) -> np.ndarray:
@@ -74,9 +74,8 @@ def test_the_written_folder_is_understood(tmp_path: Path) -> None:
     write_shapes(tmp_path, ("val",))
     classes = read_classes(None, tmp_path / "val")
     assert list(classes) == list(CLASSES)
-    files = read_folder(tmp_path / "val", classes)
-    source, drawn = FolderSource(files), ShapesSource("val")
-    names = [files.name(number) for number in range(len(source))]
+    source, drawn = read_folder(tmp_path / "val", classes), ShapesSource("val")
+    names = source.names()
     assert scale_groups(names).report() == "80 groups at scales 0.7, 0.85, 1, 1.2, 1.4"
     by_name = {drawn.name(number): number for number in range(len(drawn))}
     assert by_name.keys() == {f"val/{name}" for name in names}

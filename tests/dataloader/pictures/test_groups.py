@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataloader.groups import ScaleGroups, batches_of, first_of, scale_groups
+from dataloader.batches import batches_of, first_of
+from dataloader.pictures.groups import ScaleGroups, scale_groups
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "scale_groups.json"
+GOLDEN = Path(__file__).parents[2] / "golden" / "scale_groups.json"
 
 
 def names_of(groups: ScaleGroups, names: list[str]) -> list[list[str]]:

@@ -13,8 +13,8 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from benchmarks.data import drawn_anew
-from dataloader.mnist import LocallyScaledMNIST, ScaledDigits
-from dataloader.sources import embedded_digits
+from dataloader.digits.items import LocallyScaledMNIST, ScaledDigits
+from dataloader.digits.single import embedded_digits
 from dataloader.split import split_indices
 from layers.seeds import seed_of
 
@@ -125,7 +125,7 @@ def test_preparing_changes_nothing():
 def test_what_was_prepared_is_not_drawn_again(monkeypatch):
     data = ScaledDigits(IMAGES, LABELS)
     data.prepare([5, 6, 38])
-    monkeypatch.setattr("dataloader.mnist._resized", None)
+    monkeypatch.setattr("dataloader.digits.items._resized", None)
     for index in (5, 6, 38):
         data.item(index)
     with pytest.raises(TypeError):

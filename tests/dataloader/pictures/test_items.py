@@ -15,11 +15,12 @@ from timm.data import create_transform
 from torch.utils.data import DataLoader
 from torchvision.transforms.functional import pil_to_tensor
 
-from dataloader.folder import read_folder
-from dataloader.groups import scale_groups
 from dataloader.order import Indexed
-from dataloader.pictures import KINDS, FolderSource, Pictures, TrainingPictures
-from dataloader.readers import Encoded
+from dataloader.pictures.decoding import KINDS
+from dataloader.pictures.folders import read_folder
+from dataloader.pictures.groups import scale_groups
+from dataloader.pictures.items import Pictures, TrainingPictures
+from dataloader.pictures.streams import Encoded
 from multiscale import picture
 
 RANDOM = create_transform(
@@ -34,10 +35,16 @@ def write(path: Path, image: Image.Image | None = None, **options) -> Path:
     return path
 
 
-def pictures(root: Path, transform=pil_to_tensor, **options) -> Pictures:
-    files = read_folder(root, {"a": 0, "b": 1})
-    source = FolderSource(files)
-    return Pictures(source, transform, scale_groups([files.name(n) for n in range(len(source))]), 2, **options)
+def pictures(root: Path, transform=pil_to_tensor) -> Pictures:
+    source = read_folder(root, {"a": 0, "b": 1})
+    return Pictures(source, transform, scale_groups(source.names()), 2)
+
+
+def trained_on(
+    root: Path, items: list[int], transform=pil_to_tensor, seed: int = 7, limit: int = 9
+) -> TrainingPictures:
+    source = read_folder(root, {"a": 0, "b": 1})
+    return TrainingPictures(source, transform, scale_groups(source.names()), 2, limit, items=items, seed=seed)
 
 
 @pytest.fixture
@@ -96,7 +103,7 @@ def turned(orientation: int) -> Image.Exif:
 
 def both_ways(path: Path) -> list[np.ndarray]:
     """A file as a folder and as a shard give it."""
-    source = FolderSource(read_folder(path.parents[1], {"a": 0}))
+    source = read_folder(path.parents[1], {"a": 0})
     return [np.asarray(source.read(0)), np.asarray(Encoded("", "", path.read_bytes(), 0).decoded())]
 
 
@@ -176,7 +183,7 @@ def test_what_cannot_be_read_is_reported_once_and_left_out_of_evaluation(some: P
 
 
 def test_training_takes_the_same_other_picture_each_time(some: Path, capsys) -> None:
-    training = TrainingPictures(pictures(some, RANDOM), [0, 1, 2, 3, 4, 5], seed=7)
+    training = trained_on(some, [0, 1, 2, 3, 4, 5], RANDOM)
     drawn = []
     for epoch in range(12):
         training.set_epoch(epoch)
@@ -189,12 +196,12 @@ def test_training_takes_the_same_other_picture_each_time(some: Path, capsys) -> 
         drawn += matches
     assert len(set(drawn)) > 1  # another epoch, another replacement
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == len(training.pictures.broken.nonzero()) == 2  # 5 was drawn for 2 at times
+    assert len(lines) == len(training.broken.nonzero()) == 2  # 5 was drawn for 2 at times
 
 
 def test_more_broken_pictures_than_allowed_end_the_run(some: Path) -> None:
     for limit in (1, 2):
-        training = TrainingPictures(pictures(some, broken_limit=limit), [0], seed=1)
+        training = trained_on(some, [0], limit=limit)
         training.check()
         assert len(training) == 8
         training[2], training[5]
@@ -206,7 +213,7 @@ def test_more_broken_pictures_than_allowed_end_the_run(some: Path) -> None:
 
 
 def test_a_set_of_nothing_but_broken_pictures_has_an_end(some: Path) -> None:
-    training = TrainingPictures(pictures(some), [2, 5], seed=1)
+    training = trained_on(some, [2, 5])
     with pytest.raises(ValueError, match="none of 10 pictures in a row could be read; see the messages above"):
         training[2]
 
@@ -220,7 +227,7 @@ def test_labels_beyond_the_classes_are_refused(some: Path) -> None:
 def test_a_draw_belongs_to_the_seed_the_epoch_and_the_number_alone(some: Path) -> None:
     found = {}
     for workers in (0, 1, 2):
-        training = TrainingPictures(pictures(some, RANDOM), [0, 1, 3, 4], seed=7)
+        training = trained_on(some, [0, 1, 3, 4], RANDOM)
         batches = [[3, 0], [1], [4, 2, 6]] if workers else [[6, 4], [3, 2], [1, 0]]
         for epoch in (0, 1):
             torch.manual_seed(workers), random.seed(workers), np.random.seed(workers)
@@ -230,15 +237,15 @@ def test_a_draw_belongs_to_the_seed_the_epoch_and_the_number_alone(some: Path) -
                     expected = found.setdefault((epoch, number), (image, label))
                     assert torch.equal(image, expected[0]) and label == expected[1]
         if workers:  # what a worker could not read is known here
-            assert training.pictures.broken[2] and training.pictures.broken.sum() == 1
+            assert training.broken[2] and training.broken.sum() == 1
     for number in (0, 1, 3, 4, 6):
         assert not torch.equal(found[0, number][0], found[1, number][0])
-    other = TrainingPictures(pictures(some, RANDOM), [0, 1, 3, 4], seed=8)
+    other = trained_on(some, [0, 1, 3, 4], RANDOM, seed=8)
     assert not torch.equal(other[0][0], found[0, 0][0])
 
 
 def test_the_global_generators_are_left_alone(some: Path) -> None:
-    training = TrainingPictures(pictures(some, RANDOM), [0, 1, 3, 4], seed=7)
+    training = trained_on(some, [0, 1, 3, 4], RANDOM)
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
     for number in range(4):
         training[number]
@@ -260,4 +267,4 @@ def test_a_fault_of_the_transform_is_not_taken_for_one_of_the_picture(some: Path
     with pytest.raises(OSError, match="no space left"):
         pictures(some, spoilt)[0]
     with pytest.raises(OSError, match="no space left"):
-        TrainingPictures(pictures(some, spoilt), [0], seed=1)[0]
+        trained_on(some, [0], spoilt)[0]

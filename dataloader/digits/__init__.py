@@ -1,0 +1,1 @@
+"""Rows of handwritten digits, each at a scale of its own."""
