@@ -19,10 +19,10 @@ from benchmarks.measure import medians, peak_bytes
 from benchmarks.report import typed, write
 from config.load import load_recipes
 from config.schema import Config
-from dataloader.batches import first_of
 from dataloader.build import build_splits
 from evaluation.measure import Trial
 from evaluation.measures import MEASURES
+from evaluation.parts import first_batches
 from layers.canonicalizer import evaluate_in_parts
 from layers.fixed_point import FixedPointSolver, spectral_radius
 from layers.grid import WarpParams, knot_grid
@@ -118,7 +118,7 @@ def maps(runs: list[Run], items: int) -> dict[str, str]:
         model: Any = build_model(config, splits.num_classes, run.seed).eval()
         start_from(model, read_weights(run.folder / "model.safetensors"), run.recipe)
         (part,) = splits.evaluated.values()
-        image = torch.cat([image for image, *_ in part.loader(first_of(part.batches, items))])
+        image = torch.cat([image for image, *_ in part.loader(first_batches(part.batches, items))])
         radii.append(radius(model.canonicalizer, image))
         residuals.append(warp_residual(model.canonicalizer, image))
         errors.append(gradient_errors(model.canonicalizer, image[:8], damping=0.5))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -85,3 +85,13 @@ class Splits:
         """Each once, for parts may share one."""
         loaded = [*self.evaluated.values(), self.calibration, self.train]
         return list(dict.fromkeys(one.dataset for one in loaded if one is not None))
+
+
+def batches_of(groups: Iterable[Sequence[int]], size: int) -> list[list[int]]:
+    """Whole groups together, as many as fit; a group that is larger is a batch by itself."""
+    batches: list[list[int]] = []
+    for group in groups:
+        if not batches or len(batches[-1]) + len(group) > size:
+            batches.append([])
+        batches[-1] += group
+    return batches

@@ -96,36 +96,32 @@ def evaluate(
     def of(*trials: Trial) -> list[Measure]:
         return [measure for measure in wanted if measure.trial in trials]
 
-    try:
-        if calibration is not None and any(measure.is_tempered for measure in wanted):
-            temperature = found.metrics["temperature"] = bench.temperature(calibration)
-        for judged, batches, trials in _passes(evaluated, warp_items):
-            if measures := of(*trials):
-                columns = bench.columns(judged, batches, measures, temperature)
-                if Trial.CLEAN in trials and not len(columns["index"]):
-                    raise ValueError("there are no items to evaluate")
-                found.add(measures, columns, part.kind)
-        if part.composed is not None and (measures := of(Trial.LOCAL_SCALE)):
-            items = list(chain.from_iterable(first_batches(part.batches, local_scale_items)))
-            scaled = local_scale_pairs(
-                predict,
-                part.composed,
-                items,
-                draws=local_scale_draws,
-                seed=seed,
-                batch_size=batch_size,
-                device=device,
-                share=share,
-                gather=gather,
-            )
-            columns = {measure.name: measure.values(scaled, temperature) for measure in measures}
-            found.add(measures, columns | {"index": torch.tensor(items)}, part.kind)
-        if tells_warps and (measures := of(Trial.EQUILIBRIUM)):
-            solved = bench.equilibrium(part)
-            found.metrics.update({measure.name: measure.values(solved, temperature).item() for measure in measures})
-    finally:
-        for judged in (*evaluated.values(), *([calibration] if calibration else [])):
-            judged.check()  # says more than that nothing was there to be measured
+    if calibration is not None and any(measure.is_tempered for measure in wanted):
+        temperature = found.metrics["temperature"] = bench.temperature(calibration)
+    for judged, batches, trials in _passes(evaluated, warp_items):
+        if measures := of(*trials):
+            columns = bench.columns(judged, batches, measures, temperature)
+            if Trial.CLEAN in trials and not len(columns["index"]):
+                raise ValueError("there are no items to evaluate")
+            found.add(measures, columns, part.kind)
+    if part.composed is not None and (measures := of(Trial.LOCAL_SCALE)):
+        items = list(chain.from_iterable(first_batches(part.batches, local_scale_items)))
+        scaled = local_scale_pairs(
+            predict,
+            part.composed,
+            items,
+            draws=local_scale_draws,
+            seed=seed,
+            batch_size=batch_size,
+            device=device,
+            share=share,
+            gather=gather,
+        )
+        columns = {measure.name: measure.values(scaled, temperature) for measure in measures}
+        found.add(measures, columns | {"index": torch.tensor(items)}, part.kind)
+    if tells_warps and (measures := of(Trial.EQUILIBRIUM)):
+        solved = bench.equilibrium(part)
+        found.metrics.update({measure.name: measure.values(solved, temperature).item() for measure in measures})
     return found
 
 

@@ -46,9 +46,6 @@ class Part(Protocol):
     def loader(self, batches: list[list[int]]) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
         """(image, label, number) of these batches; a label of -1 marks a picture that could not be read."""
 
-    def check(self) -> None:
-        """Raise where more of them than the recipe allows could not be read."""
-
 
 def places(batches: Iterable[Sequence[int]]) -> dict[int, int]:
     """Where each item stands, by its number."""

@@ -15,9 +15,10 @@ from train.phases import build_phases
 
 
 def build_trainer(
-    config: Config, model: nn.Module, loader: DataLoader, seed: int, process: Process, mix: Mix | None = None
+    config: Config, model: nn.Module, loader: DataLoader | None, seed: int, process: Process, mix: Mix | None = None
 ) -> Trainer:
     """The trainer of a model that has its first weights already: it is moved, compiled and, for EMA, copied here."""
+    assert loader is not None
     train = config.train
     if train.batch_size < process.world:
         raise ConfigError(

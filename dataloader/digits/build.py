@@ -8,17 +8,16 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from config.schema import Config, ConfigError, DigitsData
-from dataloader.batches import batches_of
 from dataloader.digits.items import ScaledDigits
 from dataloader.digits.single import embedded_digits, read_mnist
 from dataloader.order import BatchOrder, Indexed
 from dataloader.split import split_ring
-from dataloader.splits import Part, Splits
+from dataloader.splits import Part, Splits, batches_of
 
 
 def count_classes(config: Config) -> int:
     """One for every number that the digits of an item can show."""
-    return 10**config.data.n_digits
+    return 10 ** _section(config).n_digits
 
 
 def build_splits(config: Config, seed: int, share: tuple[int, int], description: object, *, trains: bool) -> Splits:
@@ -27,7 +26,7 @@ def build_splits(config: Config, seed: int, share: tuple[int, int], description:
     The temperature is fitted at the scales of the test. The items that are evaluated are the first ones of the test
     split, or items of the training split at the scales of the test.
     """
-    data, evaluation = config.data, config.evaluation
+    data, evaluation = _section(config), config.evaluation
 
     def part(digits: ScaledDigits, items: Sequence[int]) -> Part:
         batches = batches_of([[item] for item in items], evaluation.batch_size)
@@ -51,9 +50,14 @@ def build_splits(config: Config, seed: int, share: tuple[int, int], description:
     )
 
 
+def _section(config: Config) -> DigitsData:
+    assert isinstance(config.data, DigitsData)
+    return config.data
+
+
 def _items(config: Config, count: int, seed: int) -> list[list[int]]:
     """Numbers of the items of the training split that are trained on, held out for the temperature, and evaluated."""
-    data, evaluation = config.data, config.evaluation
+    data, evaluation = _section(config), config.evaluation
     wanted = (evaluation.items or data.train_items) if evaluation.split == "validation" else 0
     sizes = (data.train_items, evaluation.calibration_items, wanted)
     try:
@@ -68,7 +72,7 @@ def _items(config: Config, count: int, seed: int) -> list[list[int]]:
 def _loader(config: Config, digits: ScaledDigits, items: list[int], seed: int, share: tuple[int, int]) -> DataLoader:
     digits.prepare(items)
     order = BatchOrder(items, config.train.batch_size, seed, *share)
-    return DataLoader(Indexed(digits), batch_sampler=order, num_workers=config.data.workers)
+    return DataLoader(Indexed(digits), batch_sampler=order, num_workers=_section(config).workers)
 
 
 def _source(data: DigitsData, *, is_training: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,7 @@ from dataloader.splits import Part, Splits
 
 def count_classes(config: Config) -> int:
     """Of the class map, or of the data, which is opened for that."""
+    assert isinstance(config.data, PictureData)
     return len(build_classes(config.data))
 
 
@@ -25,8 +26,8 @@ def build_splits(
     config: Config, seed: int, share: tuple[int, int], description: Mapping[str, Any], *, trains: bool
 ) -> Splits:
     """See ``dataloader.build``. Where nothing is to be trained, the folder of the training split may be absent."""
-    data = config.data
     plan = build_plan(config, seed, share, description, trains=trains)
+    data = plan.data
     training = NO_TRAINING
     if trains or data.name != "folder" or (root_of(data) / data.train_split).exists():
         training = _builders(data).build_training(plan)

@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from dataloader.batches import batches_of
+from dataloader.splits import batches_of
 
 SCALED = re.compile(r"(?P<stem>.+)_scale_(?P<scale>\d+(?:\.\d+)?)(?:\.[^./]+)?")
 

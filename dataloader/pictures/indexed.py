@@ -27,7 +27,7 @@ def build_part(plan: Plan, data: PictureData, split: str) -> Part:
 
 def build_training(plan: Plan) -> Training:
     """Of the training split, a part of which is held out."""
-    data, evaluation = plan.config.data, plan.config.evaluation
+    data, evaluation = plan.data, plan.config.evaluation
     held_in = _pictures(plan, data, data.train_split)
     groups = held_in.groups
     calibration, held_out, pool = _cut(groups, evaluation, plan.seed)

@@ -11,12 +11,11 @@ from timm.data import create_transform
 from torch.utils.data import DataLoader, Dataset
 
 from config.schema import AugmentationConfig, Config, PictureData
-from dataloader.batches import batches_of
 from dataloader.order import BatchOrder
 from dataloader.pictures.classes import build_classes
 from dataloader.pictures.decoding import Transform
 from dataloader.pictures.groups import ScaleGroups
-from dataloader.splits import Part
+from dataloader.splits import Part, batches_of
 
 MOST_WORKERS = 16
 
@@ -45,6 +44,7 @@ class Plan(NamedTuple):
 
     Args:
         config: the recipe.
+        data: its section.
         seed: of the run.
         share: (rank, world).
         trains: whether there is a loader of the training.
@@ -54,6 +54,7 @@ class Plan(NamedTuple):
     """
 
     config: Config
+    data: PictureData
     seed: int
     share: tuple[int, int]
     trains: bool
@@ -66,7 +67,7 @@ class Plan(NamedTuple):
         if not self.trains:
             return None
         batches = order(self.config.train.batch_size, self.seed, *self.share)
-        is_pinned, workers = torch.cuda.is_available(), workers_of(self.config.data)
+        is_pinned, workers = torch.cuda.is_available(), workers_of(self.data)
         return DataLoader(dataset, batch_sampler=batches, num_workers=workers, pin_memory=is_pinned)
 
     def part(
@@ -74,10 +75,10 @@ class Plan(NamedTuple):
     ) -> Part:
         """Of the members of these groups."""
         return Part(
-            kind=self.config.data.kind,
+            kind=self.data.kind,
             dataset=dataset,
             batches=batches_of(members, self.config.evaluation.batch_size),
-            workers=workers_of(self.config.data),
+            workers=workers_of(self.data),
             groups=groups,
             sampler=sampler,
         )
@@ -91,8 +92,10 @@ def build_plan(
     config: Config, seed: int, share: tuple[int, int], description: Mapping[str, Any], *, trains: bool
 ) -> Plan:
     """Of a recipe; see ``dataloader.build``."""
-    random = _random_transform(config.augmentation, description)
-    return Plan(config, seed, share, trains, build_classes(config.data), random, _plain_transform(description))
+    data = config.data
+    assert isinstance(data, PictureData)
+    random, plain = _random_transform(config.augmentation, description), _plain_transform(description)
+    return Plan(config, data, seed, share, trains, build_classes(data), random, plain)
 
 
 def workers_of(config: PictureData) -> int:

@@ -25,7 +25,7 @@ def build_part(plan: Plan, data: PictureData, split: str) -> Part:
 
 def build_training(plan: Plan) -> Training:
     """Of the training split; where its groups are, is not known before all is read."""
-    data, evaluation = plan.config.data, plan.config.evaluation
+    data, evaluation = plan.data, plan.config.evaluation
     if evaluation.split == "held_out":
         raise ConfigError(f"evaluation.split is held_out, which data.name={data.name} cannot do; expected val")
     stream = build_stream(data, data.train_split, plan.classes)
@@ -51,7 +51,7 @@ def _first(plan: Plan, stream: Stream, items: int | None) -> tuple[Part, list[by
     if not names:
         raise ValueError(f"{stream.title} has no pictures")
     groups = neighbours(names)
-    dataset = Decoded(plan.plain, plan.config.data.broken_limit)
+    dataset = Decoded(plan.plain, plan.data.broken_limit)
     return plan.part(dataset, groups, groups.members, partial(Walk, stream)), marks
 
 

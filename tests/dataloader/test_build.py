@@ -9,7 +9,7 @@ import pytest
 
 import dataloader.digits.build
 import dataloader.pictures.build
-from config.schema import Config, DigitsData, ModelConfig, PictureData
+from config.schema import Config, DigitsData, EvaluationConfig, ModelConfig, PictureData
 from dataloader import build, mnist
 from dataloader.digits.items import LocallyScaledMNIST
 
@@ -32,7 +32,7 @@ def test_each_kind_takes_what_the_dispatcher_hands_on(kind: str) -> None:
 def test_classes_are_counted_before_any_item_is_looked_at() -> None:
     assert build.count_classes(Config(model=MODEL, data=DigitsData(root="nowhere", download=False))) == 1000
     data = PictureData(root="nowhere", class_map="imagenet")
-    assert build.count_classes(Config(model=MODEL, data=data)) == 1000
+    assert build.count_classes(Config(model=MODEL, data=data, evaluation=EvaluationConfig(split="val"))) == 1000
 
 
 def test_the_public_name_stays() -> None:

@@ -63,9 +63,6 @@ class Judges(NamedTuple):
             images, labels = zip(*(self.dataset[number] for number in batch), strict=True)
             yield torch.stack(images), torch.tensor(labels), torch.tensor(batch)
 
-    def check(self):
-        pass
-
 
 def judges(size=4, **options):
     dataset = FewPictures(**options)

@@ -50,9 +50,6 @@ class Items(NamedTuple):
     def loader(self, batches):
         return [(self.images[batch], self.labels[batch], torch.tensor(batch)) for batch in batches]
 
-    def check(self):
-        pass
-
 
 def chunks(numbers, size):
     numbers = list(numbers)

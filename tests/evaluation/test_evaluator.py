@@ -138,13 +138,3 @@ def test_parts_may_be_left_out():
         evaluate(small_net(), {"test": part([])})
     with pytest.raises(ValueError, match=r"share is \(2, 2\)"):
         evaluate(small_net(), {"test": part([1])}, share=(2, 2))
-
-
-def test_what_could_not_be_read_is_told_first():
-    class Broken(Items):
-        def check(self):
-            raise OSError("too many pictures could not be read")
-
-    for judged, calibration in ((Broken(IMAGES, LABELS, []), None), (part([1]), Broken(IMAGES, LABELS, []))):
-        with pytest.raises(OSError, match="too many"):
-            evaluate(small_net(), {"test": judged}, calibration)

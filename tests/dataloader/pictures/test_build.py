@@ -34,7 +34,7 @@ def built(config: PictureData, *, seed: int = SEED, erase: float = 0.0, trains: 
 
 def recipe(data: PictureData, augmentation: AugmentationConfig, **evaluation: Any) -> Config:
     model = ModelConfig(backbone="test_vit", pretrained=False)
-    judged = EvaluationConfig(**evaluation)
+    judged = EvaluationConfig(**({"split": "val", "batch_size": 100} | evaluation))
     return Config(data=data, model=model, augmentation=augmentation, evaluation=judged)
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataloader.batches import batches_of, first_of
 from dataloader.pictures.groups import ScaleGroups, scale_groups
+from dataloader.splits import batches_of
+from evaluation.parts import first_batches
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "scale_groups.json"
 
@@ -107,5 +108,5 @@ def test_the_first_items_are_the_same_ones_in_batches_of_any_size() -> None:
     groups = [[0, 1, 2], [3], [4, 5], [6, 7, 8, 9]]
     for size in (1, 3, 4, 100):
         for count in (1, 5, 7, 10, 50):
-            taken = first_of(batches_of(groups, size), count)
+            taken = first_batches(batches_of(groups, size), count)
             assert [item for batch in taken for item in batch] == list(range(min(count, 10)))

@@ -30,7 +30,7 @@ from tests.train.runs import Stopped, assert_same_run, stop_after
 SEED, BATCH, CLASSES = 3, 8, 4
 TRAIN, VAL = 45, 14
 SHARDS = {"train": 3, "val": 2}
-EVALUATION = EvaluationConfig(calibration_items=6, batch_size=4)
+EVALUATION = EvaluationConfig(split="val", calibration_items=6, batch_size=4)
 INPUT = resolve_data_config({"img_size": 16})
 WDS = {"name": "wds/", "class_map": None, "num_classes": CLASSES, "train_samples": None}
 
