@@ -45,19 +45,12 @@ class Trial(Enum):
 
 
 class Averaged(NamedTuple):
-    """Values that one number is the mean of.
-
-    Args:
-        values: in float64.
-        numbers: of the items, or of what else the values belong to.
-        numbered_by: names the numbers; the trial's own name if left out.
-        suffix: to the names of metric and column.
-    """
+    """Values that one number is the mean of."""
 
     values: Tensor
-    numbers: Tensor
-    numbered_by: str | None = None
-    suffix: str = ""
+    numbers: Tensor  # of the items, or of what else the values belong to
+    numbered_by: str | None = None  # what the numbers are called in items.npz, if not by the trial's index
+    suffix: str = ""  # to the names of metric and column
 
 
 def every_item(values: Tensor, columns: Columns) -> list[Averaged]:
@@ -67,31 +60,21 @@ def every_item(values: Tensor, columns: Columns) -> list[Averaged]:
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """One metric.
+    """One metric."""
 
-    Args:
-        name: in a summary.
-        unit: of its values.
-        trial: what it is measured on.
-        of: what came of the trial, and the temperature, to one value per item; None where the run tells it.
-        over: the values of all items, and the columns of ``BASE``, to what is averaged.
-        column: what it is called in items.npz, for each kind of data where that differs; None keeps no values.
-        kinds: of data that it is measured for; None means all.
-        quick: kinds of data for which it is measured between the full evaluations too.
-        is_tempered: whether it is measured at the temperature that calibrates the model, and not at 1.
-        is_headline: whether tables show it unless they are asked for others.
-    """
-
-    name: str
+    name: str  # in a summary
     unit: Unit
     trial: Trial
     of: Callable[[Any, float], Tensor] | None = None
+    """What came of the trial, and the temperature, to one value per item; None where the run tells it itself."""
     over: Callable[[Tensor, Columns], list[Averaged]] = every_item
+    """The values of all items, and the columns of ``BASE``, to what is averaged."""
     column: str | Mapping[str, str] | None = None
-    kinds: tuple[str, ...] | None = None
-    quick: tuple[str, ...] = ()
-    is_tempered: bool = False
-    is_headline: bool = False
+    """What it is called in items.npz, by kind of data where that differs; None keeps no values."""
+    kinds: tuple[str, ...] | None = None  # of data that it is measured for; None means all
+    quick: tuple[str, ...] = ()  # kinds of data for which it is measured between the full evaluations too
+    is_tempered: bool = False  # whether it is measured at the temperature that calibrates the model, and not at 1
+    is_headline: bool = False  # whether tables show it unless they are asked for others
 
     def applies_to(self, kind: str, *, full: bool = True) -> bool:
         """Whether it is measured for this kind of data, in a full evaluation or in any."""

@@ -34,7 +34,7 @@ class GroupedPictures(Protocol):
 
 def accuracy(predict: Predict, loader: Loader, *, device: torch.device | str = "cpu") -> dict[str, float]:
     """Share of the items whose largest logit is that of the label."""
-    return _some(_found(("accuracy",), Judge(predict, device), _numbered(loader)))
+    return _found(("accuracy",), Judge(predict, device), _numbered(loader))
 
 
 def warp_invariance_error(
@@ -69,7 +69,7 @@ def warp_invariance_error(
     """
     judge = Judge(predict, device, grid_size, strength, seed, floor_items)
     names = ("warp_invariance_error", "warp_invariance_flips", "warp_invariance_floor")
-    return _some(_found(names, judge, _numbered(loader), temperature=temperature))
+    return _found(names, judge, _numbered(loader), temperature=temperature)
 
 
 def local_scale_error(
@@ -146,10 +146,8 @@ def scale_consistency(
     if not 0 < temperature < float("inf"):
         raise ValueError(f"temperature is {temperature}; expected a positive number")
     names = ("consistency_error", "consistency_error_published", "consistency_flips")
-    found = _found(names, Judge(predict, device), _loaded(dataset, batch_size), dataset.groups, temperature)
-    if not found:
-        raise ValueError("no group has a picture at scale 1 and one at another; there is no consistency")
-    return found
+    loader, nothing = _loaded(dataset, batch_size), "no group has a picture at scale 1 and one at another"
+    return _found(names, Judge(predict, device), loader, dataset.groups, temperature, nothing)
 
 
 def per_scale_accuracy(
@@ -172,22 +170,29 @@ def per_scale_accuracy(
         over all pictures.
     """
     names = ("top1_at", "top5_at", "top1", "top5")
-    found = _some(_found(names, Judge(predict, device), _loaded(dataset, batch_size), dataset.groups))
+    found = _found(names, Judge(predict, device), _loaded(dataset, batch_size), dataset.groups)
     return {f"multi_scale_{name}" if name in names else name: value for name, value in found.items()}
 
 
 def _found(
-    names: Sequence[str], judge: Judge, batches: Batches, groups: Groups | None = None, temperature: float = 1.0
+    names: Sequence[str],
+    judge: Judge,
+    batches: Batches,
+    groups: Groups | None = None,
+    temperature: float = 1.0,
+    nothing: str = "there are no items to evaluate",
 ) -> dict[str, float]:
-    """Metrics of all items, by the names that runs have for them."""
+    """Means over all items, by the names that runs have for them; where there is nothing, that is an error."""
     measures = [_adjustable(name) for name in names]
     with undisturbed(judge.predict):
         parts = [
             Views(judge, image, label, number, number.tolist(), groups).columns(measures, temperature)
             for image, label, number in batches
         ]
-    columns = gathered(parts, [*BASE, *names], alone)
-    return {measure.name + part.suffix: part.values.mean().item() for measure, part in averages(measures, columns)}
+    found = list(averages(measures, gathered(parts, [*BASE, *names], alone)))
+    if not found:
+        raise ValueError(nothing)
+    return {measure.name + part.suffix: part.values.mean().item() for measure, part in found}
 
 
 def _adjustable(name: str) -> Measure:
@@ -195,12 +200,6 @@ def _adjustable(name: str) -> Measure:
     measure = described(name)
     assert measure is not None
     return replace(measure, is_tempered=True)
-
-
-def _some(found: dict[str, float]) -> dict[str, float]:
-    if not found:
-        raise ValueError("there are no items to evaluate")
-    return found
 
 
 def _numbered(loader: Loader) -> Batches:

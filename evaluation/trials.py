@@ -20,13 +20,7 @@ EQUILIBRIUM_ITEMS = 256  # that describe a canonicalizer: a number of items, for
 
 @dataclass(frozen=True)
 class Bench:
-    """A model, and the share of this process.
-
-    Args:
-        judge: the model.
-        share: (rank, world).
-        gather: joins the columns of all processes.
-    """
+    """A model, and the share of this process: (rank, world), and what joins the columns of all."""
 
     judge: Judge
     share: tuple[int, int]
@@ -36,13 +30,16 @@ class Bench:
         self, part: Part, batches: list[list[int]], measures: Sequence[Measure], temperature: float | None
     ) -> Columns:
         """Per item that could be read, the columns of ``BASE`` and the values of the metrics, by their names."""
-        found = [views.columns(measures, temperature) for views in self._views(part, batches)]
+        with undisturbed(self.judge.predict):
+            found = [views.columns(measures, temperature) for views in self._views(part, batches)]
         return gathered(found, [*BASE, *(measure.name for measure in measures)], self.gather)
 
     def temperature(self, part: Part) -> float:
         """Fitted on all items of a part."""
-        own = self._views(part, part.batches)
-        found = [views.columns([], None) | {"logits": views.clean, "label": views.labels} for views in own]
+        found = []
+        with undisturbed(self.judge.predict):
+            for views in self._views(part, part.batches):
+                found.append(views.columns([], None) | {"logits": views.clean, "label": views.labels})
         known = gathered(found, ("position", "logits", "label"), self.gather)
         if not len(known["label"]):
             raise ValueError("there are no items to fit the temperature on")
@@ -65,8 +62,6 @@ class Bench:
     def _views(self, part: Part, batches: list[list[int]]) -> Iterator[Views]:
         """Of this process's batches; items are ordered by their numbers, or without groups as they come."""
         place = places(part.batches) if part.groups is None else {}
-        own = batches[self.share[0] :: self.share[1]]
-        with undisturbed(self.judge.predict):
-            for image, label, numbers in part.loader(own):
-                positions = [place.get(number, number) for number in numbers.tolist()]
-                yield Views(self.judge, image, label, numbers, positions, part.groups)
+        for image, label, numbers in part.loader(batches[self.share[0] :: self.share[1]]):
+            positions = [place.get(number, number) for number in numbers.tolist()]
+            yield Views(self.judge, image, label, numbers, positions, part.groups)

@@ -23,24 +23,15 @@ BASE = ("index", "position", "is_restored", "group", "scale", "is_compared")
 
 @dataclass(frozen=True)
 class Judge:
-    """A model, and how its images are warped.
+    """A model, and how its images are warped."""
 
-    Args:
-        predict: from images (B, C, H, W) to logits (B, classes), see ``undisturbed``.
-        device: where the images are moved to.
-        grid_size: R, the number of knots per axis of the warps.
-        strength: of the warps.
-        seed: of the warps.
-        floor_items: restore the items at positions below this, or all where None; inverting a warp exactly takes
-            longer than a small model does.
-    """
-
-    predict: Predict
+    predict: Predict  # from images (B, C, H, W) to logits (B, classes), see ``undisturbed``
     device: torch.device | str = "cpu"
     grid_size: int = 8
     strength: float = 0.25
     seed: int = 0
     floor_items: int | None = 256
+    """Items at positions below this are restored too: inverting a warp exactly takes longer than a small model does."""
 
 
 class Views:
@@ -132,7 +123,7 @@ class Views:
     def _warped(self) -> Tensor:
         return monotone_warp(self.image, self._phi)
 
-    def _logits(self, image: Tensor) -> Tensor:
+    def _logits(self, image: Tensor) -> Tensor:  # of what could not be read too: a batch is always the same
         return logits_of(self.judge.predict, image, self.judge.device)
 
 

@@ -138,3 +138,21 @@ def test_parts_may_be_left_out():
         evaluate(small_net(), {"test": part([])})
     with pytest.raises(ValueError, match=r"share is \(2, 2\)"):
         evaluate(small_net(), {"test": part([1])}, share=(2, 2))
+
+
+@pytest.mark.parametrize("calls", [1, 6, 8])
+def test_a_model_that_fails_is_left_as_it_was(calls):
+    """In the calibration, and in what follows it."""
+    net = small_net().train()
+    left = calls
+
+    def fail(*_):
+        nonlocal left
+        left -= 1
+        if not left:
+            raise OSError("the disk is gone")
+
+    net.register_forward_pre_hook(fail)
+    with pytest.raises(OSError, match="the disk is gone"):
+        evaluate(net, {"test": part(range(7))}, CALIBRATION)
+    assert all(module.training for module in net.modules()) and torch.is_grad_enabled()
