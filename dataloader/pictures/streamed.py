@@ -11,11 +11,11 @@ from functools import partial
 from config.imagenet import ImageDataConfig
 from config.schema import ConfigError
 from dataloader.pictures.groups import neighbours, show_the_same
-from dataloader.pictures.plan import Plan, Training
+from dataloader.pictures.plan import Plan
 from dataloader.pictures.sources import build_stream
 from dataloader.pictures.stream_training import StreamOrder, TrainingDecoded
 from dataloader.pictures.streams import Decoded, Encoded, Stream, mark_of
-from dataloader.splits import Part
+from dataloader.splits import Part, Splits
 
 
 def build_part(plan: Plan, data: ImageDataConfig, split: str) -> Part:
@@ -24,7 +24,7 @@ def build_part(plan: Plan, data: ImageDataConfig, split: str) -> Part:
     return part
 
 
-def build_training(plan: Plan) -> Training:
+def build_training(plan: Plan) -> Splits:
     """Of the training split; where its groups are, is not known before all is read."""
     data, evaluation = plan.config.data, plan.config.evaluation
     if evaluation.split == "held_out":
@@ -37,7 +37,7 @@ def build_training(plan: Plan) -> Training:
         size = min(size, stream.total - len(marks))
     dataset = TrainingDecoded(plan.random, data.broken_limit, plan.seed)
     loader = plan.loader(dataset, partial(StreamOrder, stream, size, frozenset(marks)))
-    return Training(loader, plan.report(size, stream.total or size), calibration)
+    return plan.training(size, stream.total or size, train=loader, calibration=calibration, evaluated={})
 
 
 def _first(plan: Plan, stream: Stream, items: int | None) -> tuple[Part, list[bytes]]:
