@@ -57,18 +57,18 @@ class Splits:
 
     Args:
         num_classes: of the labels.
+        evaluated: by name; the first one is the split that the recipe names.
         train: one process's share of the shuffled training batches, (image, label, number); None where nothing is to
             be trained.
         calibration: items that are neither trained on nor judged by, for the temperature; None where there are none.
-        evaluated: by name; the first one is the split that the recipe names.
         mix: what is done to whole batches, such as mixup.
         report: what was found, line by line.
     """
 
     num_classes: int
-    train: DataLoader | None
-    calibration: Part | None
     evaluated: Mapping[str, Part]
+    train: DataLoader | None = None
+    calibration: Part | None = None
     mix: Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]] | None = None
     report: tuple[str, ...] = ()
 

@@ -11,7 +11,7 @@ from config.schema import Config, PictureData
 from dataloader.mixing import build_mixing
 from dataloader.pictures import indexed, streamed
 from dataloader.pictures.classes import build_classes
-from dataloader.pictures.plan import NO_TRAINING, build_plan
+from dataloader.pictures.plan import build_plan
 from dataloader.pictures.sources import is_stream, root_of
 from dataloader.splits import Part, Splits
 
@@ -28,21 +28,20 @@ def build_splits(
     """See ``dataloader.build``. Where nothing is to be trained, the folder of the training split may be absent."""
     plan = build_plan(config, seed, share, description, trains=trains)
     data = plan.data
-    training = NO_TRAINING
     if trains or data.name != "folder" or (root_of(data) / data.train_split).exists():
-        training = _builders(data).build_training(plan)
-    if training.held_out is not None:
-        evaluated = {"val": training.held_out}
+        found = _builders(data).build_training(plan)
     else:
-        evaluated = {name: _builders(part).build_part(plan, part, split) for name, part, split in _sets(data)}
-    judged = ({"calibration": training.calibration} if training.calibration else {}) | evaluated
-    return Splits(
-        num_classes=len(plan.classes),
-        train=training.loader,
-        calibration=training.calibration,
+        line = "there is no training split: nothing is tempered"
+        found = Splits(num_classes=len(plan.classes), evaluated={}, report=(line,))
+    evaluated = dict(found.evaluated) or {
+        name: _builders(part).build_part(plan, part, split) for name, part, split in _sets(data)
+    }
+    judged = {"calibration": found.calibration} | evaluated if found.calibration else evaluated
+    return replace(
+        found,
         evaluated=evaluated,
         mix=build_mixing(config.augmentation, len(plan.classes), seed),
-        report=(training.report, *(_line(name, part) for name, part in judged.items())),
+        report=(*found.report, *(_line(name, part) for name, part in judged.items())),
     )
 
 

@@ -9,10 +9,10 @@ from config.schema import ConfigError, EvaluationConfig, PictureData
 from dataloader.order import BatchOrder, Indexed
 from dataloader.pictures.groups import ScaleGroups, scale_groups
 from dataloader.pictures.items import Pictures, TrainingPictures
-from dataloader.pictures.plan import Plan, Training
+from dataloader.pictures.plan import Plan
 from dataloader.pictures.sources import build_source
 from dataloader.split import split_indices
-from dataloader.splits import Part
+from dataloader.splits import Part, Splits
 
 Group = list[int]
 HELD_OUT_ITEMS = 1000  # that are evaluated where the recipe states no number
@@ -25,8 +25,8 @@ def build_part(plan: Plan, data: PictureData, split: str) -> Part:
     return plan.part(Indexed(pictures), groups, groups.members if items is None else _taken(_drawn(groups, 0), items))
 
 
-def build_training(plan: Plan) -> Training:
-    """Of the training split, a part of which is held out."""
+def build_training(plan: Plan) -> Splits:
+    """Of the training split, of which a part is held out, and evaluated where the recipe says so."""
     data, evaluation = plan.data, plan.config.evaluation
     held_in = _pictures(plan, data, data.train_split)
     groups = held_in.groups
@@ -38,11 +38,12 @@ def build_training(plan: Plan) -> Training:
     options = held_in.source, plan.random, groups, len(plan.classes), data.broken_limit
     loader = plan.loader(Indexed(TrainingPictures(*options, items=items, seed=plan.seed)), partial(BatchOrder, items))
     judged = Indexed(held_in)
-    return Training(
-        loader,
-        plan.report(len(items), len(held_in)),
-        plan.part(judged, groups, calibration),
-        plan.part(judged, groups, held_out) if evaluation.split == "held_out" else None,
+    return plan.training(
+        len(items),
+        len(held_in),
+        train=loader,
+        calibration=plan.part(judged, groups, calibration),
+        evaluated={"val": plan.part(judged, groups, held_out)} if evaluation.split == "held_out" else {},
     )
 
 

@@ -15,28 +15,9 @@ from dataloader.order import BatchOrder
 from dataloader.pictures.classes import build_classes
 from dataloader.pictures.decoding import Transform
 from dataloader.pictures.groups import ScaleGroups
-from dataloader.splits import Part, batches_of
+from dataloader.splits import Part, Splits, batches_of
 
 MOST_WORKERS = 16
-
-
-class Training(NamedTuple):
-    """What becomes of a training split.
-
-    Args:
-        loader: None where nothing is to be trained.
-        report: in a line.
-        calibration: groups that are not trained on, for the temperature.
-        held_out: others, to try settings out on, where the recipe asks for them.
-    """
-
-    loader: DataLoader | None
-    report: str
-    calibration: Part | None
-    held_out: Part | None = None
-
-
-NO_TRAINING = Training(None, "there is no training split: nothing is tempered", None)
 
 
 class Plan(NamedTuple):
@@ -83,9 +64,10 @@ class Plan(NamedTuple):
             sampler=sampler,
         )
 
-    def report(self, count: int, total: int) -> str:
-        """Of what is trained on."""
-        return f"training on {count} of {total} files, {len(self.classes)} classes"
+    def training(self, count: int, total: int, **parts: Any) -> Splits:
+        """Of a training split, of which so many pictures are trained on."""
+        line = f"training on {count} of {total} files, {len(self.classes)} classes"
+        return Splits(num_classes=len(self.classes), report=(line,), **parts)
 
 
 def build_plan(

@@ -10,11 +10,11 @@ from functools import partial
 
 from config.schema import ConfigError, PictureData
 from dataloader.pictures.groups import neighbours, show_the_same
-from dataloader.pictures.plan import Plan, Training
+from dataloader.pictures.plan import Plan
 from dataloader.pictures.sources import build_stream
 from dataloader.pictures.stream_training import StreamOrder, TrainingDecoded
 from dataloader.pictures.streams import Decoded, Encoded, Stream, mark_of
-from dataloader.splits import Part
+from dataloader.splits import Part, Splits
 
 
 def build_part(plan: Plan, data: PictureData, split: str) -> Part:
@@ -23,7 +23,7 @@ def build_part(plan: Plan, data: PictureData, split: str) -> Part:
     return part
 
 
-def build_training(plan: Plan) -> Training:
+def build_training(plan: Plan) -> Splits:
     """Of the training split; where its groups are, is not known before all is read."""
     data, evaluation = plan.data, plan.config.evaluation
     if evaluation.split == "held_out":
@@ -36,7 +36,7 @@ def build_training(plan: Plan) -> Training:
         size = min(size, stream.total - len(marks))
     dataset = TrainingDecoded(plan.random, data.broken_limit, plan.seed)
     loader = plan.loader(dataset, partial(StreamOrder, stream, size, frozenset(marks)))
-    return Training(loader, plan.report(size, stream.total or size), calibration)
+    return plan.training(size, stream.total or size, train=loader, calibration=calibration, evaluated={})
 
 
 def _first(plan: Plan, stream: Stream, items: int | None) -> tuple[Part, list[bytes]]:
