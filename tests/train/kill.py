@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import torch
 
 import dataloader.digits.build
-import train.script
+import train.runs.run
 import train_mnist
 from dataloader.digits.single import embedded_digits
 
@@ -64,7 +64,7 @@ def half_written(count: int) -> None:
 
 def before_summary(count: int) -> None:
     """Die behind the last weights."""
-    train.script.write_summary = lambda *arguments: die()  # type: ignore[assignment]
+    train.runs.run.write_summary = lambda *arguments: die()  # type: ignore[assignment]
 
 
 def slowed(count: int) -> None:

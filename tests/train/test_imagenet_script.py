@@ -421,7 +421,7 @@ def test_what_cannot_be_meant_is_told_in_one_line(
     own_data, tmp_path, monkeypatch, capsys, what: str, words: list[str], expected: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(train_imagenet.script, "carry_out", lambda *given, **options: pytest.fail("it trains"))
+    monkeypatch.setattr(Trainer, "fit", lambda *given, **options: pytest.fail("it trains"))
     spoiled(own_data, what)
     places = {"DATA": str(own_data), "HEAD": str(head_of(tmp_path, 5))}
 

@@ -16,7 +16,6 @@ from config.load import load_recipes, recipe_names
 from dataloader.build import count_classes
 from models.build import read_weights
 from tests.train.runs import DEC, OWN_RATE, TINY, WITH_DEC, assert_same_run, joined, recipe, refusal, train
-from train import script
 
 NAMES = recipe_names("config_1.yaml")
 SINGLE = [
@@ -98,7 +97,7 @@ def test_a_dry_run_writes_nothing(tmp_path, monkeypatch, capsys, words: list[str
 
 def test_a_dry_run_trains_two_steps(tmp_path, monkeypatch) -> None:
     steps = []
-    original = script.build_trainer
+    original = train_mnist.build_trainer
 
     def build(*arguments: Any) -> Any:
         trainer = original(*arguments)
@@ -106,7 +105,7 @@ def test_a_dry_run_trains_two_steps(tmp_path, monkeypatch) -> None:
         trainer._step = lambda *given: (steps.append(given), step(*given))
         return trainer
 
-    monkeypatch.setattr(script, "build_trainer", build)
+    monkeypatch.setattr(train_mnist, "build_trainer", build)
     train_mnist.main(["--config_file", str(recipe(tmp_path)), "--run_dir", str(tmp_path / "run"), "--dry_run"])
     assert len(steps) == 2 and not (tmp_path / "run").exists()
 
@@ -178,13 +177,13 @@ def test_a_run_starts_from_its_parents_weights(suite, tmp_path, monkeypatch) -> 
     file, root = suite
     parent = read_weights(root / "augmented" / "42" / "model.safetensors")
     started = []
-    original = script.build_trainer
+    original = train_mnist.build_trainer
 
     def build(config: Any, model: Any, *rest: Any) -> Any:
         started.append({name: value.clone() for name, value in model.state_dict().items()})
         return original(config, model, *rest)
 
-    monkeypatch.setattr(script, "build_trainer", build)
+    monkeypatch.setattr(train_mnist, "build_trainer", build)
     words = ["--config_file", str(file), "--config", "dem", "--run_dir", str(tmp_path / "run"), f"output_dir={root}"]
     train_mnist.main(words)
     (weights,) = started
