@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+import train.measuring
 import train_imagenet
 from train.loop import Trainer
 
@@ -56,7 +57,7 @@ def start(file: str, folder: Path, rank: int, port: int, *, dies: bool) -> int:
     os.dup2(written, 2)
     status = 0
     if dies:
-        train_imagenet.evaluate = die  # type: ignore[assignment]
+        train.measuring.evaluate = die  # type: ignore[assignment]
     try:
         run(file, folder)
     except SystemExit as end:  # as python ends

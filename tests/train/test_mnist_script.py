@@ -14,6 +14,7 @@ import models.build
 import train_mnist
 from config.load import load_recipes, recipe_names
 from dataloader.build import count_classes
+from layers.spec import Plain
 from models.build import read_weights
 from tests.train.runs import DEC, OWN_RATE, TINY, WITH_DEC, assert_same_run, joined, recipe, refusal, train
 
@@ -49,18 +50,18 @@ def test_every_recipe_builds(monkeypatch, name: str) -> None:
     """Those with DEC are probed by a forward pass, so their transformers have memory, and only two blocks or so."""
     ((_, config),) = load_recipes("config_1.yaml", name)
     overrides = []
-    if config.dec is None:
+    if "equilibrium" not in config.method.gives:
         on_meta(monkeypatch)
     elif config.model.backbone.startswith(WITH_DEPTH):
-        stages = [site.stage for site in config.dec.sites if isinstance(site.stage, int)]
+        stages = [site.stage for site in config.method.sites if isinstance(site.stage, int)]
         overrides.append(f"model.options={{depth: {max(stages) + 1}}}")
     model, config = built(name, *overrides)
     assert model.num_classes == 10**config.data.n_digits
     own = {part.partition(".")[0] for part, _ in model.named_parameters()}
-    has_own = config.dec is not None or config.candidates is not None
+    has_own = not isinstance(config.method, Plain)
     assert (own - {"backbone"} and has_own) or own == {"backbone"}
-    if config.dec is not None:
-        assert [site.name == "image" for site in model.sites] == [site.stage == "image" for site in config.dec.sites]
+    if has_own and config.method.sites:
+        assert [site.name == "image" for site in model.sites] == [site.stage == "image" for site in config.method.sites]
 
 
 @pytest.mark.slow
