@@ -1,1 +1,1 @@
-"""What a trained model is worth: metrics of any callable from images to logits, intervals, tables and figures."""
+"""What a trained model is worth: metrics of any callable from images to logits."""

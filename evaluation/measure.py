@@ -70,7 +70,7 @@ class Measure:
     over: Callable[[Tensor, Columns], list[Averaged]] = every_item
     """The values of all items, and the columns of ``BASE``, to what is averaged."""
     column: str | Mapping[str, str] | None = None
-    """What it is called in items.npz, by kind of data where that differs; None keeps no values."""
+    """What it is called in items.npz, by kind of data where that differs from its name; None keeps no values."""
     kinds: tuple[str, ...] | None = None  # of data that it is measured for; None means all
     quick: tuple[str, ...] = ()  # kinds of data for which it is measured between the full evaluations too
     is_tempered: bool = False  # whether it is measured at the temperature that calibrates the model, and not at 1
@@ -82,12 +82,13 @@ class Measure:
 
     def column_for(self, kind: str) -> str | None:
         """What it is called in items.npz."""
-        return self.column[kind] if isinstance(self.column, Mapping) else self.column
+        return self.column.get(kind, self.name) if isinstance(self.column, Mapping) else self.column
 
     def values(self, found: Any, temperature: float | None) -> Tensor:
         """Of what came of the trial."""
-        assert self.of is not None and (temperature is not None or not self.is_tempered)
-        return self.of(found, temperature if self.is_tempered and temperature else 1.0)
+        at = temperature if self.is_tempered else 1.0
+        assert self.of is not None and at is not None
+        return self.of(found, at)
 
     @property
     def names(self) -> set[str]:

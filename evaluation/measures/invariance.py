@@ -35,20 +35,18 @@ def _restored(values: Tensor, columns: Columns) -> list[Averaged]:
     return [Averaged(values[kept], columns["index"][kept])]
 
 
-def _of_both(error: Measure, flips: Measure, floor: Measure) -> list[Measure]:
+def _family(error: Measure, flips: Measure, floor: Measure) -> list[Measure]:
     return [error, error.tempered(), flips, floor, floor.tempered()]
 
 
 _warp = partial(Measure, trial=Trial.WARPS)
-_error_column = {"digits": "warp_error", "pictures": "warp_invariance_error"}
-_flip_column = {"digits": "warp_flip", "pictures": "warp_invariance_flips"}
 _scale = partial(Measure, trial=Trial.LOCAL_SCALE)
 _relative, _relative_floor = partial(_error, relative=True), partial(_floor, relative=True)
-MEASURES = _of_both(
-    _warp(name="warp_invariance_error", unit=DISTANCE, of=_error, column=_error_column, is_headline=True),
-    _warp(name="warp_invariance_flips", unit=SHARE, of=_flips, column=_flip_column, is_headline=True),
+MEASURES = _family(
+    _warp(name="warp_invariance_error", unit=DISTANCE, of=_error, column={"digits": "warp_error"}, is_headline=True),
+    _warp(name="warp_invariance_flips", unit=SHARE, of=_flips, column={"digits": "warp_flip"}, is_headline=True),
     _warp(name="warp_invariance_floor", unit=DISTANCE, of=_floor, over=_restored),
-) + _of_both(
+) + _family(
     _scale(name="local_scale_error", unit=DISTANCE, of=_relative, column="local_scale_error", is_headline=True),
     _scale(name="local_scale_flips", unit=SHARE, of=_flips, column="local_scale_flip", is_headline=True),
     _scale(name="local_scale_floor", unit=DISTANCE, of=_relative_floor),

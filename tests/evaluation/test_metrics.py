@@ -195,6 +195,8 @@ def test_an_error_of_the_data_set_arrives():
     [
         (lambda net: accuracy(net, []), "there are no items to evaluate"),
         (lambda net: warp_invariance_error(net, []), "there are no items to evaluate"),
+        (lambda net: warp_invariance_error(net, in_batches(smooth_images(2), 2), temperature=0), "temperature is 0"),
+        (lambda net: local_scale_error(net, Blobs(), temperature=0), "temperature is 0"),
         (lambda net: local_scale_error(net, Blobs(), items=0), "items is 0"),
         (lambda net: local_scale_error(net, Blobs(), draws=0), "draws is 0"),
         (lambda net: local_scale_error(net, Blobs(), batch_size=0), "batch_size is 0"),

@@ -400,7 +400,7 @@ def spoiled(data: Path, what: str) -> None:
         ("unknown val class", [], "DATA/val has 1 class folder (cube) that the class map"),
         ("tiny", ["data.num_classes=1"], "the training split has 1 files; too few to hold a fifth out of them"),
         ("", ["data.num_classes=4"], "data.num_classes is 4; the class map has 3"),
-        ("", ["data.name=tfds/imagenet"], "name is 'tfds/imagenet'; expected folder, shapes, wds/"),
+        ("", ["data.name=tfds/imagenet"], "name is 'tfds/imagenet'; expected one of mnist, digits, folder, shapes, wds/NAME"),
         ("", ["data.worker=1"], "data.worker: unknown key. Did you mean 'workers'?"),
         ("", ["augmentation.mixup=-1"], "mixup is -1"),
         ("", ["model.weights=nowhere.pth"], "there are no weights at nowhere.pth"),
