@@ -40,11 +40,16 @@ class Place:
 
     def error(self, message: str) -> ConfigError:
         """An error with a message such as "is 3; expected text", or one that stands by itself behind a colon."""
-        section, _, item = self.key.partition("[")
-        alias = f" (the file's {self.aliases[section]}{'[' + item if item else ''})" if section in self.aliases else ""
-        key = f"{self.key}{alias}"
+        alias = self._alias()
+        key = f"{self.key} (the file's {alias})" if alias else self.key
         gap = " " if message.startswith(("is ", "has ")) else ": "
         return ConfigError(f"{self.source}: {key}{gap}{message}" if key else f"{self.source}: {message}")
+
+    def _alias(self) -> str:
+        """What the file calls this key, or the nearest one above it, with the rest of the way; empty: the same."""
+        above = [key for key in self.aliases if self.key == key or self.key.startswith((f"{key}.", f"{key}["))]
+        nearest = max(above, key=len, default=None)
+        return "" if nearest is None else f"{self.aliases[nearest]}{self.key[len(nearest) :]}"
 
 
 def partial(cls: type, given: Any, place: Place, below: Settings | None = None) -> Settings:
