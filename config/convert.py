@@ -101,7 +101,7 @@ def build(cls: type[Section], settings: Settings, place: Place) -> Section:
 
 
 def merged(below: Settings, above: Settings, cls: Any = Config) -> Settings:
-    """Lay checked settings over others: sections merge, unless they are unlike variants; all else is replaced."""
+    """Lay checked settings over others: mappings merge, unless they are unlike variants; all else is replaced."""
     joined = dict(below)
     for name, value in above.items():
         sections, under = sections_of(kinds(cls).get(name)), below.get(name)
@@ -109,8 +109,15 @@ def merged(below: Settings, above: Settings, cls: Any = Config) -> Settings:
             section = next(one for one in sections if len(sections) == 1 or is_named(one, value["name"]))
             is_like = len(sections) == 1 or is_named(section, under["name"])
             value = merged(under, value, section) if is_like else value
-        joined[name] = value
+        joined[name] = value if sections else _mixed(under, value)
     return joined
+
+
+def _mixed(below: Any, above: Any) -> Any:
+    """Lay a free value, such as model.options, over another: mappings merge."""
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    return {**below, **{name: _mixed(below.get(name), value) for name, value in above.items()}}
 
 
 def is_named(variant: Any, name: Any) -> bool:
