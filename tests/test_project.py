@@ -50,7 +50,7 @@ def test_the_data_generation_has_an_environment_of_its_own_with_the_same_ranges(
 
 
 NAMES = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}  # of packages that are called otherwise
-CORE = ("config", "layers", "models", "dataloader", "evaluation", "train")
+CORE = ("config", "layers", "models", "dataloader", "evaluation", "report", "train")
 
 
 def imported(tree: ast.Module, *, inside: bool) -> set[str]:
