@@ -4,12 +4,12 @@ import functools
 
 import pytest
 
-import dataloader.build
-from dataloader.sources import embedded_digits
+import dataloader.digits.build
+from dataloader.digits.single import embedded_digits
 
 digits = functools.cache(embedded_digits)
 
 
 @pytest.fixture(autouse=True)
 def digits_are_enlarged_once(monkeypatch):
-    monkeypatch.setattr(dataloader.build, "embedded_digits", digits)
+    monkeypatch.setattr(dataloader.digits.build, "embedded_digits", digits)

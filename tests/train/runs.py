@@ -17,7 +17,7 @@ import yaml
 import train_mnist
 from config.load import load_recipes
 from config.schema import Config
-from dataloader.build import Data, build_data, build_train_loader
+from dataloader.build import build_splits
 from models.build import build_model
 from train.build import build_trainer
 from train.distributed import Process
@@ -43,6 +43,7 @@ TINY: dict[str, Any] = {
     "evaluation": {"items": 9, "calibration_items": 8, "local_scale_items": 2, "local_scale_draws": 1},
 }
 DEC = {
+    "name": "dec",
     "sites": [{"stage": "image", "grid_size": 4}],
     "channels": [1, 4],
     "kernel_sizes": [3],
@@ -53,6 +54,7 @@ DEC = {
     "images_at_once": 64,
 }
 ENERGY = {
+    "name": "energy",
     "sites": [{"stage": "image", "grid_size": 4}],
     "channels": [1, 4],
     "kernel_sizes": [3],
@@ -61,7 +63,8 @@ ENERGY = {
     "unroll": 2,
 }
 OWN_RATE = {"canonicalizer_lr": 0.01}
-WITH_DEC: dict[str, Any] = {"dec": DEC, "train": OWN_RATE}
+ALONE = {"trains": ["canonicalizer"]}
+WITH_DEC: dict[str, Any] = {"method": DEC, "train": OWN_RATE}
 
 
 def joined(*settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,6 +75,11 @@ def joined(*settings: Mapping[str, Any]) -> dict[str, Any]:
             both = isinstance(value, Mapping) and isinstance(total.get(name), dict)
             total[name] = joined(total[name], value) if both else copy.deepcopy(value)
     return total
+
+
+def phases(*several: Mapping[str, Any]) -> dict[str, Any]:
+    """The setting of these phases; none is one in which all trains on all."""
+    return {"train": {"phases": [dict(phase) for phase in several]}}
 
 
 def recipe(folder: Path, *settings: Mapping[str, Any], name: str = "tiny") -> Path:
@@ -101,12 +109,11 @@ def config_of(folder: Path, *settings: Mapping[str, Any]) -> Config:
     return load_recipes(recipe(folder, *settings))[0][1]
 
 
-def trainer_of(config: Config, seed: int = SEED, process: Process = SINGLE) -> tuple[Trainer, Data]:
+def trainer_of(config: Config, seed: int = SEED, process: Process = SINGLE) -> Trainer:
     """What the script trains."""
-    data = build_data(config.data, config.evaluation, seed)
-    loader = build_train_loader(data, config.data, config.train.batch_size, seed, process.share)
-    model = build_model(config, data.train.num_classes, seed)
-    return build_trainer(config, model, loader, seed, process), data
+    splits = build_splits(config, seed, process.share)
+    assert splits.train is not None
+    return build_trainer(config, build_model(config, splits.num_classes, seed), splits.train, seed, process)
 
 
 def assert_same_run(folder: Path, other: Path) -> None:

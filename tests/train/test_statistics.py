@@ -27,8 +27,8 @@ def test_they_are_the_plain_average_over_all_batches_seen() -> None:
 
 def test_a_run_ends_with_statistics_of_its_last_weights(tmp_path) -> None:
     resnet = {"model": {"backbone": "test_resnet"}}
-    kept, _ = trainer_of(config_of(tmp_path, resnet))
-    anew, _ = trainer_of(config_of(tmp_path, resnet, {"train": {"statistics_steps": 3}}))
+    kept = trainer_of(config_of(tmp_path, resnet))
+    anew = trainer_of(config_of(tmp_path, resnet, {"train": {"statistics_steps": 3}}))
     kept.fit()
     anew.fit()
     own, other = kept.model.state_dict(), anew.model.state_dict()
@@ -57,16 +57,17 @@ def test_they_are_of_the_last_views_in_the_next_order_wherever_a_loader_stands(
     """So a run that was stopped behind its last epoch, and goes on there, ends as it would have."""
     fresh = {"data": {"train_items": 40, "fresh_scales": True}, "train": {"batch_size": 16, "statistics_steps": 2}}
     config = config_of(tmp_path, {"model": {"backbone": "test_resnet"}}, fresh)
-    whole, data = trainer_of(config)
+    whole = trainer_of(config)
     seen, state = fitted(whole)
 
-    order = BatchOrder(data.train_items, 16, SEED)
+    order = BatchOrder(whole.order.items, 16, SEED)
     order.seek(2)  # of the epochs 0 and 1, which the weights come from
-    data.train.set_epoch(1)
-    expected = [torch.stack([data.train[item][0] for item in batch]) for batch in order][:2]
+    data = whole.loader.dataset
+    data.set_epoch(1)
+    expected = [torch.stack([data[item][0] for item in batch]) for batch in order][:2]
     assert len(seen) == 2 and all(map(torch.equal, seen, expected))
 
-    resumed, _ = trainer_of(config)
+    resumed = trainer_of(config)
     resumed.load_state_dict(whole.state_dict())
     resumed.order.seek(*place)
     resumed.loader.dataset.set_epoch(place[0])
@@ -81,7 +82,7 @@ def test_what_is_frozen_keeps_its_statistics(tmp_path, mode: str, steps: int) ->
     """Also where statistics are estimated anew at the end: they belong to weights that did not move."""
     train = {"finetune": mode, "statistics_steps": steps, "canonicalizer_lr": 0.01}
     dec = {**DEC, "sites": [{"stage": 1, "grid_size": 4}]}
-    trainer, _ = trainer_of(config_of(tmp_path, {"model": {"backbone": "test_resnet"}, "dec": dec, "train": train}))
+    trainer = trainer_of(config_of(tmp_path, {"model": {"backbone": "test_resnet"}, "dec": dec, "train": train}))
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     trainer.fit()
     after = trainer.model.state_dict()
