@@ -40,11 +40,16 @@ class Place:
 
     def error(self, message: str) -> ConfigError:
         """An error with a message such as "is 3; expected text", or one that stands by itself behind a colon."""
-        section, _, item = self.key.partition("[")
-        alias = f" (the file's {self.aliases[section]}{'[' + item if item else ''})" if section in self.aliases else ""
-        key = f"{self.key}{alias}"
+        alias = self._alias()
+        key = f"{self.key} (the file's {alias})" if alias else self.key
         gap = " " if message.startswith(("is ", "has ")) else ": "
         return ConfigError(f"{self.source}: {key}{gap}{message}" if key else f"{self.source}: {message}")
+
+    def _alias(self) -> str:
+        """What the file calls this key, or the nearest one above it, with the rest of the way; empty: the same."""
+        above = [key for key in self.aliases if self.key == key or self.key.startswith((f"{key}.", f"{key}["))]
+        nearest = max(above, key=len, default=None)
+        return "" if nearest is None else f"{self.aliases[nearest]}{self.key[len(nearest) :]}"
 
 
 def partial(cls: type, given: Any, place: Place, below: Settings | None = None) -> Settings:
@@ -96,7 +101,7 @@ def build(cls: type[Section], settings: Settings, place: Place) -> Section:
 
 
 def merged(below: Settings, above: Settings, cls: Any = Config) -> Settings:
-    """Lay checked settings over others: sections merge, unless they are unlike variants; all else is replaced."""
+    """Lay checked settings over others: mappings merge, unless they are unlike variants; all else is replaced."""
     joined = dict(below)
     for name, value in above.items():
         sections, under = sections_of(kinds(cls).get(name)), below.get(name)
@@ -104,8 +109,15 @@ def merged(below: Settings, above: Settings, cls: Any = Config) -> Settings:
             section = next(one for one in sections if len(sections) == 1 or is_named(one, value["name"]))
             is_like = len(sections) == 1 or is_named(section, under["name"])
             value = merged(under, value, section) if is_like else value
-        joined[name] = value
+        joined[name] = value if sections else _mixed(under, value)
     return joined
+
+
+def _mixed(below: Any, above: Any) -> Any:
+    """Lay a free value, such as model.options, over another: mappings merge."""
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    return {**below, **{name: _mixed(below.get(name), value) for name, value in above.items()}}
 
 
 def is_named(variant: Any, name: Any) -> bool:

@@ -109,6 +109,8 @@ class PictureData:
     """Processes that prepare batches, per training process; null: as many as this process has cores, at most 16."""
 
     def __post_init__(self) -> None:
+        is_known = any(self.name == tag or (tag[-1] == "/" and self.name.startswith(tag)) for tag in self.tags)
+        require(is_known, f"name is {self.name!r}; expected folder, shapes, wds/, hfds/NAME or hfids/NAME")
         kind, _, rest = self.name.partition("/")
         require(not kind.startswith("hf") or bool(rest), f"name is {self.name!r}; expected a name after {kind}/")
         for name in ("num_classes", "train_samples"):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from config.convert import Place, Settings, build, kinds, merged, partial, plain, sections_of
+from config.convert import Place, Settings, build, kinds, merged, partial, plain, sections_of, variant_of
 from config.files import FOLDER, Dumper, File, Source, parse, read
 from config.flat_keys import OURS
 from config.reference import is_flat, to_recipe
@@ -148,14 +148,21 @@ def _load(recipe: Recipe, overrides: list[str], kind: str) -> Config:
     final = settings
     for override in overrides:
         final = merged(final, _override(override, final, command))
+    _refuse_other_kind(settings, kind, place)
+    _refuse_other_kind(final, kind, command)
     try:
-        config = build(Config, final, command)
+        return build(Config, final, command)
     except ConfigError:
         build(Config, settings, place)  # the file is at fault where it fails without the overrides
         raise
-    if config.data.kind != kind:
-        raise place.at("data.name").error(f"is {config.data.name}, of {config.data.kind}; expected {kind}")
-    return config
+
+
+def _refuse_other_kind(settings: Settings, kind: str, place: Place) -> None:
+    """Before all else: what is about data that are not the script's would be told of them setting by setting."""
+    name, at = settings["data"]["name"], place.at("data")
+    given = variant_of(sections_of(kinds(Config)["data"]), name, at).kind
+    if given != kind:
+        raise at.at("name").error(f"is {name}, of {given}; expected {kind}")
 
 
 def _of_kind(kind: str) -> Settings:

@@ -47,7 +47,10 @@ def renamed(content: Settings, below: Settings) -> tuple[Settings, dict[str, str
     for old, new in RENAMED.items():
         section, _, name = old.rpartition(".")
         if name in _section(content, section):
-            _set(content, new, content[section].pop(name))
+            value = content[section].pop(name)
+            if _has(content, new):
+                raise ConfigError(f"{old} and {new} are given, which are the same; expected one of them")
+            _set(content, new, value)
             moved[new] = old
     return content, moved | dict(_first_phase(content, below))
 
@@ -65,7 +68,7 @@ def _methods(content: Settings, below: Settings) -> Iterator[tuple[str, str]]:
     is_off = below.get("method", {}).get("name", "none") in (*given, "none")
     if given and not wanted and "method" not in content and is_off:
         content["method"] = {"name": "none"}
-    for name in given:
+    for name in sorted(given, key=wanted.__contains__):  # what is wanted has the last word
         yield "method", name
 
 
@@ -76,7 +79,7 @@ def _first_phase(content: Settings, below: Settings) -> Iterator[tuple[str, str]
         section, _, name = old.rpartition(".")
         if name in _section(content, section):
             given[way] = content[section].pop(name)
-            yield "train.phases", old
+            yield f"train.phases[0].{'.'.join(way)}", old
     if not given:
         return
     train = content.setdefault("train", {})
@@ -98,8 +101,18 @@ def _section(content: Settings, name: str) -> Any:
     return value if isinstance(value, dict) else {}
 
 
+def _has(content: Settings, dotted: str) -> bool:
+    section, _, name = dotted.rpartition(".")
+    for part in section.split("."):
+        content = _section(content, part)
+    return name in content
+
+
 def _set(content: Settings, dotted: str, value: Any) -> None:
+    """Set a value; one below what is no mapping is left out, for the reader refuses that."""
     *sections, name = dotted.split(".")
     for section in sections:
         content = content.setdefault(section, {})
+        if not isinstance(content, dict):
+            return
     content[name] = value

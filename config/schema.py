@@ -210,13 +210,15 @@ class Config:
             unknown = phase.terms.keys() - self.loss.terms.keys()
             known = ", ".join(self.loss.terms)
             require(not unknown, f"{at}.terms has {', '.join(sorted(unknown))}; expected some of {known}")
+            own = self.train.canonicalizer_lr is not None
+            has_rate = "canonicalizer" not in phase.rates or own
+            require(has_rate, f"{at}.rates has canonicalizer, but train.canonicalizer_lr is null; it needs a first rate")
             if phase.epochs == 0 or "backbone" in phase.trains:
                 continue
             require(
                 "warps" in self.method.gives,
                 f"{at} trains the canonicalizer alone; it needs method.name: dec or energy",
             )
-            own = self.train.canonicalizer_lr is not None
             require(own, "train.canonicalizer_lr is null; a phase of its own needs a rate of its own")
 
 

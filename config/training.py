@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Literal
 
 from config.errors import ConfigError, require
@@ -56,9 +57,9 @@ class Phase:
         require(self.epochs is None or self.epochs >= 0, f"epochs is {self.epochs}; expected null or at least 0")
         for name, values, least in (("terms", self.terms, "at least 0"), ("rates", self.rates, "above 0")):
             for key, value in values.items():
-                is_number = isinstance(value, int | float) and not isinstance(value, bool)
+                is_number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
                 is_right = is_number and (value >= 0 if name == "terms" else value > 0)
-                require(is_right, f"{name} has {key}: {value}; expected a number {least}")
+                require(is_right, f"{name} has {key}: {value}; expected a finite number, {least}")
         strange = self.rates.keys() - set(self.trains)
         require(not strange, f"rates has {', '.join(sorted(strange))}, which rests; expected some of trains")
 

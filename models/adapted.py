@@ -54,11 +54,12 @@ class AdaptedModel(WrappedBackbone):
 
         With ``warps_only`` the backbone rests where the warps do not depend on it, and the logits are None.
         """
-        form = self.find_warps(image) if warps_only else None
-        if form is not None:
-            return DECOutput(None, form.phis, form.residual)
         if warps_only:
-            return DECOutput(None, *self._run(image, self.backbone)[1][::2])
+            _batch_size(image)
+            form = self.find_warps(image)
+            if form is None:
+                _, form = self._run(image, self.backbone)
+            return DECOutput(None, form.phis, form.residual)
         logits, form = self._run(image, self.backbone)
         return DECOutput(logits, form.phis, form.residual) if return_output else logits
 

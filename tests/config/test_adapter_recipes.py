@@ -6,14 +6,27 @@ from typing import NamedTuple
 
 import pytest
 
-from config.imagenet import AugmentationConfig, ImageDataConfig, ImageEvaluationConfig, ImageNetConfig
 from config.load import dump, load_recipes, recipe_names
-from config.schema import ConfigError, LossConfig, ModelConfig, ScheduleConfig, TrainConfig, WandbConfig, WarpConfig
-from layers.spec import DEC, Candidates, Site, Solver
+from config.losses import EquivarianceTerm, PhiTerm
+from config.schema import (
+    AugmentationConfig,
+    Config,
+    ConfigError,
+    EvaluationConfig,
+    LossConfig,
+    ModelConfig,
+    Phase,
+    PictureData,
+    ScheduleConfig,
+    TrainConfig,
+    WandbConfig,
+    WarpConfig,
+)
+from layers.spec import DEC, Candidates, Plain, Site, Solver
 
 FILE = "adapter_config.yaml"
 NAMES = recipe_names(FILE)
-LOADED = {name: load_recipes(FILE, name, schema=ImageNetConfig) for name in NAMES}
+LOADED = {name: load_recipes(FILE, name, kind="pictures") for name in NAMES}
 SWIN, VIT = "swin_tiny_patch4_window7_224.ms_in1k", "vit_little_patch16_reg4_gap_256.sbb_in1k"
 DEIT, BEIT = "deit_tiny_patch16_224.fb_in1k", "beitv2_base_patch16_224.in1k_ft_in22k_in1k"
 RESNET, DINO = "resnet50.a1_in1k", "vit_small_patch14_reg4_dinov2.lvd142m"
@@ -52,10 +65,10 @@ PUBLISHED = ["base", *(f"{kind}_{model}" for model in PUBLISHED_MODELS for kind 
 UNPUBLISHED = ["aug", "equiv", "cannon", "dem"]
 
 
-def base() -> ImageNetConfig:
+def base() -> Config:
     """All values of the published base and of the scripts' flags, written out."""
-    return ImageNetConfig(
-        data=ImageDataConfig(
+    return Config(
+        data=PictureData(
             name="folder",
             root=None,
             multi_scale_root=None,
@@ -82,15 +95,12 @@ def base() -> ImageNetConfig:
         warp=WarpConfig(grid_size=8, strength=0.2, probability=0.0),
         loss=LossConfig(
             two_views=False,
-            equivariance="mse",
-            equivariance_weight=0.0,
-            phi_weight=1.0,
-            phi_difference=0.0,
-            phi_prior=0.0,
+            equivariance=EquivarianceTerm(distance="mse", weight=0.0),
+            phi=PhiTerm(weight=1.0, difference=0.0, prior=0.0),
         ),
         train=TrainConfig(
             epochs=20,
-            canonicalizer_epochs=0,
+            phases=(Phase(),),
             batch_size=128,
             backbone_lr=2.5e-6,
             canonicalizer_lr=None,
@@ -103,34 +113,43 @@ def base() -> ImageNetConfig:
             schedule=ScheduleConfig(name="cosine", warmup_epochs=5, warmup_lr=1e-8),
             amp="bf16",
         ),
-        evaluation=ImageEvaluationConfig(split="val", items=None, every=1, full_every=10, before_training=True),
+        evaluation=EvaluationConfig(
+            split="val",
+            items=None,
+            every=1,
+            full_every=10,
+            before_training=True,
+            calibration_items=1000,
+            warp_items=1000,
+            batch_size=100,
+        ),
         wandb=WandbConfig(mode="disabled", project="scale_imagenet"),
     )
 
 
-def entry(model: str, row: Baseline) -> ImageNetConfig:
+def entry(model: str, row: Baseline) -> Config:
     config = base()
     drop_path = 0.2 if model == "swin" else 0.1
     return replace(
         config,
         model=replace(config.model, backbone=BACKBONES[model], options={"drop_path_rate": drop_path}),
         warp=replace(config.warp, probability=0.5 if row.augments else 0.0),
-        loss=replace(config.loss, equivariance_weight=0.01 if row.equivariance else 0.0),
-        candidates=Candidates(values=(0.8, 1.0), limit=5, channels=(3, 8, 1), kernel_sizes=(3, 3))
+        loss=replace(config.loss, equivariance=EquivarianceTerm(distance="mse", weight=0.01 * row.equivariance)),
+        method=Candidates(values=(0.8, 1.0), limit=5, channels=(3, 8, 1), kernel_sizes=(3, 3))
         if row.canonicalizes
-        else None,
+        else Plain(),
         train=replace(config.train, backbone_lr=row.lr, layer_decay=0.85 if model == "beit" else 0.75),
     )
 
 
-def dem(name: str) -> ImageNetConfig:
+def dem(name: str) -> Config:
     model = name.partition("_")[2]
     config = entry(model, BASELINES["equiv"])
     first, second = DEMS[name]
     return replace(
         config,
         model=replace(config.model, options={"drop_path_rate": 0.1}),
-        dec=DEC(
+        method=DEC(
             sites=(
                 Site(stage="image", grid_size=first, restore=False),
                 Site(stage=0, grid_size=second, restore=False),
@@ -159,7 +178,7 @@ def dem(name: str) -> ImageNetConfig:
     )
 
 
-def loaded(name: str) -> ImageNetConfig:
+def loaded(name: str) -> Config:
     ((_, config),) = LOADED[name]
     return config
 
@@ -196,10 +215,10 @@ def test_a_dec_recipe_holds_the_published_values(name: str) -> None:
 @pytest.mark.parametrize("name", EFFECTIVE)
 def test_what_acted_in_the_published_runs(name: str) -> None:
     config = loaded(name).resolved()
-    assert config.dec is not None
-    assert tuple((site.stage, site.grid_size) for site in config.dec.sites) == EFFECTIVE[name]
-    assert not any(site.restore for site in config.dec.sites)
-    assert config.dec.normalize  # behind the loader's normalization: for the second time
+    assert isinstance(config.method, DEC)
+    assert tuple((site.stage, site.grid_size) for site in config.method.sites) == EFFECTIVE[name]
+    assert not any(site.restore for site in config.method.sites)
+    assert config.method.normalize  # behind the loader's normalization: for the second time
     assert config.train.layer_decay is None and config.train.weight_decay == 0.05
     assert config.resolved() == config
 
@@ -208,9 +227,9 @@ def test_what_acted_in_the_published_runs(name: str) -> None:
 def test_what_was_meant(name: str) -> None:
     """Without the legacy settings: pixels and the first stage, normalized once, with layer decay."""
     off = [f"{key}=false" for key in ("legacy_double_normalization", "legacy_shifted_sites", "legacy_flat_groups")]
-    config = load_recipes(FILE, name, off, ImageNetConfig)[0][1].resolved()
-    assert config.dec is not None and not config.dec.normalize
-    assert [(site.stage, site.grid_size) for site in config.dec.sites] == list(
+    config = load_recipes(FILE, name, off, "pictures")[0][1].resolved()
+    assert isinstance(config.method, DEC) and not config.method.normalize
+    assert [(site.stage, site.grid_size) for site in config.method.sites] == list(
         zip(("image", 0), DEMS[name], strict=True)
     )
     assert config.train.layer_decay == 0.75
@@ -241,19 +260,19 @@ def test_ours_are_made_like_the_published_ones_without_their_faults(model: str) 
             train=replace(expected.train, backbone_lr=rate),
         )
     published, config = dem("dem_swin"), loaded(f"dem_{model}")
-    assert published.dec is not None and config.dec is not None
-    assert config.dec == replace(published.dec, sites=config.dec.sites)
-    assert [site.stage for site in config.dec.sites] == ["image", 0]
+    assert isinstance(published.method, DEC) and isinstance(config.method, DEC)
+    assert config.method == replace(published.method, sites=config.method.sites)
+    assert [site.stage for site in config.method.sites] == ["image", 0]
     assert config.train == replace(published.train, backbone_lr=loaded(f"base_{model}").train.backbone_lr)
-    assert config.resolved().dec is not None and not config.resolved().dec.normalize
+    assert not config.resolved().method.normalize
     assert config.resolved().train.layer_decay == 0.75
 
 
 def test_legacy_settings_need_what_they_are_about() -> None:
     for name in ("legacy_double_normalization", "legacy_shifted_sites"):
-        with pytest.raises(ConfigError, match="a legacy setting of the canonicalizer is on; it needs a dec section"):
-            load_recipes(FILE, "base_swin", [f"{name}=true"], ImageNetConfig)
-    shifted = load_recipes(FILE, "dem_beit", ["dec.sites=[{stage: input}]"], ImageNetConfig)[0][1]
+        with pytest.raises(ConfigError, match="a legacy setting of the canonicalizer is on; it needs method.name: dec"):
+            load_recipes(FILE, "base_swin", [f"{name}=true"], "pictures")
+    shifted = load_recipes(FILE, "dem_beit", ["method.sites=[{stage: input}]"], "pictures")[0][1]
     with pytest.raises(ConfigError, match="legacy_shifted_sites is true with a site on the input; expected image or"):
         shifted.resolved()
 
@@ -269,7 +288,7 @@ def test_the_smoke_suite_needs_neither_network_nor_data() -> None:
 def test_a_written_recipe_is_read_back(name: str, tmp_path) -> None:
     for member, config in LOADED[name]:
         (tmp_path / "config.yaml").write_text(dump(member, config))
-        assert load_recipes(tmp_path / "config.yaml", schema=ImageNetConfig) == [(member, config)]
+        assert load_recipes(tmp_path / "config.yaml", kind="pictures") == [(member, config)]
 
 
 def test_backbones_are_known_to_timm() -> None:

@@ -7,6 +7,7 @@ import pytest
 import config.files
 from config.load import load_recipes, recipe_names
 from config.schema import Config, ConfigError
+from layers.spec import DEC, Plain
 
 MODEL = "model: {backbone: resnet18}"
 
@@ -52,22 +53,22 @@ def test_later_parents_win_and_the_recipe_itself_wins_over_all(write) -> None:
         """
 network:
   model: {backbone: vit, image_size: 64, options: {a: 1}}
-  dec: {sites: [{stage: 0}, {stage: 1}], solver: {max_steps: 9}}
+  method: {name: dec, sites: [{stage: 0}, {stage: 1}], solver: {max_steps: 9}}
   train: {epochs: 1, batch_size: 2, canonicalizer_lr: 0.5}
 data: {model: {backbone: resnet18, options: {b: 2}}, train: {epochs: 3, batch_size: 4}}
 both: {extends: [network, data], train: {batch_size: 5}}
 other: {extends: [data, network]}
-without: {extends: [both, data], dec: null}
+without: {extends: [both, data], method: {name: none}}
 single: {extends: [both]}
 """,
     )
     both = only(file, "both")
     assert (both.model.backbone, both.model.image_size, both.model.options) == ("resnet18", 64, {"a": 1, "b": 2})
     assert (both.train.epochs, both.train.batch_size, both.train.canonicalizer_lr) == (3, 5, 0.5)
-    assert both.dec is not None and len(both.dec.sites) == 2 and both.dec.solver.max_steps == 9
+    assert isinstance(both.method, DEC) and len(both.method.sites) == 2 and both.method.solver.max_steps == 9
     other = only(file, "other")
     assert (other.model.backbone, other.train.epochs, other.train.batch_size) == ("vit", 1, 2)
-    assert only(file, "without").dec is None
+    assert only(file, "without").method == Plain()
     assert only(file, "single") == both
 
 

@@ -8,12 +8,14 @@ from typing import NamedTuple
 import pytest
 
 from config.load import FOLDER, load_recipes, recipe_names
+from config.losses import EquivarianceTerm, PhiTerm, UniquenessTerm
 from config.schema import (
     Config,
-    DataConfig,
+    DigitsData,
     EvaluationConfig,
     LossConfig,
     ModelConfig,
+    Phase,
     ScheduleConfig,
     TrainConfig,
     WandbConfig,
@@ -94,7 +96,7 @@ PUBLISHED = ["base_config", *BASELINES, *DEMS]
 def base() -> Config:
     """All values that the published file gives its base, written out."""
     return Config(
-        data=DataConfig(
+        data=DigitsData(
             name="mnist",
             n_digits=3,
             scales=((0.4, 2.0),) * 3,
@@ -109,7 +111,12 @@ def base() -> Config:
         ),
         model=ModelConfig(backbone=RESNET, pretrained=True, image_size=224),
         warp=WarpConfig(grid_size=8, strength=0.25, probability=0.0),
-        loss=LossConfig(two_views=False, equivariance="kl", phi_weight=0.1, uniqueness_weight=0.1),
+        loss=LossConfig(
+            two_views=False,
+            equivariance=EquivarianceTerm(weight=0.0, distance="kl"),
+            phi=PhiTerm(weight=0.1),
+            uniqueness=UniquenessTerm(weight=0.1),
+        ),
         train=TrainConfig(
             epochs=60,
             batch_size=64,
@@ -122,7 +129,7 @@ def base() -> Config:
             schedule=ScheduleConfig(name="step", step_size=2, factor=0.7),
         ),
         evaluation=EvaluationConfig(
-            split="test", items=None, every=20, local_scale_every=40, local_scale_items=64, local_scale_draws=8
+            split="test", items=None, every=20, full_every=40, local_scale_items=64, local_scale_draws=8
         ),
         wandb=WandbConfig(mode="disabled", project="scale_mnist"),
         warm_start=None,
@@ -154,10 +161,10 @@ def baseline(name: str, row: Baseline) -> Config:
     if name == "ada_swin_scratch":
         config = replace(config, model=replace(config.model, pretrained=False))
     if row.method == "equiv":
-        config = tuned(replace(config, loss=replace(config.loss, equivariance_weight=0.001)))
+        config = tuned(replace(config, loss=LossConfig(equivariance=EquivarianceTerm(weight=0.001))))
     if row.method == "canon":
         scorer = Candidates(values=(1.0, 0.5), limit=8, channels=(3, 4, 1), kernel_sizes=(3, 3))
-        config = tuned(replace(config, candidates=scorer))
+        config = tuned(replace(config, method=scorer))
     return config
 
 
@@ -176,26 +183,23 @@ def dem(row: DEM) -> Config:
         condition="image",
         strength=1.0,
     )
-    loss = LossConfig(two_views=True, canonicalizer_task_weight=1.0, phi_weight=0.1, phi_difference_max=3.0)
+    loss = LossConfig(two_views=True, phi=PhiTerm(weight=0.1, difference_max=3.0))
+    alone: dict[str, float] = {}  # the cross-entropy has its weight of 1, the equivariance its weight of 0
     if row.has_weights:
         loss = replace(
             loss,
-            equivariance_weight=0.1,
-            canonicalizer_equivariance_weight=1.0,
-            canonicalizer_task_weight=0.1,
-            phi_difference=0.1,
-            phi_difference_increment=0.0,
-            phi_difference_max=0.2,
-            phi_prior=0.1,
+            equivariance=EquivarianceTerm(weight=0.1),
+            phi=PhiTerm(weight=0.1, difference=0.1, difference_increment=0.0, difference_max=0.2, prior=0.1),
         )
+        alone = {"task": 0.1, "equivariance": 1.0}
     train = replace(
         config.train,
-        canonicalizer_epochs=row.interval + 1,
+        phases=(Phase(trains=("canonicalizer",), epochs=row.interval + 1, terms=alone), Phase()),
         canonicalizer_lr=row.canonicalizer_lr,
         backbone_clip=1.0,
         canonicalizer_clip=0.5,
     )
-    return replace(config, dec=canonicalizer, loss=loss, train=train)
+    return replace(config, method=canonicalizer, loss=loss, train=train)
 
 
 def loaded(name: str) -> Config:

@@ -4,12 +4,16 @@ from typing import Any
 
 import pytest
 
+from config.losses import ConsistencyTerm, EquivarianceTerm, PhiTerm
 from config.schema import (
+    AugmentationConfig,
     Config,
-    DataConfig,
+    DigitsData,
     EvaluationConfig,
     LossConfig,
     ModelConfig,
+    Phase,
+    PictureData,
     ScheduleConfig,
     TrainConfig,
     WarpConfig,
@@ -19,23 +23,23 @@ from layers.spec import DEC, Candidates, Energy, Site, Solver
 MODEL = ModelConfig(backbone="resnet18")
 SITES = (Site(stage=0), Site(stage=1))
 SOME_DEC, ENERGY = DEC(sites=SITES), Energy(sites=SITES)
-
-
-CONSISTENT = LossConfig(consistency_weight=1.0)
+ALONE = (Phase(trains=("canonicalizer",), epochs=1), Phase())
+PICTURES: dict[str, Any] = {"data": PictureData(), "evaluation": EvaluationConfig(split="val")}
+CONSISTENT = LossConfig(consistency=ConsistencyTerm(weight=1.0))
 TWO = (Site(stage=0), Site(stage=1))
 
 
 @pytest.mark.parametrize(
     ("cls", "settings", "words"),
     [
-        (DataConfig, {"n_digits": 1}, "n_digits is 1; expected at least 2"),
-        (DataConfig, {"n_digits": 2}, "scales has 3 intervals; expected one per digit, 2"),
-        (DataConfig, {"scales": ((2.0, 1.0),) * 3}, r"scales has \[2.0, 1.0\]; expected 0 < low <= high"),
-        (DataConfig, {"test_scales": ((0.4, 2.6),) * 3}, "at most the cell_size, 70"),
-        (DataConfig, {"test_scales": ((0.01, 1.0),) * 3}, "expected at least 1 and at most"),
-        (DataConfig, {"channels": 2}, "channels is 2; expected 1 or 3"),
-        (DataConfig, {"train_items": 0}, "train_items is 0; expected at least 1"),
-        (DataConfig, {"workers": -1}, "workers is -1; expected at least 0"),
+        (DigitsData, {"n_digits": 1}, "n_digits is 1; expected at least 2"),
+        (DigitsData, {"n_digits": 2}, "scales has 3 intervals; expected one per digit, 2"),
+        (DigitsData, {"scales": ((2.0, 1.0),) * 3}, r"scales has \[2.0, 1.0\]; expected 0 < low <= high"),
+        (DigitsData, {"test_scales": ((0.4, 2.6),) * 3}, "at most the cell_size, 70"),
+        (DigitsData, {"test_scales": ((0.01, 1.0),) * 3}, "expected at least 1 and at most"),
+        (DigitsData, {"channels": 2}, "channels is 2; expected 1 or 3"),
+        (DigitsData, {"train_items": 0}, "train_items is 0; expected at least 1"),
+        (DigitsData, {"workers": -1}, "workers is -1; expected at least 0"),
         (ModelConfig, {"backbone": "x", "image_size": 0}, "image_size is 0; expected >= 1"),
         (ModelConfig, {"backbone": "x", "resize": 223}, "resize is 223; expected null or at least image_size, 224"),
         (ModelConfig, {"backbone": "x", "resize": 256, "image_size": None}, "resize is 256; expected null"),
@@ -87,10 +91,13 @@ TWO = (Site(stage=0), Site(stage=1))
         (WarpConfig, {"grid_size": 1}, "grid_size is 1; expected at least 2"),
         (WarpConfig, {"strength": -0.1}, "strength is -0.1; expected at least 0"),
         (WarpConfig, {"probability": 1.1}, "probability is 1.1; expected 0 to 1"),
-        (LossConfig, {"equivariance_weight": -1.0}, "equivariance_weight is -1.0; expected at least 0"),
-        (LossConfig, {"phi_difference": 0.1}, "the phi losses compare two views; set two_views: true"),
-        (LossConfig, {"phi_difference_increment": 0.1}, "the phi losses compare two views"),
-        (LossConfig, {"phi_prior": 0.1}, "the phi losses compare two views"),
+        (EquivarianceTerm, {"weight": -1.0}, "weight is -1.0; expected at least 0"),
+        (PhiTerm, {"difference_max": -1.0}, "difference_max is -1.0; expected at least 0"),
+        *(
+            (Config, {"model": MODEL, "method": SOME_DEC, "loss": LossConfig(phi=PhiTerm(**{part: 0.1}))}, words)
+            for part in ("difference", "difference_increment", "prior")
+            for words in ["^loss.phi compares two views; set loss.two_views: true"]
+        ),
         (ScheduleConfig, {"patience": -1}, "patience is -1; expected at least 0"),
         (ScheduleConfig, {"factor": 1.0}, "factor is 1.0; expected between 0 and 1"),
         (ScheduleConfig, {"step_size": 0}, "step_size is 0; expected at least 1"),
@@ -98,7 +105,33 @@ TWO = (Site(stage=0), Site(stage=1))
         (ScheduleConfig, {"warmup_epochs": -1}, "warmup_epochs is -1; expected at least 0"),
         (ScheduleConfig, {"warmup_lr": -1.0}, "warmup_lr is -1.0; expected at least 0"),
         (TrainConfig, {"epochs": 0}, "epochs is 0; expected at least 1"),
-        (TrainConfig, {"epochs": 3, "canonicalizer_epochs": 4}, "canonicalizer_epochs is 4; expected 0 to epochs, 3"),
+        (TrainConfig, {"phases": ()}, r"phases is empty; expected at least one, such as \[{}\]"),
+        (TrainConfig, {"epochs": 0, "phases": ()}, "epochs is 0; expected at least 1"),
+        (TrainConfig, {"epochs": 1, "phases": (Phase(epochs=2), Phase())}, "2 epochs; expected at most train.epochs, 1"),
+        (TrainConfig, {"epochs": 3, "phases": (Phase(epochs=2),)}, "phases has 2 epochs; expected train.epochs, 3"),
+        (TrainConfig, {"epochs": 3, "phases": (Phase(epochs=4),)}, "phases has 4 epochs; expected train.epochs, 3"),
+        (
+            TrainConfig,
+            {"phases": (Phase(epochs=1), Phase(), Phase())},
+            r"phases\[1\] has epochs: null; expected a number, for it is not the last one",
+        ),
+        (Phase, {"trains": ()}, r"trains is \[\]; expected backbone, canonicalizer, or both"),
+        (Phase, {"trains": ("backbone",) * 2}, "expected backbone, canonicalizer, or both"),
+        (Phase, {"epochs": -1}, "epochs is -1; expected null or at least 0"),
+        *(
+            (Phase, {"terms": {"task": weight}}, f"terms has task: {weight}; expected a finite number, at least 0")
+            for weight in (-0.1, float("nan"), float("inf"), "much", True, None)
+        ),
+        *(
+            (Phase, {"rates": {"backbone": rate}}, f"rates has backbone: {rate}; expected a finite number, above 0")
+            for rate in (0, -1.0, float("inf"), "fast")
+        ),
+        (Phase, {"rates": {"head": 1.0}}, "rates has head, which rests; expected some of trains"),
+        (
+            Phase,
+            {"trains": ("canonicalizer",), "rates": {"backbone": 1.0}},
+            "rates has backbone, which rests; expected some of trains",
+        ),
         (TrainConfig, {"batch_size": 0}, "batch_size is 0; expected at least 1"),
         (TrainConfig, {"accumulate": 65}, "accumulate is 65; expected 1 to batch_size, 64"),
         (TrainConfig, {"backbone_lr": 0.0}, "backbone_lr is 0.0; expected above 0"),
@@ -113,48 +146,78 @@ TWO = (Site(stage=0), Site(stage=1))
         (EvaluationConfig, {"local_scale_draws": 0}, "local_scale_draws is 0; expected at least 1"),
         (EvaluationConfig, {"batch_size": 0}, "batch_size is 0; expected at least 1"),
         (EvaluationConfig, {"items": 0}, "items is 0; expected null or at least 1"),
-        (
-            Config,
-            {"model": MODEL, "dec": SOME_DEC, "candidates": Candidates()},
-            "dec and candidates are given; expected at most one of dec, candidates, energy",
+        (EvaluationConfig, {"full_every": 0}, "full_every is 0; expected at least 1"),
+        (EvaluationConfig, {"warp_items": 0}, "warp_items is 0; expected null or at least 1"),
+        (PictureData, {"name": "folders"}, "name is 'folders'; expected folder, shapes, wds/, hfds/NAME or hfids/NAME"),
+        (PictureData, {"name": "hfds/"}, "name is 'hfds/'; expected a name after hfds/"),
+        *(
+            (Config, {"model": MODEL, **settings}, words)
+            for settings, words in (
+                ({"evaluation": EvaluationConfig(split="val")}, "evaluation.split is val; expected one of test, valida"),
+                ({"data": PictureData()}, "evaluation.split is test; expected one of val, held_out with pictures"),
+                (
+                    {"augmentation": AugmentationConfig(mixup=0.1)},
+                    "^augmentation is set, which is about pictures; data.name is mnist, of digits",
+                ),
+                ({"legacy_double_normalization": True}, "^legacy_double_normalization is set, which is about pictures"),
+                ({"legacy_shifted_sites": True}, "^legacy_shifted_sites is set, which is about pictures"),
+                ({"legacy_flat_groups": True}, "^legacy_flat_groups is set, which is about pictures"),
+                (
+                    {**PICTURES, "evaluation": EvaluationConfig(split="val", local_scale_items=3)},
+                    "^evaluation.local_scale_items is set, which is about digits; data.name is folder, of pictures",
+                ),
+                (
+                    {**PICTURES, "evaluation": EvaluationConfig(split="val", local_scale_draws=3)},
+                    "^evaluation.local_scale_draws is set, which is about digits",
+                ),
+            )
         ),
-        (Config, {"model": MODEL, "dec": SOME_DEC, "energy": ENERGY}, "dec and energy are given"),
         (
             Config,
-            {"model": MODEL, "train": TrainConfig(canonicalizer_epochs=1)},
-            "train.canonicalizer_epochs is above 0; it needs a dec or energy section",
+            {"model": MODEL, "train": TrainConfig(phases=(Phase(terms={"tsk": 1.0, "phi": 1.0}),))},
+            r"train.phases\[0\].terms has tsk; expected some of task, equivariance, phi, consistency, uniqueness",
         ),
         (
             Config,
-            {"model": MODEL, "dec": SOME_DEC, "train": TrainConfig(canonicalizer_epochs=1)},
+            {"model": MODEL, "method": SOME_DEC, "train": TrainConfig(phases=(Phase(rates={"canonicalizer": 0.1}),))},
+            r"train.phases\[0\].rates has canonicalizer, but train.canonicalizer_lr is null; it needs a first rate",
+        ),
+        (
+            Config,
+            {"model": MODEL, "train": TrainConfig(phases=ALONE)},
+            r"train.phases\[0\] trains the canonicalizer alone; it needs method.name: dec or energy",
+        ),
+        (
+            Config,
+            {"model": MODEL, "method": SOME_DEC, "train": TrainConfig(phases=ALONE)},
             "train.canonicalizer_lr is null; a phase of its own needs a rate of its own",
         ),
         (
             Config,
-            {"model": MODEL, "loss": LossConfig(two_views=True, phi_prior=0.1)},
-            "loss has phi losses above 0; they need a dec section",
+            {"model": MODEL, "loss": LossConfig(two_views=True, phi=PhiTerm(prior=0.1))},
+            "loss.phi has parts above 0; they need method.name: dec",
         ),
-        (Config, {"model": MODEL, "loss": CONSISTENT}, "consistency_weight is above 0; it needs a dec section"),
+        (Config, {"model": MODEL, "loss": CONSISTENT}, "loss.consistency.weight is above 0; it needs method.name: dec"),
         (
             Config,
-            {"model": MODEL, "dec": SOME_DEC, "loss": CONSISTENT, "warp": WarpConfig(strength=0.0)},
-            "consistency_weight is above 0 with warp.strength 0",
+            {"model": MODEL, "method": SOME_DEC, "loss": CONSISTENT, "warp": WarpConfig(strength=0.0)},
+            "loss.consistency.weight is above 0 with warp.strength 0",
         ),
         (
             Config,
-            {"model": MODEL, "dec": DEC(sites=TWO), "loss": CONSISTENT},
+            {"model": MODEL, "method": DEC(sites=TWO), "loss": CONSISTENT},
             "with 2 sites; expected one, or restore: true at all",
         ),
         (
             Config,
-            {"model": MODEL, "dec": DEC(sites=TWO[:1], condition="feature"), "loss": CONSISTENT},
-            "with dec.condition feature; it then needs loss.two_views: true",
+            {"model": MODEL, "method": DEC(sites=TWO[:1], condition="feature"), "loss": CONSISTENT},
+            "with method.condition feature; it then needs loss.two_views: true",
         ),
         (
             Config,
             {
                 "model": ModelConfig(backbone="x", image_size=24, resize=32),
-                "dec": DEC(sites=(Site(stage="input", restore=True),)),
+                "method": DEC(sites=(Site(stage="input", restore=True),)),
             },
             "restores a warp of the input, but model.resize cuts",
         ),
@@ -169,14 +232,38 @@ def test_what_cannot_be_meant_is_refused(cls: type, settings: dict[str, Any], wo
 @pytest.mark.parametrize(
     "settings",
     [
-        {"dec": DEC(sites=(Site(stage="image"), *SITES), input_size=None, strength=1.0)},
-        {"energy": Energy(sites=SITES, learning_rate=(0.1, 0.2), unroll=2, test_steps=9)},
-        {"candidates": Candidates(values=(0.8, 1.0), limit=256)},
-        {"data": DataConfig(n_digits=2, scales=((1.0, 1.0),) * 2, test_scales=((0.4, 2.0),) * 2, cell_size=56)},
-        {"dec": SOME_DEC, "loss": LossConfig(two_views=True, phi_prior=0.1, phi_difference=0.1)},
-        {"energy": ENERGY, "train": TrainConfig(canonicalizer_epochs=60, canonicalizer_lr=0.1)},
+        {"method": DEC(sites=(Site(stage="image"), *SITES), input_size=None, strength=1.0)},
+        {"method": Energy(sites=SITES, learning_rate=(0.1, 0.2), unroll=2, test_steps=9)},
+        {"method": Candidates(values=(0.8, 1.0), limit=256)},
+        {"data": DigitsData(n_digits=2, scales=((1.0, 1.0),) * 2, test_scales=((0.4, 2.0),) * 2, cell_size=56)},
+        {"method": SOME_DEC, "loss": LossConfig(two_views=True, phi=PhiTerm(prior=0.1, difference=0.1))},
+        {"method": ENERGY, "train": TrainConfig(phases=(ALONE[0],), epochs=1, canonicalizer_lr=0.1)},
+        {"train": TrainConfig(phases=(Phase(trains=("canonicalizer",), epochs=0), Phase()))},  # an empty one needs nothing
+        {"method": SOME_DEC, "train": TrainConfig(epochs=3, phases=(Phase(epochs=1), Phase(epochs=0), Phase(epochs=2)))},
+        {**PICTURES, "augmentation": AugmentationConfig(mixup=0.1)},
+        {**PICTURES, "evaluation": EvaluationConfig(split="held_out")},
+        {**PICTURES, "data": PictureData(name="hfds/some/set")},
+        {**PICTURES, "data": PictureData(name="wds/")},
         {"model": ModelConfig(backbone="x", pretrained=False, weights="w.pth", image_size=224, resize=224)},
     ],
 )
 def test_what_can_be_meant_is_taken(settings: dict[str, Any]) -> None:
     Config(**{"model": MODEL, **settings})
+
+
+def test_a_phase_has_the_weights_of_the_loss_where_it_gives_none() -> None:
+    phases = (Phase(epochs=2, terms={"task": 0.0, "equivariance": 3}), Phase(epochs=1, terms={"phi": 0.5}), Phase())
+    loss = LossConfig(equivariance=EquivarianceTerm(weight=0.25))
+    config = Config(model=MODEL, loss=loss, train=TrainConfig(epochs=9, phases=phases))
+    assert config.weights("task") == [0.0, 1.0, 1.0]
+    assert config.weights("equivariance") == [3, 0.25, 0.25]
+    assert config.weights("phi") == [0.1, 0.5, 0.1]
+    assert config.train.epochs_of_phases == [2, 1, 6]
+
+
+def test_a_term_is_checked_where_any_phase_gives_it_a_weight() -> None:
+    some = TrainConfig(phases=(Phase(epochs=1), Phase(terms={"consistency": 1.0})))
+    with pytest.raises(ValueError, match=r"^loss.consistency.weight is above 0; it needs method.name: dec"):
+        Config(model=MODEL, train=some)
+    none = TrainConfig(phases=(Phase(terms={"consistency": 0.0}),))
+    assert Config(model=MODEL, loss=CONSISTENT, train=none).weights("consistency") == [0.0]

@@ -325,6 +325,13 @@ def test_bad_settings(options, message):
         small(**options)
 
 
+def test_a_solver_of_none_is_the_published_one():
+    image = torch.rand(2, 3, 48, 48, generator=torch.Generator().manual_seed(1))
+    found, expected = small(solver=None), small()
+    assert vars(found.solver) == vars(expected.solver) == vars(FixedPointSolver())
+    torch.testing.assert_close(found(image).phis, expected(image).phis, rtol=0, atol=0)
+
+
 def test_a_state_of_other_things_than_floating_tensors():
     canonicalizer = small()
     state: dict = dict(canonicalizer.state_dict())

@@ -12,17 +12,17 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from config.schema import Config, ConfigError, DataConfig, ModelConfig
-from layers.spec import DEC, Candidates, Energy, Site
+from config.schema import Config, ConfigError, DigitsData, EvaluationConfig, ModelConfig, PictureData
+from layers.spec import DEC, Candidates, Energy, Method, Plain, Site
 from models.build import build_backbone, build_model, read_weights
 
 SITES = (Site(stage="image"),)
 SMALL: dict[str, Any] = {"kernel_sizes": (3,), "channels": (3, 4)}
-METHODS: dict[str, dict[str, Any]] = {
-    "base": {},
-    "dec": {"dec": DEC(sites=SITES, pools=(2,), input_size=16, **SMALL)},
-    "energy": {"energy": Energy(sites=SITES, input_size=16, **SMALL)},
-    "candidates": {"candidates": Candidates(limit=2, channels=(3, 4, 1))},
+METHODS: dict[str, Method] = {
+    "base": Plain(),
+    "dec": DEC(sites=SITES, pools=(2,), input_size=16, **SMALL),
+    "energy": Energy(sites=SITES, input_size=16, **SMALL),
+    "candidates": Candidates(limit=2, channels=(3, 4, 1)),
 }
 
 
@@ -31,7 +31,7 @@ def config_of(backbone: str = "test_vit", **options: Any) -> ModelConfig:
 
 
 def built(method: str, model: ModelConfig, num_classes: int = 7, **data: Any) -> Any:
-    return build_model(Config(model=model, data=DataConfig(**data), **METHODS[method]), num_classes, seed=3)
+    return build_model(Config(model=model, data=DigitsData(**data), method=METHODS[method]), num_classes, seed=3)
 
 
 @pytest.mark.parametrize("backbone", ["test_vit", "test_resnet"])
@@ -77,6 +77,31 @@ def test_grey_images_have_one_mean_and_a_first_layer_of_one_channel() -> None:
 def test_the_limits_of_the_images_reach_the_preprocessing() -> None:
     assert built("base", config_of()).preprocess.limits == (0, 1)
     assert built("base", config_of(), standardize=True).preprocess.limits is None
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_pictures_come_normalized_and_need_no_preprocessing(method: str) -> None:
+    of_pictures = {"data": PictureData(name="shapes"), "evaluation": EvaluationConfig(split="val")}
+    config = Config(model=config_of(), method=METHODS[method], **of_pictures)
+    model: Any = build_model(config, 7, seed=3)
+    assert isinstance(model.preprocess, nn.Identity)
+    assert model.state_dict().keys() == {
+        name for name in built(method, config_of()).state_dict() if not name.startswith("preprocess.")
+    }
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_tells_what_belongs_to_the_backbone(method: str) -> None:
+    model = built(method, config_of())
+    names = {name for name in model.state_dict() if model.is_of_backbone(name)}
+    assert names == {f"backbone.{name}" for name in model.backbone.state_dict()}
+
+
+@pytest.mark.parametrize("stage", ["imag", 99, "0"])
+def test_a_stage_that_is_not_there_is_refused_with_those_that_are(stage: int | str) -> None:
+    config = Config(model=config_of(), method=DEC(sites=(Site(stage=stage),), pools=(2,), input_size=16, **SMALL))
+    with pytest.raises(ValueError, match=f"there is no stage {stage!r}; valid stages are 'image', 'input', 0 "):
+        build_model(config, 7)
 
 
 def test_first_weights_depend_on_the_seed_alone() -> None:

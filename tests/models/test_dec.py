@@ -6,14 +6,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from layers.fixed_point import FixedPointSolver
 from layers.grid import WarpParams
 from layers.layout import Layout
 from layers.monotone import inverse_monotone_warp, monotone_warp
-from models.dec import DECModel, Site, sites_of
+from layers.spec import DEC, Solver
+from models.dec import DECModel, Site, sites_of, with_dec
 from tests.models.adapting import (
     BY_NAME,
     LAYOUTS,
     SITES,
+    SMALL,
     SWIN,
     adapted,
     assert_same_gradients,
@@ -220,6 +223,41 @@ def test_the_output_tells_the_warps_that_make_the_logits(condition):
 
 
 @pytest.mark.parametrize("condition", ["image", "feature"])
+@torch.no_grad()
+def test_warps_alone_need_the_backbone_only_where_they_depend_on_it(condition):
+    model, calls = adapted(condition=condition), []
+    expected = model(images(3), return_output=True)
+    model.backbone.register_forward_pre_hook(lambda *_: calls.append(1))
+    found = model(images(3), warps_only=True)
+    assert found.logits is None and len(calls) == (condition == "feature")
+    torch.testing.assert_close(found.phis, expected.phis, rtol=0, atol=0)
+    torch.testing.assert_close(found.residual, expected.residual, rtol=0, atol=0)
+    assert [site.visit for site in model.sites] == [None] * 3
+
+
+def test_warps_alone_have_the_gradient_that_they_have_with_the_logits():
+    model, found = adapted().double(), []
+    for options in ({"warps_only": True}, {"return_output": True}):
+        model.zero_grad()
+        sum(phi.x.square().mean() for phi in model(images().double(), **options).phis).backward()
+        found.append({name: grad for name, grad in gradients(model).items() if grad.abs().max() > 0})
+    assert found[0] and all(name.startswith("canonicalizer.") for name in found[0])
+    assert_same_gradients(*found)
+
+
+@pytest.mark.parametrize("condition", ["image", "feature"])
+def test_a_solver_of_none_is_the_published_one(condition):
+    states = []
+    for options in ({}, {"solver": None}):
+        model = adapted(condition=condition, **options)
+        assert vars(model.canonicalizer.solver) == vars(FixedPointSolver())
+        states.append(model(images()))
+    assert torch.equal(*states)
+    changed = with_dec(plain(), DEC(sites=SITES[1:], solver=Solver(max_steps=9), **SMALL), solver=None)
+    assert changed.canonicalizer.solver.max_steps == 5
+
+
+@pytest.mark.parametrize("condition", ["image", "feature"])
 def test_a_loss_on_a_warp_teaches_the_network_of_its_site(condition):
     model = adapted(condition=condition)
     output = model(images(), return_output=True)
@@ -255,6 +293,9 @@ def test_images_that_do_not_fit_are_refused(image, error, message):
     model = adapted()
     with pytest.raises(error, match=message):
         model(image)
+    if error is not AssertionError:  # which is of a backbone that takes one size alone
+        with pytest.raises(error, match=message):
+            model(image, warps_only=True)
     assert [site.visit for site in model.sites] == [None] * 3
 
 

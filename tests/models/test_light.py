@@ -10,6 +10,7 @@ import torch
 from benchmarks.contraction import crops, gradient_errors
 from config.load import load_recipes
 from layers.canonicalizer import Canonicalizer
+from layers.spec import DEC
 from models.dec import with_dec
 from models.light import LIGHT
 from tests.models.test_export import photographs
@@ -44,10 +45,10 @@ def test_its_implicit_gradient_is_that_of_many_unrolled_steps() -> None:
 
 def test_the_recipe_has_the_same_options() -> None:
     ((_, config),) = load_recipes("config_1.yaml", "light_dem")
-    assert config.dec is not None
+    assert isinstance(config.method, DEC)
     # The recipe's images are grey, and so have no statistics of three channels.
-    assert replace(config.dec, channels=LIGHT.channels, normalize=LIGHT.normalize) == LIGHT
-    assert config.dec.channels[1:] == LIGHT.channels[1:]
+    assert replace(config.method, channels=LIGHT.channels, normalize=LIGHT.normalize) == LIGHT
+    assert config.method.channels[1:] == LIGHT.channels[1:]
 
 
 def test_it_exports() -> None:

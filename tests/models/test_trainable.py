@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from config.schema import Config, ConfigError, DataConfig, ModelConfig, TrainConfig
-from layers.spec import DEC, Site
+from config.schema import Config, ConfigError, DigitsData, ModelConfig, TrainConfig
+from layers.spec import DEC, Plain, Site
 from models.build import build_model, check_head
 from models.sites import sites_of
 from models.trainable import freeze_but
@@ -72,11 +72,11 @@ def test_a_model_with_two_heads_trains_both() -> None:
 
 def built(mode: str, *stages: int | str, backbone: str = "test_vit") -> nn.Module:
     sites = tuple(Site(stage=stage) for stage in stages)
-    dec = DEC(sites=sites, channels=(3, 4), kernel_sizes=(3,), pools=(2,), input_size=16) if sites else None
+    dec = DEC(sites=sites, channels=(3, 4), kernel_sizes=(3,), pools=(2,), input_size=16) if sites else Plain()
     config = Config(
         model=ModelConfig(backbone=backbone, pretrained=False, image_size=32),
-        data=DataConfig(channels=3),
-        dec=dec,
+        data=DigitsData(channels=3),
+        method=dec,
         train=TrainConfig(finetune=mode),  # type: ignore[arg-type]
     )
     return build_model(config, 7, seed=1)
@@ -102,7 +102,7 @@ def test_partial_with_a_site_at_the_pixels_alone_trains_the_canonicalizer_alone(
 
 
 def test_partial_needs_sites() -> None:
-    with pytest.raises(ConfigError, match=r"train\.finetune is partial, .*; it needs a dec or energy section"):
+    with pytest.raises(ConfigError, match=r"train\.finetune is partial, .*; it needs method.name: dec or energy"):
         built("partial")
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from config.losses import ConsistencyTerm, EquivarianceTerm, PhiTerm
 from layers.fixed_point import FixedPointSolver
 from layers.grid import WarpParams
 from layers.monotone import monotone_warp, unchecked_inverse_warp, unchecked_warp
@@ -17,9 +18,9 @@ from models.baselines import CanonicalizedModel, candidate_warps, with_energy
 from models.dec import DECModel, Site, with_dec
 from models.light import LIGHT
 from tests.models.adapting import adapted, images, plain
-from tests.train.test_step import PLAIN
+from tests.train.test_objective import FINDS, objective_of
 from train.losses import consistency_loss, phi_difference_loss, phi_prior_loss
-from train.step import Batch
+from train.views import Batch
 
 READS = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default, torch.ops.aten.equal.default}
 FIXED = FixedPointSolver(early_stop=False)
@@ -93,15 +94,13 @@ def test_the_loss_of_a_batch_reads_nothing() -> None:
     model = two_sites(True, solver=FIXED).train()
     image = images(3)
     batch = Batch(image, torch.tensor([0, 1, 2]), [4, 5, 6])
-    everything = replace(
-        PLAIN,
-        finds_warps=True,
+    everything = objective_of(
+        FINDS,
+        probability=0.5,
         two_views=True,
-        warp_probability=0.5,
-        equivariance_weight=1.0,
-        phi_difference=1.0,
-        phi_prior=1.0,
-        consistency_weight=1.0,
+        equivariance=EquivarianceTerm(weight=1.0),
+        phi=PhiTerm(difference=1.0, prior=1.0),
+        consistency=ConsistencyTerm(weight=1.0),
     )
     with Reads() as reads:
         everything(model, batch, 0, 0).loss.backward()

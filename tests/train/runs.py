@@ -43,6 +43,7 @@ TINY: dict[str, Any] = {
     "evaluation": {"items": 9, "calibration_items": 8, "local_scale_items": 2, "local_scale_draws": 1},
 }
 DEC = {
+    "name": "dec",
     "sites": [{"stage": "image", "grid_size": 4}],
     "channels": [1, 4],
     "kernel_sizes": [3],
@@ -53,6 +54,7 @@ DEC = {
     "images_at_once": 64,
 }
 ENERGY = {
+    "name": "energy",
     "sites": [{"stage": "image", "grid_size": 4}],
     "channels": [1, 4],
     "kernel_sizes": [3],
@@ -61,7 +63,8 @@ ENERGY = {
     "unroll": 2,
 }
 OWN_RATE = {"canonicalizer_lr": 0.01}
-WITH_DEC: dict[str, Any] = {"dec": DEC, "train": OWN_RATE}
+ALONE = {"trains": ["canonicalizer"]}
+WITH_DEC: dict[str, Any] = {"method": DEC, "train": OWN_RATE}
 
 
 def joined(*settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,6 +75,11 @@ def joined(*settings: Mapping[str, Any]) -> dict[str, Any]:
             both = isinstance(value, Mapping) and isinstance(total.get(name), dict)
             total[name] = joined(total[name], value) if both else copy.deepcopy(value)
     return total
+
+
+def phases(*several: Mapping[str, Any]) -> dict[str, Any]:
+    """The setting of these phases; none is one in which all trains on all."""
+    return {"train": {"phases": [dict(phase) for phase in several]}}
 
 
 def recipe(folder: Path, *settings: Mapping[str, Any], name: str = "tiny") -> Path:

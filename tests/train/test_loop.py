@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.train.runs import (
+    ALONE,
     DEC,
     ENERGY,
     OWN_RATE,
@@ -19,16 +21,18 @@ from tests.train.runs import (
     WITH_DEC,
     assert_same_run,
     config_of,
+    phases,
     recipe,
     refusal,
     train,
     trainer_of,
 )
 from train.loop import Trainer, parts_of
+from train.objective import Objective
 from train.optim import Learner
 from train.runs.checkpoint import load_state
 from train.runs.errors import RunError
-from train.step import Batch, Objective
+from train.views import Batch
 
 FEW: dict[str, Any] = {"data": {"train_items": 16}, "train": {"batch_size": 8, "epochs": 1}}
 
@@ -55,7 +59,7 @@ def test_it_overfits_a_batch(tmp_path, settings: dict[str, Any]) -> None:
     _, metrics = fitted(config_of(tmp_path, settings, small, {"model": {"backbone": "test_resnet"}}))
     assert metrics[0]["train_loss"] > 4 and metrics[0]["train_accuracy"] < 0.5
     assert metrics[-1]["train_loss"] < 0.1 and metrics[-1]["train_accuracy"] == 1
-    assert ("train_residual" in metrics[0]) == ("dec" in settings)
+    assert ("train_residual" in metrics[0]) == ("method" in settings)
 
 
 def gradients_of_a_step(monkeypatch: pytest.MonkeyPatch, config: Any) -> dict[str, Tensor]:
@@ -75,9 +79,13 @@ def gradients_of_a_step(monkeypatch: pytest.MonkeyPatch, config: Any) -> dict[st
 
 
 METHODS: dict[str, dict[str, Any]] = {
-    "views": {"dec": DEC, "train": OWN_RATE, "loss": {"two_views": True, "phi_difference": 1.0, "phi_prior": 1.0}},
-    "equivariance": {"loss": {"equivariance_weight": 0.5, "equivariance": "js"}, "warp": {"probability": 0.5}},
-    "energy": {"energy": ENERGY, "train": OWN_RATE, "loss": {"two_views": True}},
+    "views": {
+        "method": DEC,
+        "train": OWN_RATE,
+        "loss": {"two_views": True, "phi": {"difference": 1.0, "prior": 1.0}},
+    },
+    "equivariance": {"loss": {"equivariance": {"weight": 0.5, "distance": "js"}}, "warp": {"probability": 0.5}},
+    "energy": {"method": ENERGY, "train": OWN_RATE, "loss": {"two_views": True}},
 }
 
 
@@ -136,8 +144,9 @@ def test_where_one_learner_overflows_the_joint_clip_lets_none_step(tmp_path, ove
 
 
 def test_in_the_canonicalizers_phase_the_joint_clip_is_its_own(tmp_path, monkeypatch) -> None:
-    phase = {"train": {"canonicalizer_epochs": 1, "clip": 1e-4, "backbone_clip": None, "canonicalizer_clip": None}}
-    found = gradients_of_a_step(monkeypatch, config_of(tmp_path, WITH_DEC, FEW, phase))
+    clip = {"train": {"clip": 1e-4, "backbone_clip": None, "canonicalizer_clip": None}}
+    alone = phases({**ALONE, "epochs": 1})
+    found = gradients_of_a_step(monkeypatch, config_of(tmp_path, WITH_DEC, FEW, clip, alone))
     assert {name.partition(".")[0] for name in found} == {"canonicalizer"}
     assert joint_norm(found) == pytest.approx(1e-4, rel=1e-2)
 
@@ -241,7 +250,7 @@ def test_the_saved_weights_are_the_averaged_ones(tmp_path) -> None:
 
 @pytest.mark.parametrize("amp", ["bf16", "fp16"])
 def test_mixed_precision_runs_and_stays_near(tmp_path, amp: str) -> None:
-    loss = {"loss": {"two_views": True, "phi_difference": 1.0, "phi_prior": 1.0, "equivariance_weight": 0.1}}
+    loss = {"loss": {"two_views": True, "phi": {"difference": 1.0, "prior": 1.0}, "equivariance": {"weight": 0.1}}}
     (_, exact), (_, mixed) = (
         fitted(config_of(tmp_path, WITH_DEC, FEW, loss, {"train": {"amp": kind}})) for kind in ("off", amp)
     )
@@ -255,7 +264,7 @@ def test_a_compiled_step_is_the_eager_one(tmp_path) -> None:
     configs = [config_of(tmp_path, WITH_DEC, FEW, small, {"train": {"compile": value}}) for value in (False, True)]
     (eager, _), (compiled, _) = (fitted(config, steps=1) for config in configs)
     assert eager.model.state_dict().keys() == compiled.model.state_dict().keys()
-    assert float(compiled.place.tally[0]) == pytest.approx(float(eager.place.tally[0]), rel=1e-5)
+    assert compiled.tally.means()["loss"] == pytest.approx(eager.tally.means()["loss"], rel=1e-5)
     assert_close_weights(compiled.model.canonicalizer, eager.model.canonicalizer, 1e-3)
 
 
@@ -266,7 +275,7 @@ def test_phases_switch_at_their_epoch(tmp_path) -> None:
         "train": {
             "batch_size": 8,
             "epochs": 4,
-            "canonicalizer_epochs": 2,
+            "phases": [{**ALONE, "epochs": 2}, {}],
             "schedule": {"name": "step", "step_size": 1},
         },
     }
@@ -292,12 +301,13 @@ def spoil_from(monkeypatch: pytest.MonkeyPatch, epoch: int, step: int, where: st
     """Make the loss, or its gradient alone, NaN from a place on."""
     original = Objective.__call__
 
-    def spoilt(self: Any, model: Any, batch: Any, at_epoch: int, at_step: int, **options: Any) -> Any:
-        outcome = original(self, model, batch, at_epoch, at_step, **options)
+    def spoilt(self: Any, model: Any, batch: Any, at_epoch: int, at_step: int, *phase: int) -> Any:
+        outcome = original(self, model, batch, at_epoch, at_step, *phase)
         if (at_epoch, at_step) < (epoch, step):
             return outcome
         if where == "loss":
-            return outcome._replace(loss=outcome.loss * float("nan"))
+            told = outcome.told | {"loss": outcome.told["loss"] * float("nan")}
+            return outcome._replace(loss=outcome.loss * float("nan"), told=told)
         zero = (outcome.loss - outcome.loss.detach()).sqrt()  # 0, with an infinite derivative
         return outcome._replace(loss=outcome.loss + 0 * zero)
 
@@ -342,7 +352,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_spares_the_state(
 
 def test_the_rhythm_of_evaluations(tmp_path) -> None:
     settings = {"train": {"epochs": 4}, "data": {"train_items": 32}}
-    rhythm = {"evaluation": {"every": 1, "local_scale_every": 2, "before_training": True}}
+    rhythm = {"evaluation": {"every": 1, "full_every": 2, "before_training": True}}
     train(recipe(tmp_path, settings, rhythm), tmp_path / "run")
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     kinds = [(line["epoch"], "train_loss" in line, "accuracy" in line, "local_scale_error" in line) for line in lines]
@@ -366,28 +376,53 @@ def test_a_plateau_is_looked_for_in_the_loss_of_the_task(tmp_path, monkeypatch) 
 
     def noted(self: Any, *args: Any, **options: Any) -> Any:
         outcome = call(self, *args, **options)
-        tasks.append(float(outcome.task))
+        tasks.append(float(outcome.told["task"]))
         return outcome
 
     monkeypatch.setattr(Objective, "__call__", noted)
     # 24 items in batches of 8, so that the mean over batches is the mean over items
-    settings = {"loss": {"equivariance_weight": 100.0}, "warp": {"strength": 1.0}, "data": {"train_items": 24}}
+    settings = {"loss": {"equivariance": {"weight": 100.0}}, "warp": {"strength": 1.0}, "data": {"train_items": 24}}
     trainer = trainer_of(config_of(tmp_path, settings, {"train": {"batch_size": 8, "epochs": 1}}))
     shown: list[dict[str, float]] = []
     trainer.fit(end_epoch=shown.append)
     assert seen == [pytest.approx(sum(tasks) / 3)]
-    assert shown[0]["train_loss"] > seen[0] + 1e-3
+    assert shown[0]["train_loss"] > seen[0] + 1e-3 and shown[0]["train_task"] == seen[0]
+    assert shown[0]["train_loss"] == pytest.approx(seen[0] + 100 * shown[0]["train_equivariance"])
 
 
-def test_a_state_of_a_version_that_tallied_less_goes_on_from_the_end_of_an_epoch(tmp_path) -> None:
-    trainer = trainer_of(config_of(tmp_path))
+def test_the_task_counts_for_a_plateau_as_it_counts_in_the_loss(tmp_path, monkeypatch) -> None:
+    seen: list[float] = []
+    monkeypatch.setattr(Learner, "end_epoch", lambda self, task: seen.append(task))
+    quarter = phases({"terms": {"task": 0.25}})
+    _, (shown,) = fitted(config_of(tmp_path, FEW, quarter))
+    assert seen == [pytest.approx(0.25 * shown["train_task"])] == [pytest.approx(shown["train_loss"])]
+
+
+@pytest.mark.parametrize("size", [5, 6])
+def test_a_state_of_a_version_that_tallied_otherwise_goes_on(tmp_path, size: int) -> None:
+    """Those sums were, over items, of the loss, of what was correct and of the residual; and, later, of the task."""
+    trainer = trainer_of(config_of(tmp_path, WITH_DEC))
     state = trainer.state_dict()
-    state["place"] |= {"epoch": 1, "tally": torch.zeros(5, dtype=torch.float64)}
+    state["place"] |= {"epoch": 1, "tally": torch.tensor([12.0, 3.0, 2.0, 8.0, 8.0, 10.0][:size], dtype=torch.float64)}
     trainer.load_state_dict(state)
-    assert trainer.place.epoch == 1 and trainer.place.tally.shape == (6,)
-    state["place"]["tally"] = torch.ones(5, dtype=torch.float64)
-    with pytest.raises(RunError, match="saved within an epoch, by a version whose schedule saw another loss"):
-        trainer.load_state_dict(state)
+    assert trainer.place.epoch == 1
+    assert trainer.tally.means() == {"loss": 1.5, "accuracy": 0.375, "residual": 0.25}
+    trainer.tally.add({name: torch.tensor(0.5) for name in trainer.tally.names}, 8)
+    assert trainer.tally.means() == {"loss": 1.0, "accuracy": 0.4375, "residual": 0.375, "task": 0.5}
+
+
+@pytest.mark.parametrize("size", [5, 6])
+def test_a_state_of_before_that_was_saved_behind_an_epoch_ends_as_it_would_have(tmp_path, size: int) -> None:
+    """Then all sums were zero."""
+    config = config_of(tmp_path, WITH_DEC, FEW, {"train": {"epochs": 2}})
+    whole, _ = fitted(config)
+    before, resumed = trainer_of(config), trainer_of(config)
+    states: list[dict[str, Any]] = []
+    before.fit(lambda: states.append(copy.deepcopy(before.state_dict())))
+    states[0]["place"]["tally"] = torch.zeros(size, dtype=torch.float64)
+    resumed.load_state_dict(states[0])
+    resumed.fit()
+    assert_close_weights(resumed.model, whole.model, 0)
 
 
 def test_half_precision_is_scaled_on_every_device(tmp_path) -> None:
@@ -400,7 +435,7 @@ def test_half_precision_is_scaled_on_every_device(tmp_path) -> None:
 @pytest.mark.parametrize("settings", ["train.backbone_lr=1e30", "train.canonicalizer_lr=1e30"])
 def test_a_dec_that_diverges_ends_with_the_advice_for_it(tmp_path, capsys, settings: str) -> None:
     file = recipe(tmp_path, WITH_DEC, {"train": {"backbone_clip": None, "canonicalizer_clip": None}})
-    consistent = ["loss.consistency_weight=0.1", "data.train_items=24", "train.batch_size=8"]
+    consistent = ["loss.consistency.weight=0.1", "data.train_items=24", "train.batch_size=8"]
     words = ["--config_file", str(file), "--run_dir", str(tmp_path / "run"), *consistent, settings]
     message = refusal(capsys, *words)
     assert "became nan" in message or "became infinite or NaN" in message
@@ -422,9 +457,95 @@ def test_a_plateau_of_a_phase_without_labels_is_looked_for_in_its_whole_loss(tmp
     seen: list[float] = []
     original = Learner.end_epoch
     monkeypatch.setattr(Learner, "end_epoch", lambda self, task: (seen.append(task), original(self, task))[1])
-    alone = {"train": {"epochs": 1, "canonicalizer_epochs": 1}, "loss": {"canonicalizer_task_weight": 0.0}}
-    without = {"loss": {"consistency_weight": 1.0}, "data": {"train_items": 16}}
+    alone = phases({**ALONE, "epochs": 1, "terms": {"task": 0.0}})
+    without = {"loss": {"consistency": {"weight": 1.0}}, "data": {"train_items": 16}, "train": {"epochs": 1}}
     trainer = trainer_of(config_of(tmp_path, WITH_DEC, alone, without))
     shown: list[dict[str, float]] = []
     trainer.fit(end_epoch=shown.append)
     assert seen == [pytest.approx(shown[0]["train_loss"])] and seen[0] > 0.1
+    assert shown[0].keys() == {"train_loss", "train_residual", "train_consistency", "backbone_lr", "canonicalizer_lr"}
+
+
+THREE = [
+    {**ALONE, "epochs": 1, "terms": {"task": 0.0, "consistency": 1.0}},
+    {"trains": ["backbone"], "epochs": 2, "rates": {"backbone": 0.002}},
+    {"rates": {"canonicalizer": 0.005, "backbone": 1e-4}},
+]
+IN_THREE: dict[str, Any] = {
+    "model": {"backbone": "test_resnet"},
+    "data": {"train_items": 16},
+    "train": {"batch_size": 8, "epochs": 5, "phases": THREE, "schedule": {"name": "constant"}},
+}
+
+
+def test_what_rests_does_not_change_and_is_in_evaluation_mode(tmp_path) -> None:
+    trainer = trainer_of(config_of(tmp_path, WITH_DEC, IN_THREE))
+    before = copy.deepcopy(trainer.model.state_dict())
+    changed: list[set[str]] = []
+    modes: list[tuple[bool, bool]] = []
+    parts = trainer.model.backbone, trainer.model.canonicalizer
+    step = Trainer._step
+
+    def noted(self: Trainer, *args: Any) -> None:
+        step(self, *args)
+        modes.append(tuple(any(part.training for part in whole.modules()) for whole in parts))
+
+    def look(metrics: dict[str, float]) -> None:
+        state = trainer.model.state_dict()
+        changed.append({name.partition(".")[0] for name, value in state.items() if not torch.equal(value, before[name])})
+        before.update(copy.deepcopy(state))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_step", noted)
+        trainer.fit(end_epoch=look)
+    assert changed == [{"canonicalizer"}, *[{"backbone"}] * 2, *[{"backbone", "canonicalizer"}] * 2]
+    assert modes == [*[(False, True)] * 2, *[(True, False)] * 4, *[(True, True)] * 4]
+
+
+def rates_of(tmp_path: Path, schedule: dict[str, Any]) -> tuple[list[float], list[float]]:
+    _, metrics = fitted(config_of(tmp_path, WITH_DEC, IN_THREE, {"train": {"schedule": schedule}}))
+    return [one["backbone_lr"] for one in metrics], [one["canonicalizer_lr"] for one in metrics]
+
+
+def test_a_phase_goes_on_at_its_rates(tmp_path) -> None:
+    backbone, own = rates_of(tmp_path, {"name": "constant"})
+    assert backbone == pytest.approx([1e-3, 2e-3, 2e-3, 1e-4, 1e-4])
+    assert own == pytest.approx([0.01, 0.01, 0.01, 0.005, 0.005])
+
+
+def test_the_schedule_goes_on_from_the_rates_of_a_phase_and_rests_with_its_part(tmp_path) -> None:
+    """Behind an epoch, the rate of the next one is told; factors of before a phase stay in what it sets."""
+    backbone, own = rates_of(tmp_path, {"name": "step", "step_size": 1, "factor": 0.5})
+    assert backbone == pytest.approx([1e-3, 1e-3, 5e-4, 1.25e-5, 6.25e-6])
+    assert own == pytest.approx([0.005, 0.005, 0.005, 0.00125, 0.000625])
+
+
+@pytest.mark.parametrize("name", ["constant", "plateau", "step", "cyclic", "cosine"])
+def test_a_run_goes_on_to_the_same_weights_across_phases_with_rates(tmp_path, name: str) -> None:
+    """From behind every epoch, also where a phase with rates begins, and from within one."""
+    schedule = {"name": name, "patience": 0, "step_size": 1}
+    few = {"train": {"schedule": schedule, "checkpoint_steps": 1}, "data": {"train_items": 24}}
+    config = config_of(tmp_path, WITH_DEC, IN_THREE, few)
+    whole = trainer_of(config)
+    states: list[dict[str, Any]] = []
+    shown: list[dict[str, float]] = []
+    whole.fit(lambda: states.append(copy.deepcopy(whole.state_dict())), shown.append)
+    places = [(state["place"]["epoch"], state["place"]["step"]) for state in states]
+    for place in ((1, 0), (3, 0), (3, 1), (4, 2)):
+        resumed = trainer_of(config)
+        again: list[dict[str, float]] = []
+        resumed.load_state_dict(copy.deepcopy(states[places.index(place)]))
+        resumed.fit(end_epoch=again.append)
+        assert again == shown[place[0] :], place
+        state = resumed.model.state_dict()
+        assert all(torch.equal(value, state[key]) for key, value in whole.model.state_dict().items()), place
+
+
+def test_all_that_is_weighed_is_told_of_every_epoch(tmp_path) -> None:
+    loss = {"loss": {"two_views": True, "phi": {"prior": 1.0}, "equivariance": {"weight": 0.1}}}
+    _, (metrics,) = fitted(config_of(tmp_path, WITH_DEC, FEW, loss))
+    terms = {f"train_{name}" for name in ("task", "equivariance", "phi")}
+    rest = {"train_loss", "train_accuracy", "train_residual", "backbone_lr", "canonicalizer_lr"}
+    assert metrics.keys() == terms | rest
+    total = metrics["train_task"] + 0.1 * metrics["train_equivariance"] + 0.1 * metrics["train_phi"]
+    assert metrics["train_loss"] == pytest.approx(total, rel=1e-5)
