@@ -27,7 +27,7 @@ EXAMPLES = """examples:
   python train_imagenet.py --config base_deit --data_dir DIR --eval_only      a timm model as it is
   torchrun --nproc_per_node 8 train_imagenet.py --config dem_vit --data_dir DIR --multi_scale_dir DIR --resume
 """
-NEEDS = f"""train_imagenet.py needs a recipe and, but for smoke, a folder of pictures:
+NEEDS = f"""train_imagenet.py needs a recipe and, except for smoke, a folder of pictures:
 
   --config NAME       of config/adapter_config.yaml: base, and base_M aug_M equiv_M cannon_M dem_M for M in swin vit
                       deit beit resnet dinov2; or smoke, which needs no data and no network

@@ -39,7 +39,7 @@ class Place:
         return replace(self, key=key)
 
     def error(self, message: str) -> ConfigError:
-        """An error with a message such as "is 3; expected text", or one that stands by itself behind a colon."""
+        """An error with a message such as "is 3; expected text", or one that stands by itself after a colon."""
         alias = self._alias()
         key = f"{self.key} (the file's {alias})" if alias else self.key
         gap = " " if message.startswith(("is ", "has ")) else ": "

@@ -39,7 +39,7 @@ class File(NamedTuple):
     Args:
         label: how messages call it.
         path: where it is.
-        recipes: name to content, unchecked but for its names.
+        recipes: name to content, unchecked except for its names.
     """
 
     label: str

@@ -27,7 +27,7 @@ class Backbone(NamedTuple):
     Args:
         recipes: how names of its recipes begin.
         settings: of our model section.
-        restores: whether the published wrapper undid warps behind the block in classification.
+        restores: whether the published wrapper undid warps after the block in classification.
     """
 
     recipes: str

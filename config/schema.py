@@ -49,7 +49,7 @@ class ModelConfig:
     resize: int | None = None
     """Side that images are resized to before image_size is cut from their centre; null: no cutting."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Further arguments of timm.create_model, but for those that name weights."""
+    """Further arguments of timm.create_model, except those that name weights."""
 
     def __post_init__(self) -> None:
         of_weights = [name for name in self.options if name == "checkpoint_path" or name.startswith("pretrained")]

@@ -24,7 +24,7 @@ class Indexed(Dataset):
         return (*self.dataset[index], index)
 
     def set_epoch(self, epoch: int) -> None:
-        """Tell the data set, where it draws anew in every epoch."""
+        """Tell the data set, where it draws afresh in every epoch."""
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(epoch)
 

@@ -81,7 +81,7 @@ def evaluate(
         device: where the images are moved to.
         share: (rank, world): this process takes every world-th batch, from rank on.
         gather: joins the columns of all processes; it is called equally often on each. Batches are the same for any
-            number of processes, and means are taken behind it in the order of the items: so are the metrics.
+            number of processes, and means are taken after it in the order of the items: so are the metrics.
         full: False leaves out all but the metrics that are ``quick`` for the data.
     """
     if not 0 <= share[0] < share[1]:

@@ -63,7 +63,7 @@ def first_batches(batches: Iterable[Sequence[int]], count: int) -> list[list[int
 
 
 def unscaled_batches(part: Part, count: int | None) -> list[list[int]]:
-    """The first so many items, or all, in batches anew; of an object at several scales, the picture at scale 1."""
+    """The first so many items, or all, in new batches; of an object at several scales, the picture at scale 1."""
     items = list(chain.from_iterable(part.batches))
     if part.groups is not None:
         scales = part.groups.scales

@@ -33,7 +33,7 @@ class FixedPoint(NamedTuple):
 
     Args:
         value: f at the estimate p; what the caller uses.
-        steps: (B,) evaluations of f before each image stopped, at most ``max_steps``; the one behind ``value``
+        steps: (B,) evaluations of f before each image stopped, at most ``max_steps``; the one that gave ``value``
             comes on top.
         residual: (B,) ||f(p) - p|| / ||f(p)|| at that last evaluation, without gradient.
     """

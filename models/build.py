@@ -40,7 +40,7 @@ METHODS: dict[type, Callable[..., WrappedBackbone]] = {
 
 
 def build_model(config: Config, num_classes: int, seed: int = 0) -> WrappedBackbone:
-    """A recipe's model: a backbone behind its preprocessing, with the method of the recipe.
+    """A recipe's model: a backbone after its preprocessing, with the method of the recipe.
 
     Whatever the method, the backbone's parameters have the same names (``backbone.`` and timm's) and the same first
     values, so that runs of different methods start alike, or from each other's weights. Images that the loader has
@@ -97,7 +97,7 @@ def input_description(config: ModelConfig, model: WrappedBackbone) -> dict[str, 
 
 
 def check_head(model: ModelConfig, num_classes: int) -> None:
-    """Refuse to measure a model whose classifier would begin anew, since its weights have one of another size."""
+    """Refuse to measure a model whose classifier would be a fresh one, since its weights have one of another size."""
     published: Any = timm.get_pretrained_cfg(model.backbone)
     if model.weights is not None:
         state = read_weights(Path(model.weights))

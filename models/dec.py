@@ -72,7 +72,7 @@ def with_dec(
         spec: where to canonicalize, and how: a ``DEC``, such as ``DEC(sites=(Site("image", 8),), strength=0.5)``; or
             its sites alone. ``sites_of(backbone)`` lists the stages.
         image_size: (H, W) that the backbone takes, where it does not tell.
-        preprocess: what images go through behind the canonicalizer and an "input" site, before all other sites.
+        preprocess: what images go through after the canonicalizer and an "input" site, before all other sites.
         **options: fields of a ``DEC``, in the place of what ``spec`` has.
     """
     dec = replace(spec, **options) if isinstance(spec, DEC) else DEC(sites=tuple(spec), **options)

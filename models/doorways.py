@@ -127,7 +127,7 @@ class WarpSite(Doorway):
         return self.unwarped(feature)
 
     def unwarped(self, feature: Tensor) -> Tensor:
-        """Undo the warp of this visit on a feature behind the stage, whatever its size."""
+        """Undo the warp of this visit on a feature after the stage, whatever its size."""
         visit = self._visit()
         assert visit.phi is not None and self.output is not None
         at = self._size_of(self.output, feature, visit)

@@ -13,12 +13,12 @@ from models.sites import Size, sites_of
 def freeze_but(
     backbone: nn.Module, part: str, stages: Collection[int] = (), image_size: Size | int | None = None
 ) -> None:
-    """Freeze a bare timm backbone but for a part of it.
+    """Freeze a bare timm backbone, except a part of it.
 
     Args:
         backbone: before it is adapted.
         part: ``complete`` freezes nothing; ``partial`` leaves these stages, ``semi-partial`` all stages, but nothing
-            before or behind them, and ``head`` the classifier.
+            before or after them, and ``head`` the classifier.
         stages: numbers as in ``sites_of``.
         image_size: that the backbone takes, where it does not tell.
     """

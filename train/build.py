@@ -27,7 +27,7 @@ def build_trainer(
     model = process.place(model)
     ema = None if train.ema is None else ModelEmaV3(model, decay=train.ema)
     if train.compile:
-        # In place, and behind the copy: parameters keep their names. The solver's loop stays eager.
+        # In place, and after the copy: parameters keep their names. The solver's loop stays eager.
         for part in (model.backbone, *getattr(getattr(model, "canonicalizer", None), "module_list", ())):
             part.compile()  # type: ignore[operator, union-attr]
     return Trainer(

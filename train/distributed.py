@@ -72,7 +72,7 @@ class Process:
         return model.to(self.device)
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """The model with gradients averaged over processes; to be called anew when the set of what trains changes."""
+        """The model with gradients averaged over processes; to be called again when the set of what trains changes."""
         if self.world == 1:
             return model
         devices = [self.device.index] if self.device.type == "cuda" else None

@@ -23,7 +23,7 @@ from train.objective import Objective, Outcome
 from train.optim import Learner
 from train.phases import PARTS, Phase, phase_at
 from train.runs.errors import RunError
-from train.statistics import estimated_anew, is_below, train_what_trains
+from train.statistics import estimated_afresh, is_below, train_what_trains
 from train.tally import Tally
 from train.views import Batch
 
@@ -56,8 +56,8 @@ class Trainer:
         clip: largest norm of the gradients of all learners together; None leaves it.
         mix: makes of a whole batch's images and labels others, in an epoch and step.
         amp: precision of the forward pass.
-        checkpoint_steps: steps between two checkpoints within an epoch; None saves behind epochs alone.
-        statistics_steps: batches that batch norm's statistics are estimated from anew behind the last step; 0 keeps
+        checkpoint_steps: steps between two checkpoints within an epoch; None saves after epochs alone.
+        statistics_steps: batches that batch norm's statistics are estimated from once more after the last step; 0 keeps
             the running ones, which lag behind weights that still moved.
         ema: averaged copy of the model, if one is kept.
     """
@@ -115,7 +115,7 @@ class Trainer:
         """Train from the present place to the end.
 
         Args:
-            save: keeps the present state; called behind every epoch, and within where ``checkpoint_steps`` says so.
+            save: keeps the present state; called after every epoch, and within where ``checkpoint_steps`` says so.
             end_epoch: is given an epoch's training metrics, before its state is saved.
             max_steps: stop after so many steps, in the middle of the first epoch; 0 goes to the end.
         """
@@ -142,11 +142,11 @@ class Trainer:
         return self.process.wrap(self.model)
 
     def _estimate_statistics(self) -> None:
-        """Behind the last step, on views as in the last epoch, unmixed; it begins anew whenever it is called."""
+        """After the last step, on views as in the last epoch, unmixed; every call begins afresh."""
         self._seek(self.epochs - 1)
         self.order.seek(self.epochs)
         rests = partial(is_below, parts=self._resting)
-        with estimated_anew(self.evaluated, self.process, rests), torch.no_grad(), self._autocast():
+        with estimated_afresh(self.evaluated, self.process, rests), torch.no_grad(), self._autocast():
             for step, (image, label, index) in zip(range(self.statistics_steps), self.loader, strict=False):
                 batch = Batch(image.to(self.process.device), label.to(self.process.device), index.tolist())
                 self.objective(self.evaluated, batch, self.epochs, step)

@@ -22,7 +22,7 @@ class Learner:
     Args:
         parameters: all of them.
         optimizer: steps them.
-        schedule: changes the optimizer's rates behind every epoch.
+        schedule: changes the optimizer's rates after every epoch.
         clip: largest norm of their gradient; None leaves it.
     """
 

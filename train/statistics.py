@@ -12,10 +12,10 @@ from train.distributed import Process
 
 
 @contextmanager
-def estimated_anew(
+def estimated_afresh(
     model: nn.Module, process: Process, rests: Callable[[str], bool] = lambda name: False
 ) -> Iterator[None]:
-    """Inside, the model is in evaluation mode but for its batch norms, which average over all batches that they see.
+    """Inside, the model is in evaluation mode except for its batch norms, which average over all batches that they see.
 
     Args:
         model: whose batch norms they are.
@@ -43,7 +43,7 @@ def estimated_anew(
 
 
 def train_what_trains(model: nn.Module) -> list[str]:
-    """Training mode, but for parts of which no parameter trains: those rest in evaluation mode with all that is below.
+    """Training mode, except for parts of which no parameter trains: those rest in evaluation mode, with all below them.
 
     A frozen batch norm would else go on adapting its statistics, and a frozen dropout draw. A part without parameters
     of its own, dropout for instance, follows the one that it belongs to.

@@ -46,7 +46,7 @@ class ScaledDigits(Dataset[tuple[Tensor, int]]):
         layout: how the cells follow each other, or "all": one of the three, drawn per item.
         channels: 1, or 3 equal ones.
         standardize: take MNIST's mean and deviation out of the [0, 1] values.
-        fresh_scales: draw the scales anew in every epoch, see ``set_epoch``.
+        fresh_scales: draw fresh scales in every epoch, see ``set_epoch``.
         seed: of the fresh scales; the others depend on the position alone.
     """
 

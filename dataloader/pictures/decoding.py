@@ -38,7 +38,7 @@ def decode(file: str | IO[bytes]) -> Image.Image:
 def rgb(image: Image.Image) -> Image.Image:
     """A picture of any kind in RGB, upright, without its transparency."""
     image.load()  # before the next lines, which would pass over damaged pixels: PIL complains of some but once
-    with suppress(Exception):  # of any kind: behind a damaged EXIF block, sound pixels stay as they lie
+    with suppress(Exception):  # of any kind: after a damaged EXIF block, sound pixels stay as they lie
         ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I"):  # 16 bits, which PIL would cut off at 255: nearly all white
         image = Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))

@@ -69,7 +69,7 @@ def read_folder(folder: Path, classes: Mapping[str, int]) -> FolderSource:
 
 
 def class_folders(folder: Path) -> list[str]:
-    """Names of those below a folder, but for what is hidden."""
+    """Names of those below a folder, except what is hidden."""
     try:
         with os.scandir(folder) as entries:
             return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
@@ -83,9 +83,9 @@ def class_folders(folder: Path) -> list[str]:
 
 
 def _pictures(folder: Path) -> Iterator[str]:
-    """Paths of those below a class folder, but for what is hidden, such as a notebook's checkpoints.
+    """Paths of those below a class folder, except what is hidden, such as a notebook's checkpoints.
 
-    Links are followed, behind all real folders. Each folder is gone through once, and the one above the class folders
+    Links are followed, after all real folders. Each folder is gone through once, and the one above the class folders
     never, as a link to it or to a folder on the way would list the same pictures again and again.
     """
     known = get_img_extensions(as_set=True)

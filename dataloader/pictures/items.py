@@ -88,7 +88,7 @@ class TrainingPictures(Pictures):
         self.items, self.seed, self.epoch = items, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw anew from here on."""
+        """Draw afresh from here on."""
         self.epoch = epoch
 
     def __getitem__(self, number: int) -> tuple[Tensor, int]:

@@ -53,7 +53,7 @@ def write_shapes(root: Path, splits: tuple[str, ...] = ("train", "val")) -> None
 
 
 def draw(name: str, scale: float, seed: int) -> Image.Image:
-    """One object over its background; but for its size, it depends on the seed alone."""
+    """One object over its background; except for its size, it depends on the seed alone."""
     generator = np.random.RandomState([seed >> 32, seed & 0xFFFFFFFF])
     background, inside = _texture(generator, *DARK), _texture(generator, *BRIGHT)
     margin = RADIUS * max(SCALES) + 1

@@ -85,7 +85,7 @@ class StreamOrder(BatchOrder):
                 yield Share(self.epoch, [(first + place, batch[place]) for place in places], spares)
 
     def _pictures(self) -> Iterator[Encoded]:
-        """Of an epoch; a stream that has fewer begins anew, in another order."""
+        """Of an epoch; a stream that has fewer begins again, in another order."""
         for turn in count():
             draws = random.Random(seed_of(self.seed, "shuffle", self.epoch, turn))
             kept = (

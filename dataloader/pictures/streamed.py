@@ -73,7 +73,7 @@ class Walk:
 
     Args:
         stream: the pictures.
-        batches: numbers that rise, but for neighbours: what came too early waits in the memory.
+        batches: numbers that rise, except for neighbours: what came too early waits in the memory.
     """
 
     def __init__(self, stream: Stream, batches: Sequence[Sequence[int]]):

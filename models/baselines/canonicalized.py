@@ -18,7 +18,7 @@ from layers.monotone import unchecked_inverse_warp, unchecked_warp
 from layers.spec import PROFILE_ROWS, Candidates
 from models.wrapped import WrappedBackbone
 
-POOL = 4  # behind every layer of the scorer but the last
+POOL = 4  # after every layer of the scorer except the last
 MIDDLE = 3  # intervals that a candidate changes; all others keep 1
 
 

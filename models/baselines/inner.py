@@ -107,7 +107,7 @@ class InnerLoop:
     """T steps that lower an energy, the last of which can be differentiated.
 
     Args:
-        optimizer: it starts anew for every batch.
+        optimizer: it starts afresh for every batch.
         steps: T in training.
         unroll: how many of the last steps are differentiated; all if left out.
         test_steps: T outside training, if it differs.

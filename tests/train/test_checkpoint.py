@@ -191,7 +191,7 @@ def test_a_broken_state_stops_the_run_with_one_line(tmp_path, capsys) -> None:
     state = folder / "state.pt"
     state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
     message = refusal(capsys, *words)
-    assert "state.pt is broken or no state of a run; remove it to start this run anew" in message
+    assert "state.pt is broken or no state of a run; remove it to start this run again" in message
 
 
 def test_a_state_of_another_recipe_stops_the_run_with_one_line(tmp_path, capsys) -> None:

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from dataloader.order import BatchOrder
 from tests.train.runs import DEC, SEED, SINGLE, config_of, trainer_of
 from train.loop import Trainer
-from train.statistics import estimated_anew, train_what_trains
+from train.statistics import estimated_afresh, train_what_trains
 
 
 def test_they_are_the_plain_average_over_all_batches_seen() -> None:
     model = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(0.9))
     model[0].running_mean.fill_(100)
     batches = [5 * torch.randn(16, 3) + 2 for _ in range(4)]
-    with estimated_anew(model, SINGLE), torch.no_grad():
+    with estimated_afresh(model, SINGLE), torch.no_grad():
         assert model[0].training and not model[1].training
         for batch in batches:
             model(batch)

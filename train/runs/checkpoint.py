@@ -57,9 +57,9 @@ def load_state(folder: Path) -> dict[str, Any] | None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken archive raises whatever its first wrong byte leads to
-        raise RunError(f"{path} is broken or no state of a run; remove it to start this run anew") from error
+        raise RunError(f"{path} is broken or no state of a run; remove it to start this run again") from error
     if not isinstance(state, dict) or state.get("version") != VERSION or not state.keys() >= {"trainer", "log_size"}:
-        raise RunError(f"{path} was not written by this version of the training; remove it to start this run anew")
+        raise RunError(f"{path} was not written by this version of the training; remove it to start this run again")
     return state
 
 

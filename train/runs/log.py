@@ -37,7 +37,7 @@ class Log:
             with self._opened() as file:
                 if file.tell() < size:
                     raise RunError(
-                        f"{self.path} is shorter than when the state was saved; remove the run to start anew"
+                        f"{self.path} is shorter than when the state was saved; remove the run to start again"
                     )
                 file.truncate(size)
 
