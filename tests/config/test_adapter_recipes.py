@@ -121,6 +121,7 @@ def base() -> Config:
             before_training=True,
             calibration_items=1000,
             warp_items=1000,
+            floor_items=None,
             batch_size=100,
         ),
         wandb=WandbConfig(mode="disabled", project="scale_imagenet"),

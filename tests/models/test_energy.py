@@ -239,7 +239,7 @@ def test_training_reaches_every_parameter(objective):
     output = model(image, return_output=True)
     output.logits.square().mean().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
-    assert all(parameter.grad.abs().sum() > 0 for parameter in model.canonicalizer.parameters())
+    assert all(parameter.grad.abs().sum() > 0 for parameter in model.energy.parameters())
 
 
 @pytest.mark.parametrize("objective", ["surrogate", "shannon"])
@@ -248,7 +248,7 @@ def test_a_loss_on_energies_before_and_after_reaches_what_makes_them(objective):
     image = smooth_images(2)
     phis = model(image, return_output=True).phis
     (model.energies(image, phis) - model.energies(image, identity(2))).square().mean().backward()
-    judged = model.canonicalizer if objective == "surrogate" else model.backbone
+    judged = model.energy if objective == "surrogate" else model.backbone
     assert all(parameter.grad is not None for parameter in judged.parameters())
 
 
