@@ -336,7 +336,7 @@ def test_the_uniqueness_loss_alone_reaches_the_energy(tmp_path) -> None:
     outcome = trainer.objective(trainer.model, batch, 0, 0, phase=0)
     assert outcome.loss.item() != 0
     outcome.loss.backward()
-    gradients = {name: value.grad for name, value in trainer.model.canonicalizer.named_parameters()}
+    gradients = {name: value.grad for name, value in trainer.model.energy.named_parameters()}
     assert gradients and all(grad is not None and grad.abs().sum() > 0 for grad in gradients.values())
     other = trainer.objective(trainer.model, batch, 0, 0)
     difference = other.loss - other.told["task"]
