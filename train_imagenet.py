@@ -56,7 +56,7 @@ def main(words: Sequence[str] | None = None) -> None:
         process = start(first.train.device)
         try:
             for name, config in recipes.items():
-                run_recipe(name, config.resolved(), arguments, process, suite)
+                run_recipe(name, config, arguments, process, suite)
         except BrokenPictures as error:  # of a worker, it holds the worker's traceback, and ends with what we said
             raise RunError(str(error).splitlines()[-1].rpartition("BrokenPictures: ")[2]) from error
         if suite and process.is_first and not (arguments.dry_run or arguments.eval_only):

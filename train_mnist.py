@@ -38,7 +38,7 @@ def main(words: Sequence[str] | None = None) -> None:
         suite, (first, *_) = suite_of(arguments, recipes), recipes.values()
         process = start(first.train.device)
         for name, config in recipes.items():
-            run_recipe(name, config.resolved(), arguments, process, suite)
+            run_recipe(name, config, arguments, process, suite)
         if suite and process.is_first and not (arguments.dry_run or arguments.eval_only):
             root, seed = root_of(first, arguments, suite), arguments.random_seed
             close_suite(suite, root, seed, lambda folder: write_suite(recipes, root, folder, seed))

@@ -34,7 +34,8 @@ class Run:
 
     Args:
         name: of the recipe.
-        config: its settings, as they are built: a dry run has small batches, and one that goes on needs no network.
+        config: its settings, as they are built: legacy ones are resolved, a dry run has small batches, and one that goes
+            on needs no network.
         seed: of the run.
         process: this one.
         folder: that is written to.
@@ -176,6 +177,7 @@ def _opened(name: str, config: Config, arguments: Namespace, process: Process, p
     resumes = arguments.resume and not is_dry
     if process.is_first and not is_dry:
         claim(folder, name, config, resume=resumes)
+    config = config.resolved()
     process.wait()
     state = load_state(folder) if resumes else None
     is_finished = resumes and read_summary(folder) is not None
