@@ -210,7 +210,9 @@ class Config:
             require(not unknown, f"{at}.terms has {', '.join(sorted(unknown))}; expected some of {known}")
             own = self.train.canonicalizer_lr is not None
             has_rate = "canonicalizer" not in phase.rates or own
-            require(has_rate, f"{at}.rates has canonicalizer, but train.canonicalizer_lr is null; it needs a first rate")
+            require(
+                has_rate, f"{at}.rates has canonicalizer, but train.canonicalizer_lr is null; it needs a first rate"
+            )
             if phase.epochs == 0 or "backbone" in phase.trains:
                 continue
             require(

@@ -118,7 +118,10 @@ def test_numbers_with_an_exponent_are_numbers_in_free_options_too(write) -> None
         ),
         ("warp: {zzz: 3}", "warp.zzz: unknown key. Expected one of grid_size, strength, probability"),
         ("train: {outer_lr: 3}", "train.outer_lr: unknown key. In recipes, the published 'outer_lr' is train.back"),
-        ("method: {name: dec, sites: [{stage: 0}, {grid: 4}]}", "method.sites[1].grid: unknown key. Did you mean 'grid_size'?"),
+        (
+            "method: {name: dec, sites: [{stage: 0}, {grid: 4}]}",
+            "method.sites[1].grid: unknown key. Did you mean 'grid_size'?",
+        ),
         ("train: {epochs: three}", "train.epochs is 'three'; expected a whole number"),
         ("train: {epochs: 3.0}", "train.epochs is 3.0; expected a whole number"),
         ("train: {epochs: true}", "train.epochs is true; expected a whole number"),
@@ -148,7 +151,10 @@ def test_numbers_with_an_exponent_are_numbers_in_free_options_too(write) -> None
             "method: {name: dec, sites: [0]}",
             "method.sites[0] is 0; expected a mapping with some of stage, grid_size, restore",
         ),
-        ("method: {name: dec, channels: [3, 8]}", "method.sites: missing; expected a list, each a mapping with some of"),
+        (
+            "method: {name: dec, channels: [3, 8]}",
+            "method.sites: missing; expected a list, each a mapping with some of",
+        ),
         (
             "method: {name: dec, sites: [{stage: 0}], pools: 2}",
             "method.pools is 2; expected a list, each a whole number. Did you mean [2]",
@@ -169,8 +175,14 @@ def test_numbers_with_an_exponent_are_numbers_in_free_options_too(write) -> None
         ("data: {scales: [[1, 2], [1, two], [1, 2]]}", "data.scales[1][1] is 'two'; expected a finite number"),
         ("data: {scales: [[1, 2], [1], [1, 2]]}", "data.scales[1] is [1]; expected a list of 2, each a finite number"),
         ("method: {name: energy, sites: [{stage: 0}], betas: [1]}", "method.betas is [1]; expected a list of 2"),
-        ("method: {name: energy, sites: [{stage: 0}], learning_rate: [a]}", "method.learning_rate[0] is 'a'; expected a"),
-        ("method: {name: energy, sites: [{stage: 0}], learning_rate: a}", "method.learning_rate is 'a'; expected a finite"),
+        (
+            "method: {name: energy, sites: [{stage: 0}], learning_rate: [a]}",
+            "method.learning_rate[0] is 'a'; expected a",
+        ),
+        (
+            "method: {name: energy, sites: [{stage: 0}], learning_rate: a}",
+            "method.learning_rate is 'a'; expected a finite",
+        ),
         ("train: 3", "train is 3; expected a mapping with some of epochs, "),
         ("train:", "train is null; expected a mapping"),
         ("model: resnet50", "model is 'resnet50'; expected a mapping with some of backbone, pretrained"),
@@ -179,7 +191,10 @@ def test_numbers_with_an_exponent_are_numbers_in_free_options_too(write) -> None
         ("3: 4", "3: unknown key"),
         ("train: {epochs: 0}", "train.epochs is 0; expected at least 1"),
         ("train: {schedule: {factor: 2}}", "train.schedule.factor is 2.0; expected between 0 and 1"),
-        ("method: {name: dec, sites: [{stage: -1}]}", "method.sites[0].stage is -1; expected 0, 1, ..., image or input"),
+        (
+            "method: {name: dec, sites: [{stage: -1}]}",
+            "method.sites[0].stage is -1; expected 0, 1, ..., image or input",
+        ),
         ("loss: {phi: {prior: 0.1}}", "loss.phi compares two views; set loss.two_views: true"),
         ("loss: {phi: {prior: -0.1}}", "loss.phi.prior is -0.1; expected at least 0"),
         ("train: {phases: []}", "train.phases is empty; expected at least one, such as [{}]"),
@@ -204,9 +219,15 @@ def test_numbers_with_an_exponent_are_numbers_in_free_options_too(write) -> None
             "train: {phases: [{trains: [canonicalizer], epochs: 2}, {}]}",
             "train.phases[0] trains the canonicalizer alone; it needs method.name: dec or energy",
         ),
-        ("data: {name: mnst}", "data.name is 'mnst'; expected one of mnist, digits, folder, shapes, wds/NAME, hfds/NAM"),
+        (
+            "data: {name: mnst}",
+            "data.name is 'mnst'; expected one of mnist, digits, folder, shapes, wds/NAME, hfds/NAM",
+        ),
         ("data: {name: folder}", "data.name is folder, of pictures; expected digits"),
-        ("data: {train_samples: 3}", "data.train_samples: unknown key of mnist; folder, shapes, wds/, hfds/, hfids/ wo"),
+        (
+            "data: {train_samples: 3}",
+            "data.train_samples: unknown key of mnist; folder, shapes, wds/, hfds/, hfids/ wo",
+        ),
         ("augmentation: {mixup: 1}", "augmentation is set, which is about pictures; data.name is mnist, of digits"),
         ("evaluation: {split: val}", "evaluation.split is val; expected one of test, validation with digits"),
         ("extends: b", "extends: there is no recipe 'b'. Expected one of swin, vit, all"),
@@ -346,7 +367,9 @@ def test_a_recipe_must_be_there_and_be_named(write) -> None:
 
 def test_overrides_are_read_like_the_file(write) -> None:
     file = write(f"a: {{{MODEL}, method: {{name: dec, sites: [{{stage: 0}}]}}}}")
-    config = only(file, "a", "train.epochs=3", "train.backbone_lr=1e-4", "method.strength=.5", "method.sites=[{stage: 2}]")
+    config = only(
+        file, "a", "train.epochs=3", "train.backbone_lr=1e-4", "method.strength=.5", "method.sites=[{stage: 2}]"
+    )
     assert (config.train.epochs, config.train.backbone_lr) == (3, 1e-4)
     assert config.method == DEC(sites=(Site(stage=2),), strength=0.5)
     assert only(file, "a", "method.name=none").method == Plain()
@@ -376,9 +399,12 @@ def test_overrides_are_read_like_the_file(write) -> None:
         ("warp.scales[0]=3", "warp.scales[0]: unknown key"),
         (
             "dec.strength=.5",
-            "dec.strength: the method of this recipe is none; expected a recipe with dec, or all of it as method={name: ",
+            "dec.strength: the method of this recipe is none; expected a recipe with dec, or all of it as method={",
         ),
-        ("candidates.limit=4", "candidates.limit: the method of this recipe is none; expected a recipe with candidates"),
+        (
+            "candidates.limit=4",
+            "candidates.limit: the method of this recipe is none; expected a recipe with candidates",
+        ),
         ("dec.solver.tol=.5", "dec.solver.tol: the method of this recipe is none"),
         ("method.strength=.5", "method.name: missing; expected one of dec, energy, candidates, none"),
         ("method.name=dec", "method.sites: missing; expected a list"),
@@ -435,7 +461,9 @@ def test_what_is_said_in_other_words_compares_equal(write) -> None:
     """A phase without epochs is none, and a weight that is repeated is that of the loss."""
     file = write(f"""
 a: {{{MODEL}, train: {{epochs: 5}}}}
-b: {{{MODEL}, train: {{epochs: 5, phases: [{{trains: [canonicalizer], epochs: 0}}, {{epochs: 5, terms: {{task: 1}}}}]}}}}
+b:
+  {MODEL}
+  train: {{epochs: 5, phases: [{{trains: [canonicalizer], epochs: 0}}, {{epochs: 5, terms: {{task: 1}}}}]}}
 c: {{{MODEL}, train: {{epochs: 5, phases: [{{terms: {{task: 0.5}}}}]}}}}
 """)
     a, b, c = (comparable(only(file, name)) for name in "abc")
@@ -537,7 +565,9 @@ def test_a_recipe_nests_the_options_themselves(write) -> None:
 
 
 def test_the_baselines_options_are_nested_too(write) -> None:
-    config = only(write(f"a: {{{MODEL}, method: {{name: energy, sites: [{{stage: 0}}], pools: [2, 1], betas: [0.9, 0.99]}}}}"))
+    config = only(
+        write(f"a: {{{MODEL}, method: {{name: energy, sites: [{{stage: 0}}], pools: [2, 1], betas: [0.9, 0.99]}}}}")
+    )
     assert config.method == Energy(sites=(Site(0),), pools=(2, 1), betas=(0.9, 0.99))
     config = only(write(f"a: {{{MODEL}, method: {{name: candidates, limit: 2, restore: true}}}}"))
     assert config.method == Candidates(limit=2, restore=True)

@@ -99,7 +99,9 @@ def test_an_old_key_says_what_its_new_one_says(
     moved = (old.split(".")[0], "method") if old.split(".")[0] in METHODS else (old, new)
     own = f"{tmp_path}/recipes.yaml: r1: keys have moved: {moved[0]} is {moved[1]}; the old ones still work"
     assert told.count(own) == 1 and len(told) == 1 + (parent is OLD_PARENT)
-    on_command, told = loaded(tmp_path, below, above, words=(f"{old}={yaml.safe_dump(value, default_flow_style=True)}",))
+    on_command, told = loaded(
+        tmp_path, below, above, words=(f"{old}={yaml.safe_dump(value, default_flow_style=True)}",)
+    )
     assert on_command == expected
     assert f"command line: r1: keys have moved: {moved[0]} is {moved[1]}; the old ones still work" in told
 

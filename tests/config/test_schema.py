@@ -107,7 +107,11 @@ TWO = (Site(stage=0), Site(stage=1))
         (TrainConfig, {"epochs": 0}, "epochs is 0; expected at least 1"),
         (TrainConfig, {"phases": ()}, r"phases is empty; expected at least one, such as \[{}\]"),
         (TrainConfig, {"epochs": 0, "phases": ()}, "epochs is 0; expected at least 1"),
-        (TrainConfig, {"epochs": 1, "phases": (Phase(epochs=2), Phase())}, "2 epochs; expected at most train.epochs, 1"),
+        (
+            TrainConfig,
+            {"epochs": 1, "phases": (Phase(epochs=2), Phase())},
+            "2 epochs; expected at most train.epochs, 1",
+        ),
         (TrainConfig, {"epochs": 3, "phases": (Phase(epochs=2),)}, "phases has 2 epochs; expected train.epochs, 3"),
         (TrainConfig, {"epochs": 3, "phases": (Phase(epochs=4),)}, "phases has 4 epochs; expected train.epochs, 3"),
         (
@@ -153,7 +157,10 @@ TWO = (Site(stage=0), Site(stage=1))
         *(
             (Config, {"model": MODEL, **settings}, words)
             for settings, words in (
-                ({"evaluation": EvaluationConfig(split="val")}, "evaluation.split is val; expected one of test, valida"),
+                (
+                    {"evaluation": EvaluationConfig(split="val")},
+                    "evaluation.split is val; expected one of test, valida",
+                ),
                 ({"data": PictureData()}, "evaluation.split is test; expected one of val, held_out with pictures"),
                 (
                     {"augmentation": AugmentationConfig(mixup=0.1)},
@@ -238,8 +245,13 @@ def test_what_cannot_be_meant_is_refused(cls: type, settings: dict[str, Any], wo
         {"data": DigitsData(n_digits=2, scales=((1.0, 1.0),) * 2, test_scales=((0.4, 2.0),) * 2, cell_size=56)},
         {"method": SOME_DEC, "loss": LossConfig(two_views=True, phi=PhiTerm(prior=0.1, difference=0.1))},
         {"method": ENERGY, "train": TrainConfig(phases=(ALONE[0],), epochs=1, canonicalizer_lr=0.1)},
-        {"train": TrainConfig(phases=(Phase(trains=("canonicalizer",), epochs=0), Phase()))},  # an empty one needs nothing
-        {"method": SOME_DEC, "train": TrainConfig(epochs=3, phases=(Phase(epochs=1), Phase(epochs=0), Phase(epochs=2)))},
+        {
+            "train": TrainConfig(phases=(Phase(trains=("canonicalizer",), epochs=0), Phase()))
+        },  # an empty one needs nothing
+        {
+            "method": SOME_DEC,
+            "train": TrainConfig(epochs=3, phases=(Phase(epochs=1), Phase(epochs=0), Phase(epochs=2))),
+        },
         {**PICTURES, "augmentation": AugmentationConfig(mixup=0.1)},
         {**PICTURES, "evaluation": EvaluationConfig(split="held_out")},
         {**PICTURES, "data": PictureData(name="hfds/some/set")},

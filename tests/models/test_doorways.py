@@ -18,7 +18,7 @@ from tests.models.adapting import BY_NAME, adapted, hooks_of, images, plain
 def test_a_name_or_a_number_chooses_the_kind(stage, kind, opens):
     assert kind_of(Site(stage)) is kind and kind.opens == opens
     assert reads_image(Site(stage)) == (opens is not None)
-    assert KINDS == {"image": ImageSite, "input": InputSite}
+    assert {"image": ImageSite, "input": InputSite} == KINDS
 
 
 def test_doorways_come_in_the_order_of_the_sites_and_hook_in_that_of_their_ranks():

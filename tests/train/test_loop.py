@@ -492,7 +492,9 @@ def test_what_rests_does_not_change_and_is_in_evaluation_mode(tmp_path) -> None:
 
     def look(metrics: dict[str, float]) -> None:
         state = trainer.model.state_dict()
-        changed.append({name.partition(".")[0] for name, value in state.items() if not torch.equal(value, before[name])})
+        changed.append(
+            {name.partition(".")[0] for name, value in state.items() if not torch.equal(value, before[name])}
+        )
         before.update(copy.deepcopy(state))
 
     with pytest.MonkeyPatch.context() as patch:

@@ -143,7 +143,9 @@ def test_shares_of_classes_are_labels() -> None:
 
 
 def test_a_phase_without_terms_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"train.phases\[0\] has no term with a weight; expected one, such as loss.ta"):
+    with pytest.raises(
+        ConfigError, match=r"train.phases\[0\] has no term with a weight; expected one, such as loss.ta"
+    ):
         objective_of(phases=two_phases(0.0, 0.0))
     nothing = two_phases(0.0, 0.0)[0]
     objective_of(phases=(replace(nothing, epochs=0), Phase()))  # without epochs, it needs none
@@ -210,9 +212,7 @@ def test_a_phase_of_its_own_has_weights_of_its_own() -> None:
 
 
 def test_the_equivariance_loss_of_a_single_view_compares_the_augmented_image_with_another_warp() -> None:
-    objective = objective_of(
-        probability=1.0, equivariance=EquivarianceTerm(weight=1.0), phases=two_phases(1.0, 0.0)
-    )
+    objective = objective_of(probability=1.0, equivariance=EquivarianceTerm(weight=1.0), phases=two_phases(1.0, 0.0))
     batch = batch_of(1, 2)
     first, second = seen_by(objective, batch).chunk(2)
     augmented = seen_by(objective_of(probability=1.0), batch)
