@@ -271,7 +271,9 @@ def test_ours_are_made_like_the_published_ones_without_their_faults(model: str) 
 
 def test_legacy_settings_need_what_they_are_about() -> None:
     for name in ("legacy_double_normalization", "legacy_shifted_sites"):
-        with pytest.raises(ConfigError, match="a legacy setting of the canonicalizer is on; it needs method.name: dec"):
+        with pytest.raises(
+            ConfigError, match=r"a legacy setting of the canonicalizer is on; it needs method\.name: dec"
+        ):
             load_recipes(FILE, "base_swin", [f"{name}=true"], "pictures")
     shifted = load_recipes(FILE, "dem_beit", ["method.sites=[{stage: input}]"], "pictures")[0][1]
     with pytest.raises(ConfigError, match="legacy_shifted_sites is true with a site on the input; expected image or"):

@@ -399,7 +399,7 @@ def test_overrides_are_read_like_the_file(write) -> None:
         ("warp.scales[0]=3", "warp.scales[0]: unknown key"),
         (
             "dec.strength=.5",
-            "dec.strength: the method of this recipe is none; expected a recipe with dec, or all of it as method={name: ",
+            "dec.strength: the method of this recipe is none; expected a recipe with dec, or all of it as method={",
         ),
         (
             "candidates.limit=4",
@@ -461,7 +461,9 @@ def test_what_is_said_in_other_words_compares_equal(write) -> None:
     """A phase without epochs is none, and a weight that is repeated is that of the loss."""
     file = write(f"""
 a: {{{MODEL}, train: {{epochs: 5}}}}
-b: {{{MODEL}, train: {{epochs: 5, phases: [{{trains: [canonicalizer], epochs: 0}}, {{epochs: 5, terms: {{task: 1}}}}]}}}}
+b:
+  {MODEL}
+  train: {{epochs: 5, phases: [{{trains: [canonicalizer], epochs: 0}}, {{epochs: 5, terms: {{task: 1}}}}]}}
 c: {{{MODEL}, train: {{epochs: 5, phases: [{{terms: {{task: 0.5}}}}]}}}}
 """)
     a, b, c = (comparable(only(file, name)) for name in "abc")

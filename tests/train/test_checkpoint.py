@@ -110,6 +110,9 @@ class Adapted(nn.Module):
         if own:
             self.canonicalizer = nn.Linear(own, 1)
 
+    def is_of_backbone(self, name: str) -> bool:
+        return name.startswith("backbone.")
+
 
 @pytest.mark.parametrize(
     ("parent", "child", "taken"), [(3, 3, True), (3, 4, False), (None, 3, False), (3, None, False), (None, None, False)]
@@ -225,7 +228,11 @@ def test_a_warm_start_says_which_canonicalizer_it_leaves_behind(tmp_path, capsys
     train(recipe(tmp_path, WITH_DEC, few), tmp_path / "parent")
     weights = tmp_path / "parent" / "model.safetensors"
     told = f"{weights} has a canonicalizer that this recipe has not: only its backbone is taken over"
-    changes = ([], False), (["dec.channels=[1, 6]"], True), (["dec=null", "train.canonicalizer_lr=null"], True)
+    changes = (
+        ([], False),
+        (["method.channels=[1, 6]"], True),
+        (["method.name=none", "train.canonicalizer_lr=null"], True),
+    )
     for words, is_left in changes:
         capsys.readouterr()
         train(

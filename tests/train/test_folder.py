@@ -4,11 +4,30 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from tests.train.runs import WITH_DEC, Stopped, assert_same_run, recipe, refusal, stop_after, train
+from config.load import dump, load_recipes
+from tests.train.runs import (
+    ALONE,
+    DEC,
+    OWN_RATE,
+    TINY,
+    WITH_DEC,
+    Stopped,
+    assert_same_run,
+    config_of,
+    joined,
+    phases,
+    recipe,
+    refusal,
+    stop_after,
+    train,
+)
 from train.runs.errors import RunError
 from train.runs.folder import claim, locked, refuse_foreign
 
@@ -139,11 +158,11 @@ def broken_off(tmp_path_factory) -> tuple[Path, Path]:
 def test_changed_settings_are_named(broken_off, capsys) -> None:
     file, folder = broken_off
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    changes = ["train.epochs=5", "dec.strength=0.25", "data.scales=[[0.5, 1.0], [0.5, 1.0]]"]
+    changes = ["train.epochs=5", "method.strength=0.25", "data.scales=[[0.5, 1.0], [0.5, 1.0]]"]
     words = ["--config_file", str(file), "--run_dir", str(folder), "--resume", *changes]
     message = refusal(capsys, *words)
     assert "was begun with other settings" in message
-    assert "tiny.train.epochs was 2, now 5" in message and "tiny.dec.strength was 0.5, now 0.25" in message
+    assert "tiny.train.epochs was 2, now 5" in message and "tiny.method.strength was 0.5, now 0.25" in message
     assert "tiny.data.scales was [[0.5, 1.5], [0.5, 1.5]], now [[0.5, 1.0], [0.5, 1.0]]" in message
     assert "train.batch_size" not in message
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -156,10 +175,96 @@ def test_free_settings_may_change(broken_off) -> None:
     assert "project: other" in (folder / "config.yaml").read_text()
 
 
-def test_a_section_that_came_or_went_is_named(tmp_path) -> None:
+def begun(folder: Path, *settings: dict[str, Any]) -> Path:
+    """A folder with the state of a run of these settings, which are today's."""
+    folder.mkdir(exist_ok=True)
+    claim(folder, "tiny", config_of(folder, *settings), resume=False)
+    (folder / "tiny.yaml").unlink()
+    (folder / "state.pt").touch()
+    return folder
+
+
+def test_another_method_and_another_recipe_are_named(tmp_path) -> None:
+    folder = begun(tmp_path / "run", WITH_DEC)
+    other = config_of(tmp_path, {"method": {"name": "candidates"}, "train": OWN_RATE})
+    with pytest.raises(RunError) as caught:
+        claim(folder, "tiny", other, resume=True)
+    assert "begun with other settings: tiny.method.name was 'dec', now 'candidates', tiny.method." in str(caught.value)
+    with pytest.raises(RunError, match=r"tiny\.method\.name was 'dec', now 'none'"):
+        claim(folder, "tiny", config_of(tmp_path, {"method": {"name": "none"}, "train": OWN_RATE}), resume=True)
+    with pytest.raises(RunError, match=r"big\.train\.epochs was None, now 2|tiny\.\S+ was \S+, now None"):
+        claim(folder, "big", config_of(tmp_path, WITH_DEC), resume=True)
+
+
+def test_phases_in_other_words_are_the_same_run_and_other_phases_are_not(tmp_path) -> None:
+    folder = begun(tmp_path / "run", WITH_DEC, phases({**ALONE, "epochs": 0}, {"epochs": 2, "terms": {"task": 1.0}}))
+    claim(folder, "tiny", config_of(tmp_path, WITH_DEC), resume=True)
+    for other in (
+        phases({"terms": {"task": 0.5}}),
+        phases({**ALONE, "epochs": 1}, {}),
+        phases({"rates": {"backbone": 1}}),
+    ):
+        with pytest.raises(RunError, match=r"begun with other settings: tiny\.train\.phases was .*, now "):
+            claim(folder, "tiny", config_of(tmp_path, WITH_DEC, other), resume=True)
+
+
+BEFORE: dict[str, Any] = {  # every setting of a run of before, as it wrote them; what is left out has its default
+    "dec": {name: value for name, value in DEC.items() if name != "name"},
+    "candidates": None,
+    "energy": None,
+    "loss": {
+        "two_views": True,
+        "equivariance": "js",
+        "equivariance_weight": 0.2,
+        "canonicalizer_equivariance_weight": 0.3,
+        "canonicalizer_task_weight": 0.5,
+        "phi_weight": 0.1,
+        "phi_difference": 0.5,
+        "phi_difference_increment": 0.0,
+        "phi_difference_max": 3.0,
+        "phi_prior": 0.0,
+        "consistency_weight": 0.0,
+        "uniqueness_weight": 0.1,
+    },
+    "train": {"canonicalizer_epochs": 1, "canonicalizer_lr": 0.01},
+    "evaluation": {"local_scale_every": 40},
+    "wandb": {},
+    "warm_start": None,
+    "output_dir": "weights",
+}
+TODAY: dict[str, Any] = {
+    "method": DEC,
+    "loss": {"two_views": True, "equivariance": {"distance": "js", "weight": 0.2}, "phi": {"difference": 0.5}},
+    "train": {
+        "canonicalizer_lr": 0.01,
+        **phases({**ALONE, "epochs": 1, "terms": {"task": 0.5, "equivariance": 0.3}}, {})["train"],
+    },
+}
+
+
+def test_a_folder_that_was_begun_under_the_keys_of_before_goes_on(tmp_path) -> None:
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"tiny": joined(TINY, BEFORE)}))
     (tmp_path / "state.pt").touch()
-    claim(tmp_path, "a: {dec: {strength: 1}, seed: 1}\n", resume=True)
-    with pytest.raises(RunError, match=r"other settings: a\.dec\.strength was 1, now None;"):
-        claim(tmp_path, "a: {dec: null, seed: 1}\n", resume=True)
-    with pytest.raises(RunError, match=r"b\.seed was None, now 1"):
-        claim(tmp_path, "b: {dec: {strength: 1}, seed: 1}\n", resume=True)
+    refuse_foreign(tmp_path)
+    config = config_of(tmp_path, TODAY)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nobody is told of keys that he did not write
+        with pytest.raises(RunError, match=r"tiny\.loss\.equivariance\.weight was 0\.2, now 0\.4"):
+            claim(
+                tmp_path, "tiny", config_of(tmp_path, TODAY, {"loss": {"equivariance": {"weight": 0.4}}}), resume=True
+            )
+        claim(tmp_path, "tiny", config, resume=True)
+    assert (tmp_path / "config.yaml").read_text() == dump("tiny", config)  # under those of today, from here on
+    assert load_recipes(tmp_path / "config.yaml") == [("tiny", config)]
+
+
+def test_a_run_that_was_begun_under_the_keys_of_before_ends_as_it_would_have(tmp_path) -> None:
+    file, folder = recipe(tmp_path, TODAY), tmp_path / "run"
+    train(file, tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 4)
+        with pytest.raises(Stopped):
+            train(file, folder)
+    (folder / "config.yaml").write_text(yaml.safe_dump({"tiny": joined(TINY, BEFORE)}))
+    train(file, folder, "--resume")
+    assert_same_run(folder, tmp_path / "whole")

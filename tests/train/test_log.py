@@ -52,7 +52,7 @@ def test_a_run_tells_its_numbers_and_where_they_come_from(tmp_path) -> None:
     summary = train(recipe(tmp_path, FEW), tmp_path / "run", "--random_seed", "3")
     first, second, final = lines_of(tmp_path / "run")
     assert [line["epoch"] for line in (first, second, final)] == [1, 2, 2]
-    assert first.keys() == {"epoch", "train_loss", "train_accuracy", "backbone_lr"}
+    assert first.keys() == {"epoch", "train_loss", "train_accuracy", "train_task", "backbone_lr"}
     assert {key: value for key, value in final.items() if key != "epoch"} == summary["metrics"]
     assert (summary["recipe"], summary["seed"], summary["epochs"], summary["processes"]) == ("tiny", 3, 2, 1)
     assert summary.keys() >= {"command", "commit", "versions", "hardware", "seconds", "images_per_second"}

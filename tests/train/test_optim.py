@@ -13,10 +13,9 @@ from timm.optim import param_groups_layer_decay
 from timm.scheduler import CosineLRScheduler
 from torch import nn
 
-from config.imagenet import ImageNetConfig
 from config.load import load_recipes
-from config.schema import Config, ConfigError, ModelConfig, ScheduleConfig, TrainConfig
-from layers.spec import DEC, Site
+from config.schema import Config, ConfigError, ModelConfig, Phase, ScheduleConfig, TrainConfig
+from layers.spec import DEC, Plain, Site
 from models.build import build_model
 from models.wrapped import WrappedBackbone
 from train.optim import build_learners, build_schedule, rate_at
@@ -27,6 +26,9 @@ class Adapted(nn.Module):
         super().__init__()
         self.backbone = nn.Linear(2, 2)
         self.canonicalizer = nn.Linear(3, 1)
+
+    def is_of_backbone(self, name: str) -> bool:
+        return name.startswith("backbone.")
 
 
 def test_each_parameter_has_one_learner() -> None:
@@ -47,8 +49,7 @@ def test_without_a_rate_of_its_own_the_canonicalizer_trains_with_the_backbone() 
 
 
 def test_a_rate_for_nothing_is_refused() -> None:
-    model = nn.Module()
-    model.backbone = nn.Linear(1, 1)
+    model = WrappedBackbone(nn.Linear(1, 1))
     with pytest.raises(ConfigError, match="canonicalizer has no parameters"):
         build_learners(model, TrainConfig(canonicalizer_lr=0.1))
 
@@ -128,7 +129,8 @@ def test_a_schedule_goes_on_from_its_state(name: str) -> None:
 
 
 def test_the_backbones_schedule_ends_with_the_run_though_it_rests_at_first() -> None:
-    train = TrainConfig(epochs=6, canonicalizer_epochs=2, canonicalizer_lr=0.1, schedule=ScheduleConfig(name="cosine"))
+    phases = Phase(trains=("canonicalizer",), epochs=2), Phase()
+    train = TrainConfig(epochs=6, phases=phases, canonicalizer_lr=0.1, schedule=ScheduleConfig(name="cosine"))
     learners = build_learners(Adapted(), train)
     for epoch in range(6):
         for name, learner in learners.items():
@@ -136,6 +138,44 @@ def test_the_backbones_schedule_ends_with_the_run_though_it_rests_at_first() -> 
                 learner.optimizer.step()
                 learner.end_epoch(1.0)
     assert [learner.rate for learner in learners.values()] == pytest.approx([0, 0])
+
+
+def test_a_schedule_is_as_long_as_the_epochs_in_which_its_part_trains() -> None:
+    """Whatever rests between them; both end at nothing."""
+    phases = Phase(trains=("canonicalizer",), epochs=2), Phase(trains=("backbone",), epochs=4), Phase()
+    train = TrainConfig(epochs=9, phases=phases, canonicalizer_lr=0.1, schedule=ScheduleConfig(name="cosine"))
+    learners = build_learners(Adapted(), train)
+    for name, count in (("canonicalizer", 2 + 3), ("backbone", 4 + 3)):
+        learner, first = learners[name], learners[name].rate
+        for epoch in range(count):
+            assert learner.rate == pytest.approx(first * (1 + math.cos(math.pi * epoch / count)) / 2)
+            learner.optimizer.step()
+            learner.end_epoch(1.0)
+        assert learner.rate == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["constant", "plateau", "step"])
+def test_a_rate_that_is_set_holds_for_all_groups_in_proportion(name: str) -> None:
+    train = TrainConfig(schedule=ScheduleConfig(name=name, step_size=1, factor=0.5), **LAYERED)
+    learner = build_learners(model_of("test_vit"), train)["backbone"]
+    before = [group["lr"] for group in learner.optimizer.param_groups]
+    learner.set_rate(0.02)
+    assert learner.rate == pytest.approx(0.02)
+    for group, rate in zip(learner.optimizer.param_groups, before, strict=True):
+        assert group["lr"] == pytest.approx(0.2 * rate)
+    learner.optimizer.step()
+    learner.end_epoch(1.0)
+    assert learner.rate == pytest.approx(0.01 if name == "step" else 0.02)
+
+
+def test_a_rate_that_is_set_is_where_the_schedule_would_be_at_its_factor() -> None:
+    """Of a schedule that has fallen to a half, the rate that is set falls to a half too."""
+    train = TrainConfig(backbone_lr=0.1, schedule=ScheduleConfig(name="step", step_size=1, factor=0.5))
+    learner = build_learners(Adapted(), train)["backbone"]
+    learner.optimizer.step()
+    learner.end_epoch(1.0)
+    learner.set_rate(0.4)
+    assert learner.rate == pytest.approx(0.2)
 
 
 SWIN: dict[str, Any] = {"img_size": 32, "embed_dim": 12, "depths": (1, 2), "num_heads": (1, 2), "window_size": 4}
@@ -146,7 +186,9 @@ LAYERED = {"backbone_lr": 0.1, "weight_decay": 0.05, "layer_decay": 0.75}
 
 def model_of(backbone: str, dec: DEC | None = None, **train: Any) -> nn.Module:
     options = {"backbone": backbone, "pretrained": False, "image_size": 32, "options": BACKBONES[backbone]}
-    return build_model(Config(model=ModelConfig(**options), dec=dec, train=TrainConfig(**train)), num_classes=7)
+    return build_model(
+        Config(model=ModelConfig(**options), method=dec or Plain(), train=TrainConfig(**train)), num_classes=7
+    )
 
 
 def acting(learners: dict[str, Any], model: nn.Module) -> dict[str, tuple[float, float]]:
@@ -253,7 +295,7 @@ def test_cosine_is_timms_in_every_epoch_and_group(rate: float) -> None:
 
 
 def test_rates_and_decays_of_a_published_dec_run() -> None:
-    config = load_recipes("adapter_config.yaml", "dem_swin", schema=ImageNetConfig)[0][1].resolved()
+    config = load_recipes("adapter_config.yaml", "dem_swin", kind="pictures")[0][1].resolved()
     model = Adapted()
     learners = build_learners(model, config.train)
     backbone, own = [], []
@@ -273,7 +315,7 @@ def test_rates_and_decays_of_a_published_dec_run() -> None:
 
 
 def test_a_published_baseline_run_has_layer_decay() -> None:
-    config = load_recipes("adapter_config.yaml", "base_beit", schema=ImageNetConfig)[0][1].resolved()
+    config = load_recipes("adapter_config.yaml", "base_beit", kind="pictures")[0][1].resolved()
     model = model_of("test_vit")
     found = acting(build_learners(model, config.train), model)
     bare = timm.create_model("test_vit", num_classes=7)

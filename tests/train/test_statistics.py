@@ -82,7 +82,7 @@ def test_what_is_frozen_keeps_its_statistics(tmp_path, mode: str, steps: int) ->
     """Also where statistics are estimated anew at the end: they belong to weights that did not move."""
     train = {"finetune": mode, "statistics_steps": steps, "canonicalizer_lr": 0.01}
     dec = {**DEC, "sites": [{"stage": 1, "grid_size": 4}]}
-    trainer = trainer_of(config_of(tmp_path, {"model": {"backbone": "test_resnet"}, "dec": dec, "train": train}))
+    trainer = trainer_of(config_of(tmp_path, {"model": {"backbone": "test_resnet"}, "method": dec, "train": train}))
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     trainer.fit()
     after = trainer.model.state_dict()

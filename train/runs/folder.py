@@ -95,7 +95,8 @@ def claim(folder: Path, name: str, config: Config, *, resume: bool) -> None:
     path = folder / SETTINGS
     if kept and path.exists():
         old, new = _settings(path, config.data.kind), _flat(comparable(config), name)
-        changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+        changed = [key for key in old.keys() | new.keys() if old.get(key) != new.get(key)]
+        changed.sort(key=lambda key: (not key.endswith(".name"), key))  # another method or kind of data says the most
         changed = [key for key in changed if not key.partition(".")[2].startswith(FREE)]
         if changed:
             raise RunError(
