@@ -22,6 +22,7 @@ from benchmarks.report import typed, write
 from config.load import load_recipes
 from dataloader.build import build_splits, count_classes
 from dataloader.pictures.plan import workers_of
+from layers.spec import Plain
 from models.build import build_model, input_description
 
 NOTES = (
@@ -52,7 +53,7 @@ def main() -> None:
     image, label = image.to(options.device), label.to(options.device)
 
     functions: dict[str, Callable[[], Any]] = {"loading": lambda: list(islice(batches, options.batches))}
-    bare = replace(config, dec=None, legacy_double_normalization=False)
+    bare = replace(config, method=Plain(), legacy_double_normalization=False)
     for what, part in {"training, bare": bare, "training, with DEC": config}.items():
         model = build_model(part, classes, is_normalized=True).to(options.device).train()
         functions[what] = trained(model, image, label, config.train.amp)

@@ -64,6 +64,8 @@ def _methods(content: Settings, below: Settings) -> Iterator[tuple[str, str]]:
         raise ConfigError(f"{both} are given; expected one method")
     for name in wanted:
         value = given[name]
+        if isinstance(value, dict) and "name" in value:
+            raise ConfigError(f"{name}.name: unknown key; {name} is the name of the method itself")
         content["method"] = {"name": name, **value} if isinstance(value, dict) else value
     is_off = below.get("method", {}).get("name", "none") in (*given, "none")
     if given and not wanted and "method" not in content and is_off:

@@ -48,8 +48,8 @@ class Phase:
     terms: dict[str, float] = field(default_factory=dict)
     """Weights of terms in this phase, in the place of those that the loss section gives: {task: 0.1} for instance."""
     rates: dict[str, float] = field(default_factory=dict)
-    """Learning rates from the beginning of this phase, by part: {canonicalizer: 0.001} for instance. What is left out
-    goes on as it was."""
+    """Learning rates from the beginning of this phase, by part: {canonicalizer: 0.001} for instance. They are what the
+    schedule goes on to scale; what is left out goes on as it was."""
 
     def __post_init__(self) -> None:
         is_list = 1 <= len(self.trains) == len(set(self.trains))

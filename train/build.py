@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 from timm.utils import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader
@@ -11,7 +13,7 @@ from train.distributed import Process
 from train.loop import Mix, Trainer
 from train.objective import build_objective
 from train.optim import build_learners
-from train.phases import build_phases
+from train.phases import Phase, build_phases
 
 
 def build_trainer(
@@ -30,13 +32,15 @@ def build_trainer(
         # In place, and after the copy: parameters keep their names. The solver's loop stays eager.
         for part in (model.backbone, *getattr(getattr(model, "canonicalizer", None), "module_list", ())):
             part.compile()  # type: ignore[operator, union-attr]
+    learners, phases = build_learners(model, train), build_phases(config)
+    _check_parts(phases, learners)
     return Trainer(
         model=model,
         objective=build_objective(config, seed),
-        learners=build_learners(model, train),
+        learners=learners,
         loader=loader,
         process=process,
-        phases=build_phases(config),
+        phases=phases,
         accumulate=train.accumulate,
         clip=train.clip,
         mix=mix,
@@ -45,3 +49,15 @@ def build_trainer(
         statistics_steps=train.statistics_steps,
         ema=ema,
     )
+
+
+def _check_parts(phases: Sequence[Phase], learners: Collection[str]) -> None:
+    """Refuse phases of parts of which train.finetune leaves nothing to train."""
+    for phase in phases:
+        absent = [part for part in phase.rates if part not in learners]
+        if absent or not set(phase.trains) & set(learners):
+            part = (absent or list(phase.trains))[0]
+            raise ConfigError(
+                f"train.phases[{phase.number}] is about the {part}, of which nothing trains; expected another "
+                "train.finetune, or a phase without it"
+            )

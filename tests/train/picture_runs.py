@@ -30,8 +30,9 @@ TINY: dict[str, Any] = {
     "evaluation": {"calibration_items": 6, "warp_items": 4, "batch_size": 6},
 }
 AUG: dict[str, Any] = {"warp": {"probability": 0.5}}
-EQUIV: dict[str, Any] = joined(AUG, {"loss": {"equivariance": "mse", "equivariance_weight": 0.1}})
-CANNON: dict[str, Any] = joined(AUG, {"candidates": {"values": [0.8, 1.0], "limit": 3, "channels": [3, 4, 1]}})
+EQUIV: dict[str, Any] = joined(AUG, {"loss": {"equivariance": {"distance": "mse", "weight": 0.1}}})
+CANDIDATES: dict[str, Any] = {"name": "candidates", "values": [0.8, 1.0], "limit": 3, "channels": [3, 4, 1]}
+CANNON: dict[str, Any] = joined(AUG, {"method": CANDIDATES})
 DEC: dict[str, Any] = {
     "sites": [{"stage": "image", "grid_size": 4}],
     "channels": [3, 4],
@@ -42,7 +43,7 @@ DEC: dict[str, Any] = {
     "strength": 0.5,
     "images_at_once": 64,
 }
-DEM: dict[str, Any] = joined(EQUIV, {"dec": DEC, "train": OWN_RATE})
+DEM: dict[str, Any] = joined(EQUIV, {"method": {"name": "dec", **DEC}, "train": OWN_RATE})
 METHODS = {"base": {}, "aug": AUG, "equiv": EQUIV, "cannon": CANNON, "dem": DEM}
 
 

@@ -22,6 +22,7 @@ from train.distributed import Process
 
 pytestmark = pytest.mark.dist
 ROOT = Path(__file__).parents[2]
+PUBLISHED = [{"trains": ["canonicalizer"], "epochs": 1, "terms": {"equivariance": 0.0}}, {}]
 CALM = {"schedule": {"name": "constant"}, "backbone_lr": 1e-4}
 RECIPES: dict[str, dict[str, Any]] = {
     # the last batch has one item: the second process has none
@@ -29,16 +30,16 @@ RECIPES: dict[str, dict[str, Any]] = {
     # two and one: the processes cannot cut their shares into as many parts as are asked for
     "dec": {
         "data": {"train_items": 19},
-        "dec": DEC,
-        "loss": {"two_views": True, "phi_difference": 0.1, "phi_prior": 0.1, "equivariance_weight": 0.1},
-        "train": {**CALM, **OWN_RATE, "batch_size": 8, "canonicalizer_epochs": 1, "accumulate": 3, "ema": 0.5},
+        "method": DEC,
+        "loss": {"two_views": True, "phi": {"difference": 0.1, "prior": 0.1}, "equivariance": {"weight": 0.1}},
+        "train": {**CALM, **OWN_RATE, "batch_size": 8, "phases": PUBLISHED, "accumulate": 3, "ema": 0.5},
         "evaluation": {"every": 1, "before_training": True},
     },
     "energy": {
         "data": {"train_items": 10},
-        "energy": ENERGY,
+        "method": ENERGY,
         "loss": {"two_views": True},
-        "train": {**CALM, **OWN_RATE, "batch_size": 4, "canonicalizer_epochs": 1},
+        "train": {**CALM, **OWN_RATE, "batch_size": 4, "phases": PUBLISHED},
     },
     "resumed": {"data": {"train_items": 24}, "train": {**CALM, "batch_size": 8, "checkpoint_steps": 1}},
 }

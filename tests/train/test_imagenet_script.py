@@ -43,7 +43,7 @@ FULL: dict[str, Any] = {  # all that has a state or draws
     "model": {"options": {"drop_path_rate": 0.2}},
     "train": {
         "epochs": 3,
-        "canonicalizer_epochs": 1,
+        "phases": [{"trains": ["canonicalizer"], "epochs": 1, "terms": {"equivariance": 0.0}}, {}],
         "accumulate": 2,
         "layer_decay": 0.75,
         "ema": 0.9,

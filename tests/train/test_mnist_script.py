@@ -79,8 +79,8 @@ def test_the_large_recipes_build_in_full(name: str) -> None:
             "ada_swin_dem",
             "model.backbone=test_vit",
             "model.image_size=32",
-            "dec.sites=[{stage: 0}]",
-            "dec.input_size=32",
+            "method.sites=[{stage: 0}]",
+            "method.input_size=32",
         ],
         ["--config", "swin_cannonicalizion", "model.backbone=test_resnet", "model.image_size=32", "candidates.limit=2"],
         ["--config", "res_net_equiv", "model.backbone=test_resnet", "model.image_size=32", "model.resize=40"],
@@ -115,8 +115,8 @@ def test_the_published_swin_trains(tmp_path) -> None:
     """Swin-T at 224 pixels with DEC before two stages, on two images; only what the maps see is smaller, and faster."""
     folder = tmp_path / "run"
     words = ["--config", "ada_swin_dem", "--run_dir", str(folder), *DIGITS, *FEW, "warm_start=null"]
-    words += ["data.train_items=2", "train.batch_size=2", "train.epochs=1", "train.canonicalizer_epochs=0"]
-    train_mnist.main([*words, "evaluation.before_training=false", "dec.input_size=64"])
+    words += ["data.train_items=2", "train.batch_size=2", "train.epochs=1", "train.phases=[{}]"]
+    train_mnist.main([*words, "evaluation.before_training=false", "method.input_size=64"])
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["recipe"] == "ada_swin_dem"
     assert summary["metrics"].keys() >= {"accuracy", "warp_invariance_error", "local_scale_error", "residual"}
@@ -132,7 +132,7 @@ def suite(tmp_path_factory) -> tuple[Path, Path]:
         "all": {"suite": ["base", "augmented", "dem"]},
         "base": joined(TINY, few),
         "augmented": {"extends": "base", "warp": {"probability": 0.5}},
-        "dem": {"extends": "augmented", "warm_start": "augmented", "dec": DEC, "train": OWN_RATE},
+        "dem": {"extends": "augmented", "warm_start": "augmented", "method": DEC, "train": OWN_RATE},
     }
     file = folder / "recipes.yaml"
     file.write_text(yaml.safe_dump(recipes, sort_keys=False))
@@ -245,7 +245,7 @@ def test_a_finished_run_is_left_as_it_is(tmp_path, capsys) -> None:
         (["--config", "quickstart_base", "model.backbone=resnet5O"], "which timm does not know"),
         (["--config", "quickstart_base", "model.options={dept: 3}"], "does not take model.options {'dept': 3}"),
         (["--config", "quickstart_base", "train.canonicalizer_lr=0.1"], "canonicalizer has no parameters"),
-        (["--config", "quickstart_dem", "dec.sites=[{stage: 9}]", "warm_start=null"], "there is no stage 9; valid"),
+        (["--config", "quickstart_dem", "method.sites=[{stage: 9}]", "warm_start=null"], "there is no stage 9; valid"),
         (["--config", "quickstart_base", "train.device=cuda"], "torch sees no CUDA device"),
     ],
     ids=lambda value: value[-1].partition("=")[0] if isinstance(value, list) else "",

@@ -24,16 +24,16 @@ FULL: dict[str, Any] = {  # all that has a state
     "model": {"backbone": "test_resnet", "options": {"drop_rate": 0.2}},
     "data": {"train_items": 40, "fresh_scales": True},
     "warp": {"probability": 0.5},
-    "loss": {"two_views": True, "phi_difference": 0.1, "phi_difference_increment": 0.5, "phi_prior": 0.1},
+    "loss": {"two_views": True, "phi": {"difference": 0.1, "difference_increment": 0.5, "prior": 0.1}},
     "train": {
         "epochs": 3,
-        "canonicalizer_epochs": 1,
+        "phases": [{"trains": ["canonicalizer"], "epochs": 1}, {}],
         "batch_size": 16,
         "ema": 0.9,
         "schedule": {"name": "plateau", "patience": 0},
         "checkpoint_steps": 2,
     },
-    "evaluation": {"every": 1, "local_scale_every": 2, "before_training": True, "items": 4},
+    "evaluation": {"every": 1, "full_every": 2, "before_training": True, "items": 4},
 }
 
 

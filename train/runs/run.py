@@ -34,8 +34,8 @@ class Run:
 
     Args:
         name: of the recipe.
-        config: its settings, as they are built: legacy ones are resolved, a dry run has small batches, and one that goes
-            on needs no network.
+        config: its settings, as they are built: legacy ones are resolved, a dry run has small batches, and what goes on
+            needs no network.
         seed: of the run.
         process: this one.
         folder: that is written to.
