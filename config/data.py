@@ -11,16 +11,30 @@ from typing import Any, ClassVar, Literal
 from config.errors import require
 
 
+class DataSection:
+    """What a kind of data says of itself, besides its settings."""
+
+    kind: ClassVar[str]
+    """Name of its folder in ``dataloader/``."""
+    tags: ClassVar[tuple[str, ...]]
+    """Values of ``data.name`` that choose it; one that ends in a slash stands for all names that begin so."""
+    splits: ClassVar[tuple[str, ...]]
+    """Values of ``evaluation.split``."""
+    is_normalized: ClassVar[bool] = False
+    """Whether the loader applies a backbone's statistics, as timm does; else the model's preprocessing does."""
+    has_published_heads: ClassVar[bool] = False
+    """Whether published classifiers know its classes."""
+    defaults: ClassVar[dict[str, Any]] = {}
+    """Of other sections, where they differ from the schema's."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class DigitsData:
+class DigitsData(DataSection):
     """Locally scaled multi-digit images."""
 
     kind: ClassVar = "digits"
     tags: ClassVar = ("mnist", "digits")
     splits: ClassVar = ("test", "validation")
-    is_normalized: ClassVar = False  # the model's preprocessing does that, after the canonicalizer
-    has_published_heads: ClassVar = False  # no published classifier knows rows of digits
-    defaults: ClassVar[dict[str, Any]] = {}
 
     name: Literal["mnist", "digits"] = "mnist"
     """mnist, or digits: scikit-learn's handwritten digits, which need no download."""
@@ -64,16 +78,16 @@ class DigitsData:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureData:
+class PictureData(DataSection):
     """Labelled pictures, each alone or as a group of one object at several scales."""
 
     kind: ClassVar = "pictures"
-    tags: ClassVar = ("folder", "shapes", "wds/", "hfds/", "hfids/")  # with a slash, all names that begin so
+    tags: ClassVar = ("folder", "shapes", "wds/", "hfds/", "hfids/")
     splits: ClassVar = ("val", "held_out")
-    is_normalized: ClassVar = True  # by the loader, as timm does it
+    is_normalized: ClassVar = True
     has_published_heads: ClassVar = True
     standardize: ClassVar = False  # by statistics of their own
-    defaults: ClassVar[dict[str, Any]] = {  # of other sections
+    defaults: ClassVar = {
         "evaluation": {
             "split": "val",
             "every": 1,

@@ -57,7 +57,7 @@ class WarpSite(Doorway):
         super().__init__()
         self.check(site, found)
         self.restores, self.image_size = site.restore, found.image_size  # the size that the backbone was probed with
-        stage, output = found.stages[self._stage(site)], self._output(site, found)
+        stage, output = found.stages[self._stage(site, found)], self._output(site, found)
         self.name, self.layout, self.size = stage.module, stage.layout, stage.size
         self.output = output if isinstance(output, Layout) else None
         self.hooked: str | None = stage.module
@@ -76,7 +76,7 @@ class WarpSite(Doorway):
     @classmethod
     def arriving(cls, site: Site, found: Probe, image_channels: int) -> tuple[int, Size]:
         """Channels and (H, W) of what a canonicalizer conditioned on features reads there."""
-        stage = found.stages[cls._stage(site)]
+        stage = found.stages[cls._stage(site, found)]
         return stage.channels, stage.size
 
     def attach(self, backbone: nn.Module) -> None:
@@ -87,7 +87,7 @@ class WarpSite(Doorway):
             stage.register_forward_hook(self.restore)
 
     @classmethod
-    def _stage(cls, site: Site) -> int:
+    def _stage(cls, site: Site, found: Probe) -> int:
         """The number of the stage that this site is about."""
         assert isinstance(site.stage, int)
         return site.stage
@@ -95,7 +95,7 @@ class WarpSite(Doorway):
     @classmethod
     def _output(cls, site: Site, found: Probe) -> Layout | str:
         """The layout of what is restored, or why it cannot be."""
-        return found.outputs[cls._stage(site)]
+        return found.outputs[cls._stage(site, found)]
 
     @classmethod
     def _check_output(cls, site: Site, found: Probe) -> None:
@@ -191,7 +191,7 @@ class ImageSite(WarpSite):
         return of_seen
 
     @classmethod
-    def _stage(cls, site: Site) -> int:
+    def _stage(cls, site: Site, found: Probe) -> int:
         return 0
 
     @classmethod
