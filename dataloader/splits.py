@@ -82,9 +82,10 @@ class Splits:
             dataset.check()
 
     def _datasets(self) -> list[Any]:
-        """Each once, for parts may share one."""
+        """Those of which items may be broken, each once, for parts may share one."""
         loaded = [*self.evaluated.values(), self.calibration, self.train]
-        return list(dict.fromkeys(one.dataset for one in loaded if one is not None))
+        datasets = dict.fromkeys(one.dataset for one in loaded if one is not None)
+        return [dataset for dataset in datasets if hasattr(dataset, "count_broken")]
 
 
 def batches_of(groups: Iterable[Sequence[int]], size: int) -> list[list[int]]:
