@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, NamedTuple
@@ -58,6 +58,16 @@ def every_item(values: Tensor, columns: Columns) -> list[Averaged]:
     return [Averaged(values, columns["index"])]
 
 
+class AllBut(Container[str]):
+    """Every kind of data except some."""
+
+    def __init__(self, *kinds: str):
+        self.kinds = kinds
+
+    def __contains__(self, kind: object) -> bool:
+        return kind not in self.kinds
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measure:
     """One metric."""
@@ -71,14 +81,14 @@ class Measure:
     """The values of all items, and the columns of ``BASE``, to what is averaged."""
     column: str | Mapping[str, str] | None = None
     """What it is called in items.npz, by kind of data where that differs from its name; None keeps no values."""
-    kinds: tuple[str, ...] | None = None  # of data that it is measured for; None means all
-    quick: tuple[str, ...] = ()  # kinds of data for which it is measured between the full evaluations too
+    kinds: Container[str] = AllBut()  # of data that it is measured for
+    quick: Container[str] = ()  # kinds of data for which it is measured between the full evaluations too
     is_tempered: bool = False  # whether it is measured at the temperature that calibrates the model, and not at 1
     is_headline: bool = False  # whether tables show it unless they are asked for others
 
     def applies_to(self, kind: str, *, full: bool = True) -> bool:
         """Whether it is measured for this kind of data, in a full evaluation or in any."""
-        return kind in self.quick or (full and (self.kinds is None or kind in self.kinds))
+        return kind in self.quick or (full and kind in self.kinds)
 
     def column_for(self, kind: str) -> str | None:
         """What it is called in items.npz."""
