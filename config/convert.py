@@ -9,7 +9,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from config.flat_keys import OURS
+from config.reference.keys import OURS
 from config.schema import Config, ConfigError
 from config.words import shown, suggestion
 

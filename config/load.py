@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial as bound
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,16 +13,10 @@ import yaml
 
 from config.convert import Place, Settings, build, kinds, merged, partial, plain, sections_of, variant_of
 from config.files import FOLDER, Dumper, File, Source, parse, read
-from config.flat_keys import OURS
-from config.reference import is_flat, to_recipe
-from config.reference_imagenet import BACKBONES, to_imagenet_recipe
-from config.reference_imagenet import KNOWN as IMAGENET_KEYS
-from config.reference_imagenet import OURS as IMAGENET_OURS
+from config.reference.reading import keys_of, translated
 from config.renamed import METHODS, renamed
 from config.schema import Config, ConfigError
 from config.words import shown, suggestion
-
-PICTURES = "pictures"  # the kind of data that the published flat format of ImageNet is about
 
 
 class Recipe(NamedTuple):
@@ -174,8 +169,8 @@ def _of_kind(kind: str) -> Settings:
 def _settings(recipe: Recipe, kind: str, children: list[Recipe]) -> Settings:
     """The checked settings of a recipe, over those of its parents, of which the later lie over the earlier."""
     content, place = recipe.content, _place(recipe, kind)
-    if _flat_keys(recipe.file, kind) is not None:
-        return _flat_settings(recipe, kind, place)
+    if keys_of(recipe.file, kind) is not None:
+        return translated(recipe.file, recipe.name, kind, place, bound(_base, kind=kind))
     if not isinstance(content, dict):
         raise place.error(f"is {shown(content)}; expected a mapping of settings")
     settings: Settings = {}
@@ -186,6 +181,19 @@ def _settings(recipe: Recipe, kind: str, children: list[Recipe]) -> Settings:
         settings = merged(settings, _settings(parent, kind, way))
     own = {key: value for key, value in content.items() if key != "extends"}
     return merged(settings, _checked(own, place, merged(_of_kind(kind), settings)))
+
+
+def _base(parent: str | None, kind: str) -> Settings:
+    """What an entry of the published flat format is laid over: one of our recipes, or nothing but defaults."""
+    if parent is None:
+        return _of_kind(kind)
+    ours = read(FOLDER / "adapter_config.yaml")  # by its path, for the user's file may have this name
+    return merged(_of_kind(kind), _settings(Recipe(parent, ours), kind, []))
+
+
+def _place(recipe: Recipe, kind: str) -> Place:
+    flat = keys_of(recipe.file, kind) or {}
+    return Place(f"{recipe.file.label}: {recipe.name}", aliases={ours: theirs for theirs, ours in flat.items()})
 
 
 def _checked(given: Settings, place: Place, below: Settings) -> Settings:
@@ -241,55 +249,6 @@ def _shown(way: list[Recipe]) -> list[str]:
     """Names, with their files where these differ."""
     is_one = len({recipe.file.label for recipe in way}) == 1
     return [recipe.name if is_one else f"{recipe.file.label}:{recipe.name}" for recipe in way]
-
-
-def _flat_keys(file: File, kind: str) -> Mapping[str, str] | None:
-    """The keys of a file in the published flat format, with ours; None for all other files."""
-    if kind == PICTURES and is_flat(file.recipes, IMAGENET_KEYS):
-        return IMAGENET_OURS
-    return OURS if is_flat(file.recipes) else None
-
-
-def _place(recipe: Recipe, kind: str) -> Place:
-    flat_keys = _flat_keys(recipe.file, kind) or {}
-    return Place(f"{recipe.file.label}: {recipe.name}", aliases={ours: flat for flat, ours in flat_keys.items()})
-
-
-def _flat_settings(recipe: Recipe, kind: str, place: Place) -> Settings:
-    """The checked settings of an entry of the published flat format."""
-    if _flat_keys(recipe.file, kind) is not IMAGENET_OURS:
-        flat = _over_base(recipe, "base_config", place)
-        return _translated(lambda: to_recipe(flat), place, _of_kind(kind))
-    flat = _over_base(recipe, "base", place)
-    backbone = recipe.name.rpartition("_")[2]
-    parent = f"base_{backbone}" if backbone in BACKBONES else "base"
-    ours = read(FOLDER / "adapter_config.yaml")  # by its path, for the user's file may have this name
-    below = _settings(Recipe(parent, ours), kind, [])
-    settings = _translated(lambda: to_imagenet_recipe(recipe.name, flat), place, merged(_of_kind(kind), below))
-    return merged(below, settings)
-
-
-def _over_base(recipe: Recipe, base: str, place: Place) -> Settings:
-    """An entry of the published flat format over its base entry."""
-    below, own = recipe.file.recipes.get(base) or {}, recipe.content
-    if not (isinstance(below, dict) and isinstance(own, dict)):
-        raise place.error(f"is {shown(own)}; expected a mapping of settings")
-    return {**below, **own}
-
-
-def _translated(translate: Callable[[], tuple[Settings, dict[str, str]]], place: Place, below: Settings) -> Settings:
-    """Checked settings of a flat entry; keys without effect are named in one warning."""
-    try:
-        recipe, ignored = translate()
-    except ConfigError as error:
-        raise ConfigError(f"{place.source}: {error}") from None
-    if ignored:
-        reasons: dict[str, list[str]] = {}
-        for key, reason in ignored.items():
-            reasons.setdefault(reason, []).append(key)
-        listed = "; ".join(f"{', '.join(keys)} ({reason})" for reason, keys in reasons.items())
-        warnings.warn(f"{place.source}: without effect: {listed}", stacklevel=6)
-    return partial(Config, recipe, place, below)
 
 
 def _override(text: str, settings: Settings, place: Place) -> Settings:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -21,7 +20,7 @@ from layers.seeds import seed_of
 from train.distributed import Process
 from train.objective import Objective, Outcome
 from train.optim import Learner
-from train.phases import PARTS, Phase, phase_at
+from train.phases import PARTS, Phase, Place, phase_at
 from train.runs.errors import RunError
 from train.statistics import estimated_afresh, is_below, train_what_trains
 from train.tally import Tally
@@ -30,15 +29,6 @@ from train.views import Batch
 Mix = Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]]
 Amp = Literal["off", "bf16", "fp16"]
 SHOWN_EVERY = 10  # steps between two looks at the loss, each of which waits for the device
-
-
-@dataclass
-class Place:
-    """How far a run has come; what it needs to go on from there."""
-
-    epoch: int = 0
-    step: int = 0
-    seconds: float = 0.0
 
 
 @dataclass(kw_only=True)
@@ -189,7 +179,7 @@ class Trainer:
             image, label = self.mix(image, label, place.epoch, place.step)
         batch = Batch(image, label, batch.items)
         count = min(self.accumulate, self.order.least(place.step))  # the same in every process, which wait for another
-        for part_number, part in enumerate(parts_of(batch, count)):
+        for part_number, part in enumerate(batch.parts(count)):
             # dropout and stochastic depth draw from torch's generator: every draw belongs to a place of its own
             key = (self.objective.seed, "step", place.epoch, place.step, part_number, self.process.rank)
             torch.manual_seed(seed_of(*key))
@@ -307,10 +297,3 @@ class Trainer:
         self.place = Place(**place)
         self._begin_epoch()
         self.tally.load(tally, self.process.is_first)
-
-
-def parts_of(batch: Batch, count: int) -> Iterator[Batch]:
-    """A batch in ``count`` parts of nearly equal size, of which it needs at least one item each."""
-    ends = [len(batch.items) * part // count for part in range(count + 1)]
-    for start, stop in pairwise(ends):
-        yield Batch(batch.image[start:stop], batch.label[start:stop], batch.items[start:stop])

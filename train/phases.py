@@ -12,6 +12,15 @@ from config.schema import Config
 PARTS = ("backbone", "canonicalizer")
 
 
+@dataclass
+class Place:
+    """How far a run has come; what it needs to go on from there."""
+
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Phase:
     """Some epochs of a run.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -27,6 +29,12 @@ class Batch(NamedTuple):
     image: Tensor
     label: Tensor
     items: list[int]
+
+    def parts(self, count: int) -> Iterator[Batch]:
+        """In so many parts of nearly equal size, each of which needs at least one item."""
+        ends = [len(self.items) * part // count for part in range(count + 1)]
+        for start, stop in pairwise(ends):
+            yield Batch(self.image[start:stop], self.label[start:stop], self.items[start:stop])
 
 
 @dataclass(kw_only=True)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from config.flat_keys import INNER_LOOP, KNOWN, MADE_OF, OURS, WITHOUT_EFFECT
 from config.load import comparable, load_recipes
-from config.reference import is_flat, to_recipe
+from config.reference.digits import is_flat, to_recipe
+from config.reference.keys import INNER_LOOP, KNOWN, MADE_OF, OURS, WITHOUT_EFFECT
 from config.schema import Config, ConfigError, ScheduleConfig
 from layers.spec import Candidates, Energy, Site
 from tests.config.flat_entries import BASE, DEM, ENTRIES

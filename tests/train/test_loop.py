@@ -27,7 +27,7 @@ from tests.train.runs import (
     train,
     trainer_of,
 )
-from train.loop import Trainer, parts_of
+from train.loop import Trainer
 from train.objective import Objective
 from train.optim import Learner
 from train.runs.checkpoint import load_state
@@ -186,7 +186,7 @@ def test_training_in_parts_ends_where_training_as_a_whole_ends(tmp_path) -> None
 @pytest.mark.parametrize(("size", "count"), [(11, 3), (5, 4), (4, 4), (1, 1)])
 def test_parts_are_nearly_equal_and_as_many_as_asked_for(size: int, count: int) -> None:
     batch = Batch(torch.arange(size), torch.arange(size) + 100, list(range(size)))
-    parts = list(parts_of(batch, count))
+    parts = list(batch.parts(count))
     assert len(parts) == count
     assert torch.equal(torch.cat([part.image for part in parts]), batch.image)
     assert torch.equal(torch.cat([part.label for part in parts]), batch.label)

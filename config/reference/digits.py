@@ -8,7 +8,8 @@ from dataclasses import fields
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
-from config.flat_keys import ALWAYS, INNER_LOOP, KNOWN, PHI_LOSSES, WITHOUT_EFFECT, Entry
+from config.reference.keys import ALWAYS, INNER_LOOP, KNOWN, PHI_LOSSES, WITHOUT_EFFECT, Entry
+from config.reference.schedule import read_schedule
 from config.renamed import METHODS, PUBLISHED_TERMS
 from config.schema import Config, ConfigError
 from config.words import shown, suggestion
@@ -44,14 +45,6 @@ BACKBONES = {
     "dino": Backbone("dino", {"backbone": "vit_base_patch14_dinov2.lvd142m", "resize": 256}),
 }
 SPELLINGS = {"swintransformer": "swin", "resnet50": "resnet", "dinov2": "dino"}
-
-SCHEDULES = {"steplr": "step", "reducelronplateau": "plateau", "cycliclr": "cyclic"}
-ScheduleKeys = tuple[dict[str, str], dict[str, Any]]  # theirs to ours, and torch's values for what is left out
-SCHEDULE_KEYS: dict[str, ScheduleKeys] = {
-    "step": ({"step": "step_size", "step_size": "step_size", "gamma": "factor"}, {"factor": 0.1}),
-    "plateau": ({"patience": "patience", "factor": "factor"}, {"patience": 10, "factor": 0.1}),
-    "cyclic": ({"step_size_up": "step_size", "base_lr": "base_lr", "max_lr": "max_lr"}, {"step_size": 2000}),
-}
 
 
 def is_flat(recipes: Mapping[str, Any], known: Set[str] = KNOWN) -> bool:
@@ -135,7 +128,7 @@ def _backbone(entry: Entry) -> Backbone:
 
 
 def _training(entry: Entry) -> None:
-    schedule, rate = _schedule(entry)
+    schedule, rate = read_schedule(entry)
     entry.set("train.schedule", schedule)
     if rate is None:
         entry.copy(["outer_lr"])
@@ -156,46 +149,6 @@ def _training(entry: Entry) -> None:
     entry.set("wandb.mode", "online" if entry.is_on("wandb_log") else "disabled")
     if "save_model_path" in entry.flat:
         entry.set("output_dir", str(PurePath(str(entry.get("save_model_path")))))
-
-
-def _schedule(entry: Entry) -> tuple[dict[str, Any], float | None]:
-    """Our schedule, and the rate that the published one sets itself, if it does.
-
-    The notes on the published format give its names and values; a name beside its values, a name with values inside,
-    and values under a name are all taken.
-    """
-    given, beside = entry.get("scheduler"), entry.get("scheduler_kwargs") or {}
-    if given is None:
-        return {"name": "constant"}, None
-    name, parts = given, [beside]
-    if isinstance(given, dict):
-        rest = dict(given)
-        name = rest.pop("name", rest.pop("type", None))
-        if name is None and len(rest) == 1:
-            ((name, under),) = rest.items()
-            parts.append(under or {})
-        else:
-            parts += [rest.pop("kwargs", None) or {}, rest]
-    if not all(isinstance(part, dict) for part in parts):
-        raise ConfigError(f"scheduler is {shown(given)}; expected its values as a mapping")
-    values = {key: value for part in parts for key, value in part.items()}
-    word = str(name).lower().replace("_", "")
-    kind = SCHEDULES.get(word, word)
-    if kind not in SCHEDULE_KEYS:
-        raise ConfigError(f"scheduler is {shown(given)}; expected step, ReduceLROnPlateau or CyclicLR")
-    names, defaults = SCHEDULE_KEYS[kind]
-    if kind == "plateau" and values.get("mode") == "min":
-        values = {key: value for key, value in values.items() if key != "mode"}
-    unknown = [key for key in values if key not in names]
-    if unknown:
-        raise ConfigError(f"scheduler has {', '.join(map(str, unknown))}; expected only {', '.join(names)}")
-    schedule = {"name": kind, **defaults, **{names[key]: value for key, value in values.items()}}
-    if kind != "cyclic":
-        return schedule, None
-    lowest, highest = schedule.pop("base_lr", None), schedule.pop("max_lr", None)
-    if not all(isinstance(rate, int | float) and rate > 0 for rate in (lowest, highest)):
-        raise ConfigError("scheduler: CyclicLR needs base_lr and max_lr; expected two numbers above 0")
-    return {**schedule, "floor": lowest / highest}, highest
 
 
 def _only_weight_decay(entry: Entry, key: str) -> dict[str, Any]:

@@ -62,7 +62,7 @@ SWITCHED = {  # that other keys switch on or change
 }
 OURS = ALWAYS | PHI_LOSSES | INNER_LOOP | SWITCHED  # keys that stand for one key of ours
 
-MADE_OF = {  # keys that decide together, or in other words; reference.py says how
+MADE_OF = {  # keys that decide together, or in other words; digits.py says how
     "adaptation_pause",
     "adapter_coarse_resolution",
     "adapter_num_layers",

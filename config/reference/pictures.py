@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from config.flat_keys import Entry
-from config.reference import SCORER_KEY, SWITCHED_OFF, read_scorer
+from config.reference.digits import SCORER_KEY, SWITCHED_OFF, read_scorer
+from config.reference.keys import Entry
 from config.renamed import PUBLISHED_TERMS
 from config.schema import ConfigError
 from config.words import shown, suggestion

@@ -1,0 +1,1 @@
+"""Files in the published flat format, read as they stand."""
