@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from timm.optim import auto_group_layers
 from torch import Tensor, nn
 
 from layers.frame import Frame, Size
@@ -78,6 +77,8 @@ class WrappedBackbone(nn.Module):
         those, timm groups neighbouring parameters, and so does this.
         """
         if not hasattr(self.backbone, "group_matcher"):
+            from timm.optim import auto_group_layers  # timm takes two seconds, which a first import need not pay
+
             layers = auto_group_layers(self.backbone)
             return partial(_layer_of, layers.get, head=max(layers.values()))
         matcher = self.backbone.group_matcher(coarse=coarse)

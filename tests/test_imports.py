@@ -1,6 +1,7 @@
 """Holds who may import whom: scripts on the left, layers on the right, and no arrow that points back."""
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,3 +128,9 @@ def test_a_forbidden_import_is_reported(path: str, source: str, message: str) ->
 )
 def test_an_allowed_import_passes(path: str, source: str) -> None:
     assert violations(Path(path), source) == []
+
+
+def test_a_first_import_does_not_wait_for_timm() -> None:
+    """Which takes twice as long as torch: whoever has a model has imported timm already, and pays once."""
+    words = "import sys, models.dec; sys.exit('timm' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", words], cwd=ROOT, check=False).returncode == 0

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from models.build import read_weights
+from models.wrapped import WrappedBackbone
 from tests.train.runs import WITH_DEC, Stopped, assert_same_run, recipe, refusal, stop_after, train
 from train.runs import checkpoint
 from train.runs.checkpoint import load_state, save_items, save_state, save_weights, start_from, write_whole
@@ -103,15 +104,11 @@ def test_a_foreign_state_is_refused_and_not_run(tmp_path, kind: str) -> None:
     assert not mark.exists()
 
 
-class Adapted(nn.Module):
+class Adapted(WrappedBackbone):
     def __init__(self, own: int | None = None, features: int = 2) -> None:
-        super().__init__()
-        self.backbone = nn.Linear(features, 2)
+        super().__init__(nn.Linear(features, 2))
         if own:
             self.canonicalizer = nn.Linear(own, 1)
-
-    def is_of_backbone(self, name: str) -> bool:
-        return name.startswith("backbone.")
 
 
 @pytest.mark.parametrize(
