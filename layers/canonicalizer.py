@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from layers.fixed_point import FixedPoint, FixedPointSolver
 from layers.grid import WarpParams, is_traced, unchecked_warp_grid
+from layers.residual import ResidualMap
 from layers.sampling import sample_bilinear
 from layers.spec import MapSpec
 
@@ -97,6 +98,7 @@ class UpdateMap(nn.ModuleList):
         blocks = [ResidualBlock(*of_block) for of_block in sizes]
         super().__init__([*blocks, nn.Conv2d(channels[-1], 2, 1), nn.InstanceNorm2d(2, affine=True)])
         self.grid_size = grid_size
+        nn.init.constant_(self[-1].weight, spec.gain)  # type: ignore[arg-type]
         self.strength = spec.strength
         self.separable = spec.separable
         self.in_channels = in_channels
@@ -145,7 +147,8 @@ class Canonicalizer(nn.Module):
         channels: of the image, then of every block.
         kernel_sizes: one odd size per block.
         pools: max-pool rate per block.
-        feature_channels: of each site, which ``condition="feature"`` needs, and nothing else.
+        feature_channels: of each site's source, which ``condition="feature"`` needs, and the residual equilibrium takes
+            for images of other than 3 channels.
         **options: the other fields of ``layers.spec.MapSpec``.
     """
 
@@ -161,17 +164,19 @@ class Canonicalizer(nn.Module):
     ):
         super().__init__()
         spec = MapSpec(channels=tuple(channels), kernel_sizes=tuple(kernel_sizes), pools=tuple(pools), **options)
-        _check_sites(grid_sizes, spec.condition, feature_channels)
-        self.condition, self.antialias, self.images_at_once = spec.condition, spec.antialias, spec.images_at_once
+        _check_sites(grid_sizes, spec, feature_channels)
+        self.condition, self.images_at_once = spec.condition, spec.images_at_once
         self.solver = FixedPointSolver(**vars(spec.solver))
-        size = spec.input_size if spec.condition == "image" else None
+        is_residual = spec.equilibrium == "residual"
+        self.antialias = spec.antialias or is_residual
+        size = spec.correction.input_size if is_residual else spec.input_size
+        size = size if spec.condition == "image" else None
         self.input_size = (size, size) if isinstance(size, int) else size
         of_source = feature_channels or [channels[0]] * len(grid_sizes)
-        maps: Any = nn.ModuleList(UpdateMap(R, C, spec) for R, C in zip(grid_sizes, of_source, strict=True))
-        self.module_list: Any = maps
-        for update in maps:
-            nn.init.constant_(update[-1].weight, spec.gain)
-        self.is_normalized = spec.normalize and spec.condition == "image"
+        sizes = list(zip(grid_sizes, of_source, strict=True))
+        maps: Any = [ResidualMap(R, C, spec.correction) if is_residual else UpdateMap(R, C, spec) for R, C in sizes]
+        self.module_list: Any = nn.ModuleList(maps)
+        self.is_normalized = spec.normalize and spec.condition == "image" and not is_residual
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
@@ -263,10 +268,11 @@ def load_reference_state(canonicalizer: Canonicalizer, state_dict: Mapping[str, 
     canonicalizer.load_state_dict(dict(state_dict))
 
 
-def _check_sites(grid_sizes: Sequence[int], condition: str, feature_channels: Sequence[int] | None) -> None:
+def _check_sites(grid_sizes: Sequence[int], spec: MapSpec, feature_channels: Sequence[int] | None) -> None:
     if not grid_sizes or min(grid_sizes) < 2:
         raise ValueError(f"grid_sizes is {list(grid_sizes)}; expected at least one site, each of at least 2")
-    if (feature_channels is not None) != (condition == "feature"):
+    condition, given = spec.condition, feature_channels is not None
+    if given != (condition == "feature") and spec.equilibrium == "published":
         raise ValueError(f"condition={condition!r} got feature_channels={feature_channels}; only 'feature' needs them")
     if feature_channels is not None and len(feature_channels) != len(grid_sizes):
         raise ValueError(f"{len(feature_channels)} feature_channels for {len(grid_sizes)} sites; expected one each")

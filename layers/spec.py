@@ -1,5 +1,7 @@
 """Every option of every method, once: meaning and default beside it, check below. No torch, so recipes nest these.
 
+It is long, for it is the one place where they stand.
+
 An option that is added here can be set in a recipe (``method.NAME``), in ``with_dec(backbone, DEC(NAME=...))`` and in
 ``Canonicalizer(..., NAME=...)``; what remains to be written is the code that uses it.
 
@@ -11,13 +13,14 @@ minimise.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import isfinite
 from typing import Any, ClassVar, Literal, get_args
 
 SolverName = Literal["anderson", "broyden", "fixed_point"]
 Gradient = Literal["one_step", "implicit", "unrolled"]
 Condition = Literal["image", "feature"]
+Equilibrium = Literal["published", "residual"]
 Objective = Literal["surrogate", "shannon", "renyi"]
 InnerName = Literal["adam", "descent"]
 PROFILE_ROWS = 8  # R of the published candidates, whose profiles have one value per row
@@ -31,6 +34,12 @@ def _require(is_right: bool, message: str) -> None:
     """A message begins with the name of the option, to which a recipe's reader adds file, recipe and section."""
     if not is_right:
         raise ValueError(message)
+
+
+def _check_input_size(size: int | tuple[int, int] | None) -> None:
+    sides = size if isinstance(size, tuple) else (size,)
+    is_size = size is None or all(_is_whole(side, 1) for side in sides)
+    _require(is_size, f"input_size is {size}; expected None, or at least 1 pixel")
 
 
 @dataclass(frozen=True)
@@ -93,9 +102,44 @@ class Solver:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Correction:
+    """The map g of the residual equilibrium, which reads off a warped source what is left to correct."""
+
+    channels: tuple[int, ...] = (16, 32, 64, 64)
+    """Of every block."""
+    pools: tuple[int, ...] = (2, 2, 2, 1)
+    """Max-pool rate per block."""
+    dilations: tuple[int, ...] = (1, 1, 1, 2)
+    """Of the blocks' convolutions."""
+    bound: float = 0.5
+    """No entry of phi is corrected by more at once, before its row's mean is taken off."""
+    separable: bool = False
+    """One profile per axis, for all rows or columns, instead of one for each."""
+    input_size: int | tuple[int, int] | None = 56
+    """Size that the map sees images in, averaged over the pixels that it leaves out; None leaves them as they are.
+    Features are never resized."""
+
+    def __post_init__(self) -> None:
+        count = len(self.channels)
+        _require(count >= 1, "channels is empty; expected one per block")
+        for name in ("channels", "pools", "dilations"):
+            values = getattr(self, name)
+            _require(len(values) == count, f"{name} has {len(values)} numbers; expected {count}, one per block")
+            are_whole = all(_is_whole(number, 1) for number in values)
+            _require(are_whole, f"{name} is {list(values)}; expected whole numbers of at least 1")
+        _require(0 < self.bound < float("inf"), f"bound is {self.bound}; expected a finite number above 0")
+        _check_input_size(self.input_size)
+
+
+@dataclass(frozen=True, kw_only=True)
 class MapSpec:
     """The maps whose fixed points are the warps, and what they see."""
 
+    equilibrium: Equilibrium = "published"
+    """published: phi = f(W(x, phi)) of a map f that gives warps, with all the options below; residual:
+    phi = phi + g(W(x, phi)) of a map g that gives corrections, with those of ``correction``, the solver, the condition
+    and images_at_once."""
+    correction: Correction = Correction()
     channels: tuple[int, ...] = (3, 32, 64)
     """Of the image, then of every block. With ``condition="feature"`` the first entry gives way to the channels of each
     site."""
@@ -137,9 +181,8 @@ class MapSpec:
             isinstance(self.solver, Solver),
             f"solver is {self.solver!r}; expected a FixedPointSolver or its options, a Solver",
         )
-        sides = self.input_size if isinstance(self.input_size, tuple) else (self.input_size,)
-        is_size = self.input_size is None or all(_is_whole(side, 1) for side in sides)
-        _require(is_size, f"input_size is {self.input_size}; expected None, or at least 1 pixel")
+        _check_input_size(self.input_size)
+        self._check_equilibrium()
         known = get_args(Condition)
         _require(self.condition in known, f"condition is {self.condition!r}; expected one of {', '.join(known)}")
         of_three = not self.normalize or self.condition == "feature" or self.channels[0] == 3
@@ -148,6 +191,18 @@ class MapSpec:
         is_gain = self.gain >= 0 and isfinite(self.gain)
         _require(is_gain, f"gain is {self.gain}; expected a finite number of at least 0")
         _require(_is_whole(self.images_at_once, 1), f"images_at_once is {self.images_at_once}; expected at least 1")
+
+    def _check_equilibrium(self) -> None:
+        """Refuse options of the other equilibrium's map."""
+        known = get_args(Equilibrium)
+        _require(self.equilibrium in known, f"equilibrium is {self.equilibrium!r}; expected one of {', '.join(known)}")
+        of_published = ("channels", "kernel_sizes", "pools", "strides", "input_size", "normalize", "antialias")
+        others = {"published": ("correction",), "residual": (*of_published, "separable", "strength", "gain")}
+        defaults = {entry.name: entry.default for entry in fields(MapSpec)}
+        for name in others[self.equilibrium]:
+            is_left = getattr(self, name) == defaults[name]
+            way_out = "set correction's" if self.equilibrium == "residual" else "set equilibrium to residual"
+            _require(is_left, f"{name} is set, which the {self.equilibrium} equilibrium does not know; {way_out}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,7 +79,8 @@ def with_dec(
     found = probe(backbone, image_size)
     for site in dec.sites:
         kind_of(site).check(site, found)
-    first = dec.channels[0]
+    is_residual = dec.equilibrium == "residual"
+    first = found.image_channels if is_residual else dec.channels[0]
     needs_image = dec.condition == "image" or any(map(reads_image, dec.sites))
     if needs_image and first != found.image_channels:
         raise ValueError(f"channels start with {first}, but the backbone's images have {found.image_channels}")
@@ -87,10 +88,15 @@ def with_dec(
     of_maps = {name: value for name, value in vars(dec).items() if name != "sites"}
     if dec.condition == "feature":
         of_maps["feature_channels"] = [count for count, _ in arriving]
+    elif is_residual:
+        of_maps["feature_channels"] = [first] * len(dec.sites)
     canonicalizer = Canonicalizer([site.grid_size for site in dec.sites], **of_maps)
     if dec.condition == "feature":
         for update, (_, size) in zip(canonicalizer.module_list, arriving, strict=True):
             update.check_size(size)
     weight = next(backbone.parameters())
     canonicalizer.to(weight.device, torch.promote_types(weight.dtype, torch.float32)).train(backbone.training)
-    return DECModel(backbone, attach_sites(backbone, dec.sites, found), canonicalizer, preprocess)
+    doorways = attach_sites(backbone, dec.sites, found)
+    for doorway in doorways:
+        doorway.keeps_still = is_residual  # as published, an identity rounds
+    return DECModel(backbone, doorways, canonicalizer, preprocess)

@@ -16,6 +16,7 @@ from layers.frame import Frame
 from layers.grid import WarpParams
 from layers.layout import Layout
 from layers.monotone import unchecked_inverse_warp, unchecked_warp
+from layers.residual import exactly_still
 from layers.spec import Site
 from models.sites import Doorway, Probe, Size
 
@@ -62,6 +63,8 @@ class WarpSite(Doorway):
         self.output = output if isinstance(output, Layout) else None
         self.hooked: str | None = stage.module
         """Name of the module that the hooks sit on, if there are any."""
+        self.keeps_still = False
+        """Whether an identity changes no bit, which sampling would."""
         self.visit: Visit | None = None  # lives only inside one forward of the DECModel
 
     @classmethod
@@ -120,7 +123,7 @@ class WarpSite(Doorway):
             visit.point = visit.solve(self.layout.to_grid(feature, at))
             visit.phi = visit.point.value
         assert visit.phi is not None
-        return self.layout.on_grid(partial(unchecked_warp, phi=visit.phi), feature, at)
+        return self.layout.on_grid(partial(self._warp, unchecked_warp, phi=visit.phi), feature, at)
 
     def restore(self, stage: nn.Module, args: tuple, feature: Tensor) -> Tensor:
         """Forward hook of the stage."""
@@ -131,7 +134,7 @@ class WarpSite(Doorway):
         visit = self._visit()
         assert visit.phi is not None and self.output is not None
         at = self._size_of(self.output, feature, visit)
-        return self.output.on_grid(partial(unchecked_inverse_warp, phi=visit.phi), feature, at)
+        return self.output.on_grid(partial(self._warp, unchecked_inverse_warp, phi=visit.phi), feature, at)
 
     def frame(self, seen: Size, of_seen: Frame) -> Frame:
         """Where this site's positions lie in images.
@@ -141,6 +144,10 @@ class WarpSite(Doorway):
             of_seen: where positions of that lie in them.
         """
         return Frame.resized(self._expected(seen), seen).within(of_seen)
+
+    def _warp(self, function: Callable[..., Tensor], image: Tensor, phi: WarpParams) -> Tensor:
+        warped = function(image, phi)
+        return exactly_still(image, phi, warped) if self.keeps_still else warped
 
     def _visit(self) -> Visit:
         if self.visit is None:

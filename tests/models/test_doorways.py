@@ -53,7 +53,7 @@ def test_a_new_kind_is_a_class_in_the_list(monkeypatch):
             cls._check_output(site, found)
 
         @classmethod
-        def _stage(cls, site):
+        def _stage(cls, site, found):
             return -1
 
     monkeypatch.setitem(KINDS, "last", LastSite)
