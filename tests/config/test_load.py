@@ -170,7 +170,7 @@ def test_numbers_with_an_exponent_are_numbers_in_free_options_too(write) -> None
         ("method: {name: energy, strength: 1}", "method.strength: unknown key of energy; dec would have it"),
         ("method: {name: none, sites: []}", "method.sites: unknown key of none; dec, energy would have it"),
         ("method: {name: dec, strenth: 1}", "method.strenth: unknown key. Did you mean 'strength'?"),
-        ("method: {name: dec, zzz: 1}", "method.zzz: unknown key. Expected one of channels, kernel_sizes"),
+        ("method: {name: dec, zzz: 1}", "method.zzz: unknown key. Expected one of equilibrium, correction"),
         ("strength: 1", "strength: unknown key. Did you mean 'method.strength' or 'warp.strength'?"),
         ("data: {scales: [[1, 2], [1, two], [1, 2]]}", "data.scales[1][1] is 'two'; expected a finite number"),
         ("data: {scales: [[1, 2], [1], [1, 2]]}", "data.scales[1] is [1]; expected a list of 2, each a finite number"),
