@@ -49,6 +49,11 @@ class Learner:
         else:
             self.schedule.step()
 
+    def look_afresh(self) -> None:
+        """Forget the losses that the schedule has seen: those to come are of another kind."""
+        if isinstance(self.schedule, ReduceLROnPlateau):
+            self.schedule.best, self.schedule.num_bad_epochs = math.inf, 0
+
     def set_rate(self, rate: float) -> None:
         """Go on at this rate, those of other groups in proportion, and with the schedule from there."""
         highest = max(group.get("initial_lr", group["lr"]) for group in self.optimizer.param_groups)
