@@ -39,7 +39,10 @@ class Learner:
 
     def step(self, scaler: torch.amp.GradScaler) -> None:
         """Take a step; the gradients are gone afterwards."""
-        scaler.step(self.optimizer)
+        if any(value.grad is not None for value in self.parameters):
+            scaler.step(self.optimizer)
+        else:  # what trains may have no part in a loss; a scaler that scales would ask for gradients
+            self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
     def end_epoch(self, task: float) -> None:

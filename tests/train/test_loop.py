@@ -483,6 +483,14 @@ def test_a_phase_whose_loss_does_not_know_what_trains_ends_in_one_line(tmp_path)
         trainer_of(config_of(tmp_path, WITH_DEC, blind)).fit()
 
 
+def test_half_precision_bears_a_backbone_that_trains_and_does_not_run(tmp_path) -> None:
+    unlabelled = phases({"terms": {"task": 0.0, "consistency": 1.0}})
+    trainer = trainer_of(config_of(tmp_path, WITH_DEC, unlabelled, FEW, {"train": {"amp": "fp16"}}))
+    before = copy.deepcopy(trainer.model.backbone.state_dict())
+    trainer.fit()
+    assert all(torch.equal(value, before[name]) for name, value in trainer.model.backbone.state_dict().items())
+
+
 THREE = [
     {**ALONE, "epochs": 1, "terms": {"task": 0.0, "consistency": 1.0}},
     {"trains": ["backbone"], "epochs": 2, "rates": {"backbone": 0.002}},
