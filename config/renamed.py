@@ -88,8 +88,10 @@ def _first_phase(content: Settings, below: Settings) -> Iterator[tuple[str, str]
     if not isinstance(train, dict):
         return  # the reader refuses it
     phases = plain(train.get("phases", below.get("train", {}).get("phases", ()))) or [{}]
+    if not isinstance(phases, list):
+        return
     first = phases[0]
-    if not (isinstance(first, dict) and list(first.get("trains") or ()) == ["canonicalizer"]):
+    if not (isinstance(first, dict) and first.get("trains") == ["canonicalizer"]):
         first = {"trains": ["canonicalizer"], "epochs": 0, "terms": dict(PUBLISHED_TERMS)}
         phases = [first, *phases]
     for way, value in given.items():

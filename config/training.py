@@ -61,7 +61,9 @@ class Phase:
                 is_right = is_number and (value >= 0 if name == "terms" else value > 0)
                 require(is_right, f"{name} has {key}: {value}; expected a finite number, {least}")
         strange = self.rates.keys() - set(self.trains)
-        require(not strange, f"rates has {', '.join(sorted(strange))}, which rests; expected some of trains")
+        require(
+            not strange, f"rates has {', '.join(sorted(strange))}, which does not train here; expected some of trains"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

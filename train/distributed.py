@@ -71,12 +71,17 @@ class Process:
             model = convert_sync_batchnorm(model)  # timm's, for torch's loses the activations inside timm's norms
         return model.to(self.device)
 
-    def wrap(self, model: nn.Module) -> nn.Module:
-        """The model with gradients averaged over processes; to be called again when the set of what trains changes."""
+    def wrap(self, model: nn.Module, runs_whole: bool = True) -> nn.Module:
+        """The model with gradients averaged over processes; to be called again when the set of what trains changes.
+
+        Args:
+            model: that is trained.
+            runs_whole: whether all that trains of it takes part in every loss; else torch looks for the rest each time.
+        """
         if self.world == 1:
             return model
         devices = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(model, device_ids=devices)
+        return DistributedDataParallel(model, device_ids=devices, find_unused_parameters=not runs_whole)
 
 
 def start(device: str = "auto") -> Process:

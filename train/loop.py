@@ -74,7 +74,10 @@ class Trainer:
         self._trainable: dict[str, list[nn.Parameter]] = {part: [] for part in PARTS}
         for name, value in trained:
             self._trainable[PARTS[0] if self.model.is_of_backbone(name) else PARTS[1]].append(value)
-        self._resting = train_what_trains(self.model)  # in all phases: what fine-tuning leaves as it is
+        trains = {part for phase in self.phases for part in phase.trains}
+        for value in (value for part in PARTS if part not in trains for value in self._trainable[part]):
+            value.requires_grad_(False)
+        self._resting = train_what_trains(self.model)  # in all phases, which fine-tuning can see to as well
         self._begin_epoch()
 
     @property
@@ -127,9 +130,18 @@ class Trainer:
         """Let the parts of the present phase train, at its rates, and wrap the model for several processes."""
         self.phase.release(self.model, self._trainable)
         if (self.place.epoch, self.place.step) == (self.phase.start, 0):  # later, the rates are where they were saved
+            self._look_afresh()
             for part, rate in self.phase.rates.items():
                 self.learners[part].set_rate(rate)
-        return self.process.wrap(self.model)
+        runs_whole = self.objective.runs_backbone(self.phase.number) or "backbone" not in self.phase.trains
+        return self.process.wrap(self.model, runs_whole)
+
+    def _look_afresh(self) -> None:
+        """Where the phase before had no task, or this one has none, its losses are not comparable with what came."""
+        before = [phase for phase in self.phases if phase.start < self.phase.start][-1:]
+        if before and 0 in (before[0].task_weight, self.phase.task_weight):
+            for learner in self.learners.values():
+                learner.look_afresh()
 
     def _estimate_statistics(self) -> None:
         """After the last step, on views as in the last epoch, unmixed; every call begins afresh."""
@@ -139,7 +151,7 @@ class Trainer:
         with estimated_afresh(self.evaluated, self.process, rests), torch.no_grad(), self._autocast():
             for step, (image, label, index) in zip(range(self.statistics_steps), self.loader, strict=False):
                 batch = Batch(image.to(self.process.device), label.to(self.process.device), index.tolist())
-                self.objective(self.evaluated, batch, self.epochs, step)
+                self.objective(self.evaluated, batch, self.epochs, step, self.phase.number)
 
     def _seek(self, epoch: int, step: int = 0) -> None:
         """Let the loader go on from there."""
@@ -184,6 +196,11 @@ class Trainer:
             key = (self.objective.seed, "step", place.epoch, place.step, part_number, self.process.rank)
             torch.manual_seed(seed_of(*key))
             outcome = self._outcome(wrapped, part)
+            if not outcome.loss.requires_grad:
+                raise RunError(
+                    f"train.phases[{self.phase.number}] trains the {' and the '.join(self.phase.trains)}, which no "
+                    "term of its loss depends on; expected one that does, such as task"
+                )
             share = weight * len(part.items) / len(batch.items)
             self.scaler.scale(outcome.loss * share).backward()
             if weight > 0:

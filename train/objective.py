@@ -78,9 +78,13 @@ class Objective:
 
     def tells(self, phase: int) -> list[str]:
         """The names of what an outcome of this phase tells."""
-        needs, terms = self._needs(self.terms[phase]), [name for name, *_ in self.terms[phase]]
-        score = [self.task.score_name] if "logits" in needs else []
+        terms = [name for name, *_ in self.terms[phase]]
+        score = [self.task.score_name] if self.runs_backbone(phase) else []
         return ["loss", *score, *(["residual"] if self.finds_warps else []), *terms]
+
+    def runs_backbone(self, phase: int) -> bool:
+        """Whether a term of this phase needs the backbone's answer."""
+        return "logits" in self._needs(self.terms[phase])
 
     def _needs(self, terms: Sequence[Weighted]) -> set[str]:
         needs = {need for _, _, term in terms for need in term.needs} | ({"pair"} if self.two_views else set())

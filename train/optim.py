@@ -39,7 +39,10 @@ class Learner:
 
     def step(self, scaler: torch.amp.GradScaler) -> None:
         """Take a step; the gradients are gone afterwards."""
-        scaler.step(self.optimizer)
+        if any(value.grad is not None for value in self.parameters):
+            scaler.step(self.optimizer)
+        else:  # what trains may have no part in a loss; a scaler that scales would ask for gradients
+            self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
     def end_epoch(self, task: float) -> None:
@@ -48,6 +51,11 @@ class Learner:
             self.schedule.step(task)
         else:
             self.schedule.step()
+
+    def look_afresh(self) -> None:
+        """Forget the losses that the schedule has seen: those to come are of another kind."""
+        if isinstance(self.schedule, ReduceLROnPlateau):
+            self.schedule.best, self.schedule.num_bad_epochs = math.inf, 0
 
     def set_rate(self, rate: float) -> None:
         """Go on at this rate, those of other groups in proportion, and with the schedule from there."""

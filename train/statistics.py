@@ -17,6 +17,8 @@ def estimated_afresh(
 ) -> Iterator[None]:
     """Inside, the model is in evaluation mode except for its batch norms, which average over all batches that they see.
 
+    A norm that sees none keeps what it had.
+
     Args:
         model: whose batch norms they are.
         process: this one.
@@ -28,15 +30,19 @@ def estimated_afresh(
         if isinstance(part, _BatchNorm) and part.track_running_stats and not rests(name)
     ]
     momenta = [norm.momentum for norm in norms]
+    before = [{name: value.clone() for name, value in norm.named_buffers()} for norm in norms]
     model.eval()
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # torch's word for a plain average
         norm.train()
     yield
-    for norm, momentum in zip(norms, momenta, strict=True):
+    for norm, momentum, kept in zip(norms, momenta, before, strict=True):
         norm.momentum = momentum
         norm.eval()
+        if not norm.num_batches_tracked:  # a loss may leave out the backbone, in all processes alike
+            norm.load_state_dict(kept, strict=False)
+            continue
         for buffer in (norm.running_mean, norm.running_var):
             assert buffer is not None
             buffer.copy_(process.sum(buffer.clone()) / process.world)

@@ -213,7 +213,7 @@ def test_numbers_with_an_exponent_are_numbers_in_free_options_too(write) -> None
         ),
         (
             "train: {phases: [{trains: [backbone], rates: {canonicalizer: 1}}]}",
-            "train.phases[0].rates has canonicalizer, which rests; expected some of trains",
+            "train.phases[0].rates has canonicalizer, which does not train here; expected some of trains",
         ),
         (
             "train: {phases: [{trains: [canonicalizer], epochs: 2}, {}]}",

@@ -229,3 +229,8 @@ def test_a_phase_that_is_not_the_canonicalizers_gets_one_before_it(tmp_path) -> 
     ]
     assert config.train.epochs_of_phases == [3, 2, 55]
     assert below["train"]["phases"] == phases  # what was read stays as it was
+
+
+@pytest.mark.parametrize("phases", [7, "all", [{"trains": 3}], [7]])
+def test_phases_that_are_none_are_refused_beside_an_old_key(tmp_path, phases: Any) -> None:
+    assert "train.phases" in refusal(tmp_path, NO_PARENT, {"train": {"canonicalizer_epochs": 3, "phases": phases}})

@@ -130,11 +130,11 @@ TWO = (Site(stage=0), Site(stage=1))
             (Phase, {"rates": {"backbone": rate}}, f"rates has backbone: {rate}; expected a finite number, above 0")
             for rate in (0, -1.0, float("inf"), "fast")
         ),
-        (Phase, {"rates": {"head": 1.0}}, "rates has head, which rests; expected some of trains"),
+        (Phase, {"rates": {"head": 1.0}}, "rates has head, which does not train here; expected some of trains"),
         (
             Phase,
             {"trains": ("canonicalizer",), "rates": {"backbone": 1.0}},
-            "rates has backbone, which rests; expected some of trains",
+            "rates has backbone, which does not train here; expected some of trains",
         ),
         (TrainConfig, {"batch_size": 0}, "batch_size is 0; expected at least 1"),
         (TrainConfig, {"accumulate": 65}, "accumulate is 65; expected 1 to batch_size, 64"),

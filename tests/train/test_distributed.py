@@ -41,6 +41,11 @@ RECIPES: dict[str, dict[str, Any]] = {
         "loss": {"two_views": True},
         "train": {**CALM, **OWN_RATE, "batch_size": 4, "phases": PUBLISHED},
     },
+    "unlabelled": {  # the backbone trains, but does not run
+        "data": {"train_items": 16},
+        "method": DEC,
+        "train": {**CALM, **OWN_RATE, "batch_size": 8, "phases": [{"terms": {"task": 0.0, "consistency": 1.0}}]},
+    },
     "resumed": {"data": {"train_items": 24}, "train": {**CALM, "batch_size": 8, "checkpoint_steps": 1}},
 }
 

@@ -466,6 +466,31 @@ def test_a_plateau_of_a_phase_without_labels_is_looked_for_in_its_whole_loss(tmp
     assert shown[0].keys() == {"train_loss", "train_residual", "train_consistency", "backbone_lr", "canonicalizer_lr"}
 
 
+def test_a_plateau_begins_afresh_behind_a_phase_without_the_task(tmp_path) -> None:
+    """The task's loss lies above the one before, and falls all the same: the rate stays."""
+    unlabelled = {**ALONE, "epochs": 2, "terms": {"task": 0.0, "consistency": 1.0}}
+    train = {"epochs": 4, "batch_size": 8, "backbone_lr": 0.003, "schedule": {"name": "plateau", "patience": 0}}
+    few = {"model": {"backbone": "test_resnet"}, "data": {"train_items": 8}, "train": train}
+    _, shown = fitted(config_of(tmp_path, WITH_DEC, phases(unlabelled, {}), few))
+    losses = [one["train_loss"] for one in shown]
+    assert max(losses[:2]) < losses[3] < losses[2]
+    assert shown[1]["canonicalizer_lr"] == shown[3]["canonicalizer_lr"]
+
+
+def test_a_phase_whose_loss_does_not_know_what_trains_ends_in_one_line(tmp_path) -> None:
+    blind = phases({"trains": ["backbone"], "terms": {"task": 0.0, "consistency": 1.0}})
+    with pytest.raises(RunError, match=r"train\.phases\[0\] trains the backbone, which no term of its loss depends on"):
+        trainer_of(config_of(tmp_path, WITH_DEC, blind)).fit()
+
+
+def test_half_precision_bears_a_backbone_that_trains_and_does_not_run(tmp_path) -> None:
+    unlabelled = phases({"terms": {"task": 0.0, "consistency": 1.0}})
+    trainer = trainer_of(config_of(tmp_path, WITH_DEC, unlabelled, FEW, {"train": {"amp": "fp16"}}))
+    before = copy.deepcopy(trainer.model.backbone.state_dict())
+    trainer.fit()
+    assert all(torch.equal(value, before[name]) for name, value in trainer.model.backbone.state_dict().items())
+
+
 THREE = [
     {**ALONE, "epochs": 1, "terms": {"task": 0.0, "consistency": 1.0}},
     {"trains": ["backbone"], "epochs": 2, "rates": {"backbone": 0.002}},

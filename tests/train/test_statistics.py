@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from dataloader.order import BatchOrder
-from tests.train.runs import DEC, SEED, SINGLE, config_of, trainer_of
+from tests.train.runs import ALONE, DEC, SEED, SINGLE, WITH_DEC, config_of, phases, trainer_of
 from train.loop import Trainer
 from train.statistics import estimated_afresh, train_what_trains
 
@@ -103,3 +105,30 @@ def test_a_part_rests_with_all_below_it_where_nothing_of_it_trains() -> None:
     assert all(part.training for part in [model, model[1], *model[2].modules()])
     frozen.requires_grad_(True)
     assert train_what_trains(model) == [] and all(part.training for part in model.modules())
+
+
+UNLABELLED = {"trains": ["canonicalizer"], "terms": {"task": 0.0, "consistency": 1.0}}
+
+
+@pytest.mark.parametrize("several", [[ALONE], [UNLABELLED], [{"epochs": 1}, UNLABELLED]], ids=["task", "none", "last"])
+def test_a_backbone_that_rests_or_does_not_run_keeps_its_statistics(tmp_path, several: list[dict[str, Any]]) -> None:
+    settings = [{"model": {"backbone": "test_resnet"}, "data": {"train_items": 16}}, WITH_DEC, phases(*several)]
+    kept = trainer_of(config_of(tmp_path, *settings))
+    anew = trainer_of(config_of(tmp_path, *settings, {"train": {"statistics_steps": 2}}))
+    for trainer in (kept, anew):
+        for name, value in trainer.model.named_buffers():
+            if name.endswith("running_mean"):
+                value.fill_(0.1)
+        trainer.fit()
+    other = anew.model.state_dict()
+    assert all(torch.equal(value, other[name]) for name, value in kept.model.state_dict().items())
+
+
+def test_statistics_are_of_the_last_phase_that_has_epochs(tmp_path) -> None:
+    empty = phases({"epochs": 2}, {"epochs": 0, "terms": {"task": 0.0}})
+    settings = [{"model": {"backbone": "test_resnet"}, "data": {"train_items": 16}}, {"train": {"statistics_steps": 2}}]
+    ends = [trainer_of(config_of(tmp_path, *settings, *more)) for more in ([], [empty])]
+    for trainer in ends:
+        trainer.fit()
+    one, other = (trainer.model.state_dict() for trainer in ends)
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
