@@ -1,4 +1,4 @@
-"""The training loop, the same for every method."""
+"""The training loop, the same for every method. It is one class, and long, for all of it goes on from one place."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from layers.seeds import seed_of
 from train.distributed import Process
 from train.objective import Objective, Outcome
 from train.optim import Learner
-from train.phases import PARTS, Phase, Place, phase_at
+from train.phases import PARTS, Phase, Place, is_break, phase_at
 from train.runs.errors import RunError
 from train.statistics import estimated_afresh, is_below, train_what_trains
 from train.tally import Tally
@@ -130,18 +130,12 @@ class Trainer:
         """Let the parts of the present phase train, at its rates, and wrap the model for several processes."""
         self.phase.release(self.model, self._trainable)
         if (self.place.epoch, self.place.step) == (self.phase.start, 0):  # later, the rates are where they were saved
-            self._look_afresh()
+            for learner in self.learners.values() if is_break(self.phases, self.phase) else ():
+                learner.look_afresh()
             for part, rate in self.phase.rates.items():
                 self.learners[part].set_rate(rate)
         runs_whole = self.objective.runs_backbone(self.phase.number) or "backbone" not in self.phase.trains
         return self.process.wrap(self.model, runs_whole)
-
-    def _look_afresh(self) -> None:
-        """Where the phase before had no task, or this one has none, its losses are not comparable with what came."""
-        before = [phase for phase in self.phases if phase.start < self.phase.start][-1:]
-        if before and 0 in (before[0].task_weight, self.phase.task_weight):
-            for learner in self.learners.values():
-                learner.look_afresh()
 
     def _estimate_statistics(self) -> None:
         """After the last step, on views as in the last epoch, unmixed; every call begins afresh."""
@@ -196,11 +190,7 @@ class Trainer:
             key = (self.objective.seed, "step", place.epoch, place.step, part_number, self.process.rank)
             torch.manual_seed(seed_of(*key))
             outcome = self._outcome(wrapped, part)
-            if not outcome.loss.requires_grad:
-                raise RunError(
-                    f"train.phases[{self.phase.number}] trains the {' and the '.join(self.phase.trains)}, which no "
-                    "term of its loss depends on; expected one that does, such as task"
-                )
+            self.phase.check_loss(outcome.loss)
             share = weight * len(part.items) / len(batch.items)
             self.scaler.scale(outcome.loss * share).backward()
             if weight > 0:

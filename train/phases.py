@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from torch import nn
+from torch import Tensor, nn
 
 from config.schema import Config
+from train.runs.errors import RunError
 
 PARTS = ("backbone", "canonicalizer")
 
@@ -46,6 +47,14 @@ class Phase:
         """What is added to an epoch's name, where not all of the model trains."""
         return "" if set(self.trains) == set(PARTS) else f" ({', '.join(self.trains)})"
 
+    def check_loss(self, loss: Tensor) -> None:
+        """Refuse a loss that does not depend on what trains."""
+        if not loss.requires_grad:
+            raise RunError(
+                f"train.phases[{self.number}] trains the {' and the '.join(self.trains)}, which no term of its loss "
+                "depends on; expected one that does, such as task"
+            )
+
     def release(self, model: nn.Module, trainable: Mapping[str, Sequence[nn.Parameter]]) -> None:
         """Let these parameters of a model train, by part, and all others rest."""
         for part, parameters in trainable.items():
@@ -56,6 +65,12 @@ class Phase:
 def phase_at(phases: Sequence[Phase], epoch: int) -> Phase:
     """The phase of an epoch; after the last one, the last phase."""
     return next((phase for phase in phases if phase.start <= epoch < phase.start + phase.epochs), phases[-1])
+
+
+def is_break(phases: Sequence[Phase], phase: Phase) -> bool:
+    """Whether a phase's losses cannot be compared with those before it, for the task is missing from one of the two."""
+    before = [other for other in phases if other.start < phase.start][-1:]
+    return bool(before) and 0 in (before[0].task_weight, phase.task_weight)
 
 
 def build_phases(config: Config) -> list[Phase]:
