@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from config.convert import Place, Settings, build, kinds, merged, partial, plain, sections_of, variant_of
+from config.errors import SettingWarning
 from config.files import FOLDER, Dumper, File, Source, parse, read
 from config.reference.reading import keys_of, translated
 from config.renamed import METHODS, renamed
@@ -204,7 +205,7 @@ def _checked(given: Settings, place: Place, below: Settings) -> Settings:
         raise place.error(str(error)) from None
     if moved:
         told = ", ".join(f"{old} is {new}" for new, old in moved.items())
-        warnings.warn(f"{place.source}: keys have moved: {told}; the old ones still work", stacklevel=2)
+        warnings.warn(f"{place.source}: keys have moved: {told}; the old ones still work", SettingWarning, stacklevel=2)
         place = replace(place, aliases={**place.aliases, **moved})
     return partial(Config, given, place, below)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from config.convert import Place, Settings, merged, partial
-from config.errors import ConfigError
+from config.errors import ConfigError, SettingWarning
 from config.files import File
 from config.reference import digits, keys, pictures
 from config.schema import Config
@@ -53,5 +53,5 @@ def _checked(translate: Callable[[], tuple[Settings, dict[str, str]]], place: Pl
         for key, reason in ignored.items():
             reasons.setdefault(reason, []).append(key)
         listed = "; ".join(f"{', '.join(given)} ({reason})" for reason, given in reasons.items())
-        warnings.warn(f"{place.source}: without effect: {listed}", stacklevel=2)
+        warnings.warn(f"{place.source}: without effect: {listed}", SettingWarning, stacklevel=2)
     return partial(Config, recipe, place, below)

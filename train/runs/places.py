@@ -66,6 +66,8 @@ def source_of(name: str, config: Config, arguments: Namespace, places: Places) -
     """The file of weights that a run starts from, or that evaluation alone measures; None: the model's first ones."""
     given = Path(config.warm_start or "")
     file = given if given.suffix in (".safetensors", ".pth") else None
+    if file is None and len(given.parts) > 1:
+        raise RunError(f"{name}: warm_start is {given}; expected a recipe, or a file that ends in .safetensors or .pth")
     if arguments.eval_only:
         return _measured(name, config, arguments, file, places.trained / WEIGHTS)
     if config.warm_start is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -13,6 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from config.errors import SettingWarning
 from config.load import to_dict
 from config.schema import Config, ConfigError
 from train import distributed
@@ -213,6 +215,12 @@ def _opened(name: str, config: Config, arguments: Namespace, process: Process, p
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """All that can be foreseen ends in one line, and other processes are left in the end."""
+    plainly = warnings.formatwarning
+
+    def told(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> str:
+        return f"{message}\n" if category is SettingWarning else plainly(message, category, *place, **options)
+
+    warnings.formatwarning = told
     try:
         yield
     except (ConfigError, RunError) as error:
@@ -225,4 +233,5 @@ def one_line_errors() -> Iterator[None]:
             )
         raise
     finally:
+        warnings.formatwarning = plainly
         distributed.stop()
