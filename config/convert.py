@@ -82,14 +82,15 @@ def partial(cls: type, given: Any, place: Place, below: Settings | None = None) 
 def build(cls: type[Section], settings: Settings, place: Place) -> Section:
     """Make a dataclass of checked settings; what they leave out has the default of the schema."""
     given = {}
-    known: dict[str, Any] = kinds(cls)  # type: ignore[arg-type]
-    for entry in fields(cls):  # type: ignore[arg-type]
+    section: Any = cls  # a dataclass, which no annotation can say
+    known = kinds(section)
+    for entry in fields(section):
         kind, at = known[entry.name], place.at(entry.name)
         if entry.name in settings:
             value, sections = settings[entry.name], sections_of(kind)
             if sections:
-                section = sections[0] if len(sections) == 1 else variant_of(sections, value.get("name"), at)
-                value = build(section, value, at)
+                variant = sections[0] if len(sections) == 1 else variant_of(sections, value.get("name"), at)
+                value = build(variant, value, at)
             given[entry.name] = value
         elif entry.default is MISSING and entry.default_factory is MISSING:
             raise at.error(f"missing; expected {described(kind)}")
