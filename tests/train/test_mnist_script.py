@@ -17,6 +17,7 @@ from dataloader.build import count_classes
 from layers.spec import Plain
 from models.build import read_weights
 from tests.train.runs import DEC, OWN_RATE, TINY, WITH_DEC, assert_same_run, joined, recipe, refusal, train
+from train.loop import Trainer
 
 NAMES = recipe_names("config_1.yaml")
 SINGLE = [
@@ -261,3 +262,14 @@ def test_an_unknown_option_is_told_with_what_it_might_be(capsys) -> None:
         train_mnist.main(["--train.epochs", "3"])
     assert end.value.code == 2
     assert "unknown option --train.epochs; a setting of the recipe is given as key=value" in capsys.readouterr().err
+
+
+def test_a_user_who_stops_a_run_is_told_how_it_goes_on(tmp_path, monkeypatch, capsys) -> None:
+    def stopped(*given: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "fit", stopped)
+    with pytest.raises(SystemExit) as end:
+        train(recipe(tmp_path), tmp_path / "run")
+    assert end.value.code == "stopped; what was saved is still there, and --resume goes on from it"
+    assert "Traceback" not in capsys.readouterr().err

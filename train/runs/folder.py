@@ -116,6 +116,8 @@ def _settings(path: Path, kind: str) -> dict[str, Any]:
 
 
 def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
+    if settings and isinstance(settings, list) and all(isinstance(part, Mapping) for part in settings):
+        return {key: value for i, part in enumerate(settings) for key, value in _flat(part, f"{prefix}[{i}]").items()}
     if not isinstance(settings, Mapping):
         return {prefix: settings}
     return {

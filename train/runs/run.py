@@ -225,6 +225,8 @@ def one_line_errors() -> Iterator[None]:
         yield
     except (ConfigError, RunError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped; what was saved is still there, and --resume goes on from it")
     except RuntimeError as error:
         if distributed.is_lost(error):
             sys.exit(
