@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -27,7 +28,7 @@ class DECOutput(NamedTuple):
     residual: Tensor
 
 
-class AdaptedModel(WrappedBackbone):
+class AdaptedModel(WrappedBackbone, ABC):
     """A timm backbone whose stages compute on warped features; a drop-in for the plain model.
 
     Args:
@@ -41,13 +42,13 @@ class AdaptedModel(WrappedBackbone):
         self.sites: Any = nn.ModuleList(sites).train(backbone.training)
         self.training = backbone.training  # an adapted network goes on in its mode
 
+    @abstractmethod
     def find_warps(self, image: Tensor) -> CanonicalForm | None:
         """The warps of all sites, or None where each is found from the feature that arrives there, by ``solve_at``."""
-        raise NotImplementedError
 
     def solve_at(self, site: int, feature: Tensor) -> FixedPoint:
         """The warp of a site for the (B, C, H, W) feature that arrives there."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} finds its warps from images, and none from a feature")
 
     def forward(self, image: Tensor, return_output: bool = False, warps_only: bool = False) -> Tensor | DECOutput:
         """Logits of (B, C, H, W) images, or with ``return_output`` the warps and residuals too.
@@ -55,7 +56,7 @@ class AdaptedModel(WrappedBackbone):
         With ``warps_only`` the backbone rests where the warps do not depend on it, and the logits are None.
         """
         if warps_only:
-            _batch_size(image)
+            _checked_size(image)
             form = self.find_warps(image)
             if form is None:
                 _, form = self._run(image, self.backbone)
@@ -112,7 +113,7 @@ class AdaptedModel(WrappedBackbone):
             raise
 
     def _run(self, image: Tensor, call: Callable, must_reach: bool = True) -> tuple[Any, CanonicalForm]:
-        _batch_size(image)
+        _checked_size(image)
         form = self.find_warps(image)
         if form is not None:
             return self._visit_all(image, call, [Visit(phi=phi) for phi in form.phis], must_reach), form
@@ -131,7 +132,7 @@ class AdaptedModel(WrappedBackbone):
                 site.visit = visit
             image = self.preprocess(self._warped_before("input", image))
             for visit in visits:
-                visit.image_size = _batch_size(image)
+                visit.image_size = _checked_size(image)
             result = call(self._warped_before("image", image))
         finally:
             for site in self.sites:
@@ -160,7 +161,7 @@ class AdaptedModel(WrappedBackbone):
                 outer = getattr(outer, part, None)
 
 
-def _batch_size(image: Tensor) -> Size:
+def _checked_size(image: Tensor) -> Size:
     """The (H, W) of a batch of images, which is refused if it is none."""
     if not isinstance(image, Tensor):
         raise TypeError(f"image is {type(image).__name__}; expected a tensor")

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -43,7 +44,7 @@ class Moment(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Term:
+class Term(ABC):
     """What all terms have.
 
     Args:
@@ -58,9 +59,9 @@ class Term:
     loss: LossConfig
     draws: bool
 
+    @abstractmethod
     def __call__(self, views: Views, moment: Moment) -> Tensor:
         """The mean over the images, with its graph."""
-        raise NotImplementedError
 
 
 class TaskLoss(Term):

@@ -116,6 +116,13 @@ def trainer_of(config: Config, seed: int = SEED, process: Process = SINGLE) -> T
     return build_trainer(config, build_model(config, splits.num_classes, seed), splits.train, seed, process)
 
 
+def fitted(config: Any, seed: int = SEED, steps: int = 0) -> tuple[Trainer, list[dict[str, float]]]:
+    trainer = trainer_of(config, seed)
+    metrics: list[dict[str, float]] = []
+    trainer.fit(lambda: None, metrics.append, max_steps=steps)
+    return trainer, metrics
+
+
 def assert_same_run(folder: Path, other: Path) -> None:
     """Two runs ended with the same numbers and files, and left nothing half-written."""
     for name in ("metrics.jsonl", "model.safetensors"):
