@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layers.fixed_point import FixedPoint, FixedPointSolver
+from layers.fixed_point import FixedPoint, FixedPointSolver, iterated
 from layers.grid import WarpParams, is_traced, unchecked_warp_grid
 from layers.residual import ResidualMap
 from layers.sampling import sample_bilinear
@@ -32,11 +32,13 @@ class CanonicalForm(NamedTuple):
         phis: the warp of every site, K pairs for B images.
         steps: (B, K) evaluations before each image stopped.
         residual: (B, K) relative residual of the fixed point, without gradient.
+        states: where they were asked for, the warp of every site after each evaluation of its map.
     """
 
     phis: tuple[WarpParams, ...]
     steps: Tensor
     residual: Tensor
+    states: tuple[tuple[WarpParams, ...], ...] = ()
 
     @classmethod
     def of(cls, points: Sequence[FixedPoint]) -> CanonicalForm:
@@ -45,6 +47,7 @@ class CanonicalForm(NamedTuple):
             tuple(point.value for point in points),
             torch.stack([point.steps for point in points], dim=1),
             torch.stack([point.residual for point in points], dim=1),
+            tuple(zip(*(point.states for point in points), strict=True)),
         )
 
 
@@ -182,16 +185,20 @@ class Canonicalizer(nn.Module):
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
 
-    def forward(self, image: Tensor) -> CanonicalForm:
-        """Solve every site for a (B, C, H, W) image."""
+    def forward(self, image: Tensor, evaluations: int = 0) -> CanonicalForm:
+        """Solve every site for a (B, C, H, W) image, or evaluate its map so many times; see ``solve``."""
         if self.condition == "feature":
             raise ValueError("this canonicalizer reads features: call solve(site, feature), or the adapted model")
         source = self.prepared(image)
-        return CanonicalForm.of([self._solved(site, source) for site in range(len(self.module_list))])
+        return CanonicalForm.of([self._solved(site, source, evaluations) for site in range(len(self.module_list))])
 
-    def solve(self, site: int, source: Tensor) -> FixedPoint:
-        """Solve one site for the image or feature, (B, C, H, W), that its map reads."""
-        return self._solved(site, self.prepared(source, site))
+    def solve(self, site: int, source: Tensor, evaluations: int = 0) -> FixedPoint:
+        """Solve one site for the image or feature, (B, C, H, W), that its map reads.
+
+        With ``evaluations`` there is no solver: the map is evaluated so many times from the identity on, and all the
+        states that it passes through are told.
+        """
+        return self._solved(site, self.prepared(source, site), evaluations)
 
     def prepared(self, source: Tensor, site: int = 0) -> Tensor:
         """The source as the maps see it: checked, resized and normalised."""
@@ -214,12 +221,13 @@ class Canonicalizer(nn.Module):
         first.check_size(source.shape[-2:])
         return _centred((source - self.mean) / self.std if self.is_normalized else source)
 
-    def _solved(self, site: int, source: Tensor) -> FixedPoint:
+    def _solved(self, site: int, source: Tensor, evaluations: int) -> FixedPoint:
         update = self.module_list[site]
         start = WarpParams.identity(
             source.shape[0], update.grid_size, separable=update.separable, device=source.device, dtype=source.dtype
         )
-        return self.solver(partial(evaluate_in_parts, update, source, size=self.images_at_once), start)
+        evaluate = partial(evaluate_in_parts, update, source, size=self.images_at_once)
+        return iterated(evaluate, start, evaluations) if evaluations else self.solver(evaluate, start)
 
 
 def evaluate_in_parts(update: nn.Module, source: Tensor, phi: WarpParams, size: int = 1) -> WarpParams:

@@ -36,11 +36,13 @@ class FixedPoint(NamedTuple):
         steps: (B,) evaluations of f before each image stopped, at most ``max_steps``; the one that gave ``value``
             comes on top.
         residual: (B,) ||f(p) - p|| / ||f(p)|| at that last evaluation, without gradient.
+        states: f of every evaluation in turn, the last of which is ``value``; a solver tells none.
     """
 
     value: WarpParams
     steps: Tensor
     residual: Tensor
+    states: tuple[WarpParams, ...] = ()
 
 
 class FixedPointSolver(Solver):
@@ -145,6 +147,22 @@ class FixedPointSolver(Solver):
         if result.requires_grad:
             result.register_hook(adjoint)
         return result
+
+
+def iterated(f: UpdateFunction, start: WarpParams, count: int) -> FixedPoint:
+    """So many plain evaluations from ``start`` on, each with a gradient of its own.
+
+    What goes into an evaluation is cut off from its history. A loss on every state then asks each look at the source to
+    correct as much as it can, wherever the looks before have led.
+    """
+    states, state, before = [], start, start
+    with torch.autocast(start.x.device.type, enabled=False):
+        for _ in range(count):
+            before, state = state.detach(), f(state.detach())
+            states.append(state)
+    last, previous = _flat(state.detach()), _flat(before)
+    steps = torch.full((len(last),), count, device=last.device)
+    return FixedPoint(state, steps, _norm(last - previous) / _positive(_norm(last)), tuple(states))
 
 
 def spectral_radius(

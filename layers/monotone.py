@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,8 @@ from layers.grid import (
     warp_grid,
 )
 from layers.inverse import InverseMethod, fold_mask, inverse_warp_grid, unchecked_inverse_warp_grid
-from layers.sampling import sample_bilinear, sample_nearest
+from layers.sampling import sample
+from layers.spec import SampleMode
 
 __all__ = [
     "WarpParams",
@@ -39,8 +40,6 @@ __all__ = [
     "warp_grid",
 ]
 
-SampleMode = Literal["bilinear", "nearest"]
-
 
 def monotone_warp(
     image: Tensor, phi: WarpParams, *, mode: SampleMode = "bilinear", work_size: tuple[int, int] | None = None
@@ -50,7 +49,8 @@ def monotone_warp(
     Args:
         image: (B, C, H, W), floating; in nearest mode any dtype, a label map for instance.
         phi: parameters for B images.
-        mode: "bilinear" or "nearest"; both read at the same positions, so an image and its labels move alike.
+        mode: "bilinear", "nearest", "bicubic" or "antialiased", see ``layers.sampling.sample``; all read at the same
+            positions, so an image and its labels move alike.
         work_size: warp at this (height, width) and resize back. Identity parameters then still blur fine detail.
     """
     check_image(image, phi, mode, work_size)
@@ -115,7 +115,7 @@ def check_image(
             raise ValueError("work_size resizes by averaging; labels cannot be averaged, so nearest mode has none")
         return
     if not image.is_floating_point():
-        raise TypeError(f"image is {image.dtype}; bilinear mode needs a floating dtype (mode='nearest' takes labels)")
+        raise TypeError(f"image is {image.dtype}; {mode} mode needs a floating dtype (mode='nearest' takes labels)")
     if work_size is not None:
         check_size(work_size)
     # Under autocast a half-precision feature meets parameters solved for in float32; every other mixture is a slip.
@@ -136,12 +136,11 @@ def _read(
 ) -> Tensor:
     size = (image.shape[-2], image.shape[-1])
     if mode == "nearest":
-        return sample_nearest(image, grid_of(size))
+        return sample(image, grid_of(size), mode)
+    grid = grid_of(size if work_size is None else work_size)
     if work_size is None:
-        grid = grid_of(size)
-        return sample_bilinear(image.to(grid.dtype), grid).to(image.dtype)
-    grid = grid_of(work_size)
-    warped = sample_bilinear(_resized(image.to(grid.dtype), work_size), grid)
+        return sample(image.to(grid.dtype), grid, mode).to(image.dtype)
+    warped = sample(_resized(image.to(grid.dtype), work_size), grid, mode)
     return _resized(warped, size).to(image.dtype)
 
 

@@ -1,4 +1,4 @@
-"""Reading an image at the positions of a grid: bilinear with as many derivatives as asked for, or nearest."""
+"""Reading an image at the positions of a grid: bilinear with as many derivatives as asked for, and other ways."""
 
 from __future__ import annotations
 
@@ -9,6 +9,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from layers.grid import is_traced
+from layers.spec import SampleMode
+
+
+def sample(image: Tensor, grid: Tensor, mode: SampleMode) -> Tensor:
+    """Read (B, C, H, W) at a (B, 2, h, w) grid in [0, 1].
+
+    "bicubic" is sharper than bilinear and overshoots. "antialiased" averages four bilinear readings, at the quarters of
+    each pixel of the result, so that it blurs a little everywhere.
+    """
+    if mode == "nearest":
+        return sample_nearest(image, grid)
+    if mode == "bicubic":
+        return F.grid_sample(image, _positions(grid), mode="bicubic", padding_mode="border", align_corners=True)
+    if mode == "antialiased":
+        quarters = F.interpolate(grid, scale_factor=2, mode="bilinear", align_corners=False)
+        return F.avg_pool2d(sample_bilinear(image, quarters), 2)
+    return sample_bilinear(image, grid)
 
 
 def sample_bilinear(image: Tensor, grid: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ Gradient = Literal["one_step", "implicit", "unrolled"]
 Condition = Literal["image", "feature"]
 Equilibrium = Literal["published", "residual"]
 Objective = Literal["surrogate", "shannon", "renyi"]
+SampleMode = Literal["bilinear", "nearest", "bicubic", "antialiased"]
 InnerName = Literal["adam", "descent"]
 PROFILE_ROWS = 8  # R of the published candidates, whose profiles have one value per row
 

@@ -21,11 +21,15 @@ from models.wrapped import WrappedBackbone
 
 
 class DECOutput(NamedTuple):
-    """Logits with what the canonicalizer found; phis holds one pair per site, residual is (B, K)."""
+    """Logits with what the canonicalizer found; phis holds one pair per site, residual is (B, K).
+
+    Where so many evaluations were asked for, states holds the phis after each of them.
+    """
 
     logits: Tensor | None
     phis: tuple[WarpParams, ...]
     residual: Tensor
+    states: tuple[tuple[WarpParams, ...], ...] = ()
 
 
 class AdaptedModel(WrappedBackbone, ABC):
@@ -43,26 +47,29 @@ class AdaptedModel(WrappedBackbone, ABC):
         self.training = backbone.training  # an adapted network goes on in its mode
 
     @abstractmethod
-    def find_warps(self, image: Tensor) -> CanonicalForm | None:
+    def find_warps(self, image: Tensor, evaluations: int = 0) -> CanonicalForm | None:
         """The warps of all sites, or None where each is found from the feature that arrives there, by ``solve_at``."""
 
-    def solve_at(self, site: int, feature: Tensor) -> FixedPoint:
+    def solve_at(self, site: int, feature: Tensor, evaluations: int = 0) -> FixedPoint:
         """The warp of a site for the (B, C, H, W) feature that arrives there."""
         raise TypeError(f"{type(self).__name__} finds its warps from images, and none from a feature")
 
-    def forward(self, image: Tensor, return_output: bool = False, warps_only: bool = False) -> Tensor | DECOutput:
+    def forward(
+        self, image: Tensor, return_output: bool = False, warps_only: bool = False, evaluations: int = 0
+    ) -> Tensor | DECOutput:
         """Logits of (B, C, H, W) images, or with ``return_output`` the warps and residuals too.
 
-        With ``warps_only`` the backbone rests where the warps do not depend on it, and the logits are None.
+        With ``warps_only`` the backbone rests where the warps do not depend on it, and the logits are None. With
+        ``evaluations`` a DEC's solver rests: its maps are evaluated so many times from the identity on.
         """
         if warps_only:
             _checked_size(image)
-            form = self.find_warps(image)
+            form = self.find_warps(image, evaluations)
             if form is None:
-                _, form = self._run(image, self.backbone)
-            return DECOutput(None, form.phis, form.residual)
-        logits, form = self._run(image, self.backbone)
-        return DECOutput(logits, form.phis, form.residual) if return_output else logits
+                _, form = self._run(image, self.backbone, evaluations=evaluations)
+            return DECOutput(None, form.phis, form.residual, form.states)
+        logits, form = self._run(image, self.backbone, evaluations=evaluations)
+        return DECOutput(logits, form.phis, form.residual, form.states) if return_output else logits
 
     def forward_features(self, image: Tensor) -> Tensor:
         """timm's features before the head, canonicalized."""
@@ -112,12 +119,14 @@ class AdaptedModel(WrappedBackbone, ABC):
             self.backbone.set_grad_checkpointing(False)
             raise
 
-    def _run(self, image: Tensor, call: Callable, must_reach: bool = True) -> tuple[Any, CanonicalForm]:
+    def _run(
+        self, image: Tensor, call: Callable, must_reach: bool = True, evaluations: int = 0
+    ) -> tuple[Any, CanonicalForm]:
         _checked_size(image)
-        form = self.find_warps(image)
+        form = self.find_warps(image, evaluations)
         if form is not None:
             return self._visit_all(image, call, [Visit(phi=phi) for phi in form.phis], must_reach), form
-        visits = [Visit(solve=partial(self.solve_at, site)) for site in range(len(self.sites))]
+        visits = [Visit(solve=partial(self.solve_at, site, evaluations=evaluations)) for site in range(len(self.sites))]
         result = self._visit_all(image, call, visits, must_reach)
         points = [visit.point for visit in visits if visit.point is not None]
         if not points:  # the backbone stopped early, before the first site

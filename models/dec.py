@@ -50,11 +50,11 @@ class DECModel(AdaptedModel):
         super().__init__(backbone, sites, preprocess)
         self.canonicalizer = canonicalizer
 
-    def find_warps(self, image: Tensor) -> CanonicalForm | None:
-        return self.canonicalizer(image) if self.canonicalizer.condition == "image" else None
+    def find_warps(self, image: Tensor, evaluations: int = 0) -> CanonicalForm | None:
+        return self.canonicalizer(image, evaluations) if self.canonicalizer.condition == "image" else None
 
-    def solve_at(self, site: int, feature: Tensor) -> FixedPoint:
-        return self.canonicalizer.solve(site, feature)
+    def solve_at(self, site: int, feature: Tensor, evaluations: int = 0) -> FixedPoint:
+        return self.canonicalizer.solve(site, feature, evaluations)
 
 
 def with_dec(

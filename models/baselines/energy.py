@@ -164,8 +164,10 @@ class OptimizedModel(AdaptedModel):
         """An energy was once saved as the canonicalizer that it is not."""
         return {re.sub(r"^canonicalizer\.", "energy.", name): value for name, value in weights.items()}
 
-    def find_warps(self, image: Tensor) -> CanonicalForm:
+    def find_warps(self, image: Tensor, evaluations: int = 0) -> CanonicalForm:
         """Minimise the energy from identity; under ``no_grad`` and ``inference_mode`` too, then without history."""
+        if evaluations:
+            raise TypeError("an energy is minimised by steps of an optimizer; evaluations are those of a DEC's map")
         dtype = torch.promote_types(image.dtype, torch.float32)
         has_gradient = torch.is_grad_enabled()  # which leaving inference mode would switch on
         # Half precision would round the inner gradients away, and inference mode would refuse them.

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchdeq.solver.anderson import anderson_solver
 
-from layers.fixed_point import FixedPointSolver, UpdateFunction, spectral_radius
+from layers.fixed_point import FixedPointSolver, UpdateFunction, iterated, spectral_radius
 from layers.grid import WarpParams
 from layers.spec import Gradient
 
@@ -304,3 +304,19 @@ def test_broyden_cannot_be_compiled():
     with pytest.raises(Exception, match="broyden branches on data"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         run(torch.ones(1, R, R - 1, dtype=torch.float64))
+
+
+def test_iterated_evaluations_have_a_gradient_each() -> None:
+    """State k + 1 is f of state k, and its gradient is that of this one evaluation."""
+    gain = torch.tensor(0.5, requires_grad=True)
+    start = WarpParams.identity(2, 3)
+    found = iterated(lambda phi: WarpParams(gain * phi.x + 1, gain * phi.y), start, 3)
+    values = [1.5, 1.75, 1.875]
+    assert [state.x[0, 0, 0].item() for state in found.states] == values
+    for before, state in zip([1.0, *values], found.states, strict=False):
+        (slope,) = torch.autograd.grad(state.x[0, 0, 0], gain, retain_graph=True)
+        assert slope.item() == before
+    assert found.steps.tolist() == [3, 3] and found.value is found.states[-1]
+    flat = torch.cat([part[0].flatten() for part in found.states[2]])
+    before = torch.cat([part[0].flatten() for part in found.states[1]])
+    torch.testing.assert_close(found.residual[0], ((flat - before).norm() / flat.norm()).detach())

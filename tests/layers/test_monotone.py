@@ -9,6 +9,7 @@ from torch.utils._pytree import tree_map
 
 from layers.grid import WarpParams, evaluate_grid, knot_grid, random_warp_params, warp_grid
 from layers.monotone import inverse_monotone_warp, monotone_warp
+from layers.spec import SampleMode
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -93,6 +94,33 @@ def test_the_grid_passes_through_its_map():
     y, x = torch.meshgrid(*(torch.linspace(0, 1, n, dtype=torch.float64) for n in (11, 16)), indexing="ij")
     points = torch.stack([x, y], -1).reshape(1, -1, 2).expand(2, -1, -1)
     torch.testing.assert_close(evaluate_grid(phi, points).mT.reshape(2, 2, 11, 16), grid, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+def test_an_identity_reads_every_pixel_itself(mode: SampleMode) -> None:
+    image = torch.rand(2, 3, 9, 12, dtype=torch.float64)
+    phi = WarpParams(*(part.double() for part in WarpParams.identity(2, 4)))
+    torch.testing.assert_close(monotone_warp(image, phi, mode=mode), image, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic", "antialiased"])
+def test_all_modes_read_at_the_same_positions(mode: SampleMode) -> None:
+    """An image that is a plane shows where it is read; at the border, where modes differ, it is left out."""
+    y, x = torch.meshgrid(*[torch.linspace(0, 1, 40, dtype=torch.float64)] * 2, indexing="ij")
+    plane = torch.stack([x, y])[None]
+    phi = random_warp_params(1, 3, 0.4, generator=torch.Generator().manual_seed(1))
+    phi = WarpParams(phi.x.double(), phi.y.double())
+    found = monotone_warp(plane, phi, mode=mode)[..., 3:-3, 3:-3]
+    torch.testing.assert_close(found, warp_grid(phi, (40, 40))[..., 3:-3, 3:-3], rtol=0, atol=2e-3)
+
+
+def test_antialiased_is_the_mean_of_four_readings() -> None:
+    """Of an untouched image it blurs each pixel with weights 1/8, 3/4, 1/8 along each axis."""
+    image = torch.zeros(1, 1, 7, 7)
+    image[0, 0, 3, 3] = 1
+    found = monotone_warp(image, WarpParams.identity(1, 3), mode="antialiased")[0, 0, 2:5, 2:5]
+    row = torch.tensor([1.0, 6.0, 1.0]) / 8
+    torch.testing.assert_close(found, row[:, None] * row)
 
 
 def test_an_image_and_its_labels_move_alike():
@@ -208,9 +236,9 @@ def test_bad_parameters(warp, phi, error, message):
         (torch.ones(2, 3, 8, 8, dtype=torch.uint8), {}, TypeError, "torch.uint8; bilinear mode needs a floating dtype"),
         (
             torch.rand(2, 3, 8, 8),
-            {"mode": "bicubic"},
+            {"mode": "lanczos"},
             ValueError,
-            "mode is 'bicubic'; expected one of bilinear, nearest",
+            "mode is 'lanczos'; expected one of bilinear, nearest, bicubic, antialiased",
         ),
         (torch.rand(2, 3, 8, 8), {"mode": "nearest", "work_size": (4, 4)}, ValueError, "labels cannot be averaged"),
         (torch.rand(2, 3, 8, 8), {"work_size": (0, 4)}, ValueError, "at least 1 each"),

@@ -10,7 +10,9 @@ import torch
 import yaml
 
 from config.load import load_recipes
-from layers.spec import DEC, Correction, Site, Solver
+from layers.grid import WarpParams
+from layers.spec import DEC, Correction, Energy, Site, Solver
+from models.baselines import with_energy
 from models.build import build_model
 from models.dec import DECModel, with_dec
 
@@ -76,3 +78,27 @@ def test_a_recipe_names_it(tmp_path: Path) -> None:
     )
     model = build_model(config, 10)
     assert model.canonicalizer.module_list[0].bound == 0.25
+
+
+@pytest.mark.parametrize("condition", ["image", "feature"])
+def test_evaluations_take_the_place_of_the_solver(condition: str) -> None:
+    """The states are those of plain iteration, and the logits are those under the last of them."""
+    model = adapted("image", trained=True, condition=condition)
+    image = torch.rand(2, 3, 160, 160)
+    with torch.no_grad():
+        found = model(image, return_output=True, evaluations=3)
+        update, source = model.canonicalizer.module_list[0], model.canonicalizer.prepared(image)
+        phi = WarpParams.identity(2, 4)
+        for number in range(3):
+            phi = update(phi, source)
+            torch.testing.assert_close(found.states[number][0].x, phi.x)
+        assert torch.equal(found.logits, model.predict(image, found.states[-1]))
+        only = model(image, warps_only=True, evaluations=3)
+        assert only.logits is None and len(only.states) == 3 and torch.equal(only.phis[0].y, found.phis[0].y)
+        assert model(image, return_output=True).states == ()
+
+
+def test_an_energy_has_no_evaluations() -> None:
+    model = with_energy(timm.create_model("test_vit"), Energy(sites=(Site("image", 4),)), image_size=160)
+    with pytest.raises(TypeError, match="evaluations are those of a DEC's map"):
+        model(torch.rand(1, 3, 160, 160), warps_only=True, evaluations=2)
