@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from config.errors import require
+from layers.spec import SampleMode
 
 if TYPE_CHECKING:
     from config.schema import Config
@@ -32,6 +33,10 @@ class Term:
     def acts(self, config: Config) -> bool:
         """Whether the term adds anything, where it has a weight."""
         return True
+
+    def needs_siblings(self) -> bool:
+        """Whether each training item has to come with its sibling, the same object at scale 1."""
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,13 +93,7 @@ class ConsistencyTerm(Term):
     def check(self, config: Config) -> None:
         given = "loss.consistency.weight is above 0"
         require(config.warp.strength > 0, f"{given} with warp.strength 0; it compares warped images")
-        require("equilibrium" in config.method.gives, f"{given}; it needs method.name: dec")
-        sites = config.method.sites
-        # Warps of sites that are not undone add up, and each would be asked to undo all.
-        require(
-            len(sites) == 1 or all(site.restore for site in sites),
-            f"{given} with {len(sites)} sites; expected one, or restore: true at all of them",
-        )
+        _require_undoing_sites(config, given)
         require(
             config.loss.two_views or getattr(config.method, "condition", "image") == "image",
             f"{given} with method.condition feature; it then needs loss.two_views: true",
@@ -115,6 +114,111 @@ class UniquenessTerm(Term):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OrbitConfig:
+    """An image's orbit: the versions of it that undo, sibling, agree and rest train the canonicalizer on.
+
+    A member of it is the image behind a random warp. Those that are not warped are resampled in the same way, at
+    positions that are shifted by less than a pixel, so that interpolation does not tell who was warped.
+    """
+
+    strengths: tuple[float, float] = (0.0, 0.5)
+    """Interval of the warps' strength, which is drawn for every item."""
+    grid_sizes: tuple[int, ...] = (8,)
+    """R of the warps; one of these is drawn for every step."""
+    untouched: float = 0.25
+    """Share of the items that are not warped."""
+    interpolations: tuple[SampleMode, ...] = ("nearest", "bilinear", "antialiased")
+    """One of these is drawn for every step. Leave one out to judge by it."""
+    shift: float = 0.5
+    """Largest shift of the reading positions, in pixels of the image."""
+    evaluations: int = 3
+    """Of the canonicalizer's map; the terms are asked after each of them, which has a gradient of its own."""
+
+    def __post_init__(self) -> None:
+        low, high = self.strengths
+        require(0 <= low <= high, f"strengths is [{low}, {high}]; expected 0 <= low <= high")
+        sizes = self.grid_sizes
+        require(bool(sizes) and min(sizes) >= 2, f"grid_sizes is {list(sizes)}; expected at least one, each at least 2")
+        require(0 <= self.untouched <= 1, f"untouched is {self.untouched}; expected 0 to 1")
+        require(bool(self.interpolations), "interpolations is empty; expected at least one, such as bilinear")
+        require(0 <= self.shift <= 1, f"shift is {self.shift}; expected 0 to 1")
+        require(self.evaluations >= 1, f"evaluations is {self.evaluations}; expected at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrbitTerm(Term):
+    """A term on the warps that are found for members of an orbit, after each evaluation; it needs no label."""
+
+    def check(self, config: Config) -> None:
+        (name,) = (name for name, term in config.loss.terms.items() if term is self)
+        given = f"loss.{name} has a weight"
+        _require_undoing_sites(config, given)
+        reads_images = getattr(config.method, "condition", "image") != "feature"
+        require(reads_images, f"{given} with method.condition feature; it needs warps that are found from images")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UndoTerm(OrbitTerm):
+    """What is left of the random warp of a member after it has been canonicalized: its distance in pixels."""
+
+    def check(self, config: Config) -> None:
+        super().check(config)
+        strongest = config.loss.orbit.strengths[1]
+        require(strongest > 0, "loss.undo has a weight with loss.orbit.strengths of 0; it undoes warps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiblingTerm(OrbitTerm):
+    """The distance, in pixels' values, of a member's canonical form from its sibling, the same object at scale 1.
+
+    Both are compared at several sizes, so that what lies apart attracts each other too.
+    """
+
+    side: int = 56
+    """Of the square that both are compared on."""
+    sizes: int = 3
+    """Each is half as large as the one before."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.sizes >= 1, f"sizes is {self.sizes}; expected at least 1")
+        least = 2 ** (self.sizes - 1)
+        require(self.side >= least, f"side is {self.side}; expected at least {least}, which is halved for every size")
+
+    def check(self, config: Config) -> None:
+        super().check(config)
+        mixes = max(config.augmentation.mixup, config.augmentation.cutmix) > 0
+        require(not mixes, "loss.sibling has a weight with augmentation.mixup or cutmix; a mixed image has no sibling")
+
+    def needs_siblings(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgreeTerm(OrbitTerm):
+    """One canonical form for an image and a member of its orbit, whichever: no target is given.
+
+    Their distance counts relative to that of the two images. What keeps forms from agreeing on nothing is a floor: none
+    may vary less than its image does. ``rest`` beside it says which form, where some images need no warp.
+    """
+
+    side: int = 56
+    """Of the square that forms are compared on."""
+    floor: float = 1.0
+    """Weight of the variance that a form lacks, relative to that of its image."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.side >= 2, f"side is {self.side}; expected at least 2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestTerm(OrbitTerm):
+    """What needs no warp gets none: how far positions of untouched members move, in pixels; of siblings where the data
+    give any."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class LossConfig:
     """What is minimised: the sum of its terms, each under its name and times its weight."""
 
@@ -125,8 +229,23 @@ class LossConfig:
     phi: PhiTerm = PhiTerm()
     consistency: ConsistencyTerm = ConsistencyTerm()
     uniqueness: UniquenessTerm = UniquenessTerm()
+    undo: UndoTerm = UndoTerm()
+    sibling: SiblingTerm = SiblingTerm()
+    agree: AgreeTerm = AgreeTerm()
+    rest: RestTerm = RestTerm()
+    orbit: OrbitConfig = OrbitConfig()
 
     @property
     def terms(self) -> dict[str, Term]:
         """By name, in the order in which they are added."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Term)}
+
+
+def _require_undoing_sites(config: Config, given: str) -> None:
+    """Refuse a method that finds no warps, or whose sites' warps add up: each would be asked to undo all."""
+    require("equilibrium" in config.method.gives, f"{given}; it needs method.name: dec")
+    sites = config.method.sites
+    require(
+        len(sites) == 1 or all(site.restore for site in sites),
+        f"{given} with {len(sites)} sites; expected one, or restore: true at all of them",
+    )

@@ -179,6 +179,11 @@ class Config:
         """Of a term of the loss, in every phase."""
         return [phase.terms.get(term, self.loss.terms[term].weight) for phase in self.train.phases]
 
+    @property
+    def needs_siblings(self) -> bool:
+        """Whether a term that has a weight in some phase needs each training item's sibling."""
+        return any(term.needs_siblings() and max(self.weights(name)) > 0 for name, term in self.loss.terms.items())
+
     def resolved(self) -> Config:
         """The same with what the legacy settings say written into the sections that they are about; twice is once."""
         if not self.data.is_normalized:

@@ -32,7 +32,7 @@ def build_splits(
         description: of the model's input, as ``timm.data.resolve_data_config`` gives it; pictures need it.
         trains: False leaves the loader of the training out.
     """
-    return _kind(config).build_splits(config, seed, share, description, trains=trains)
+    return _kind(config).build_splits(config, seed, share, description, trains=trains, siblings=config.needs_siblings)
 
 
 def _kind(config: Config) -> Any:

@@ -12,16 +12,23 @@ from layers.seeds import seed_of
 
 
 class Indexed(Dataset):
-    """A data set whose items carry their number: (image, label, index)."""
+    """A data set whose items carry their number: (image, label, index).
 
-    def __init__(self, dataset: Dataset):
-        self.dataset = dataset
+    Args:
+        dataset: of (image, label).
+        sibling: gives, by an item's number, the image of the same object at scale 1, which then comes last; None leaves
+            it out.
+    """
+
+    def __init__(self, dataset: Dataset, sibling: Callable[[int], Tensor] | None = None):
+        self.dataset, self.sibling = dataset, sibling
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
     def __getitem__(self, index: int) -> tuple:
-        return (*self.dataset[index], index)
+        item = (*self.dataset[index], index)
+        return item if self.sibling is None else (*item, self.sibling(index))
 
     def set_epoch(self, epoch: int) -> None:
         """Tell the data set, where it draws afresh in every epoch."""

@@ -143,8 +143,8 @@ class Trainer:
         self.order.seek(self.epochs)
         rests = partial(is_below, parts=self._resting)
         with estimated_afresh(self.evaluated, self.process, rests), torch.no_grad(), self._autocast():
-            for step, (image, label, index) in zip(range(self.statistics_steps), self.loader, strict=False):
-                batch = Batch(image.to(self.process.device), label.to(self.process.device), index.tolist())
+            for step, loaded in zip(range(self.statistics_steps), self.loader, strict=False):
+                batch = Batch.loaded(loaded, self.process.device)
                 self.objective(self.evaluated, batch, self.epochs, step, self.phase.number)
 
     def _seek(self, epoch: int, step: int = 0) -> None:
@@ -158,8 +158,9 @@ class Trainer:
         self._seek(place.epoch, place.step)
         check: Callable[[], None] = getattr(self.loader.dataset, "check", lambda: None)
         with self._bar() as bar:
-            for image, label, index in self.loader:
-                self._step(wrapped, Batch(image, label, index.tolist()))
+            for loaded in self.loader:
+                batch = Batch.loaded(loaded, self.process.device)
+                self._step(wrapped, batch)
                 place.step += 1
                 place.seconds = before + time.perf_counter() - began
                 is_last = place.step == len(self.order)
@@ -169,7 +170,7 @@ class Trainer:
                     self._check(means)
                     check()
                     bar.set_postfix(means, refresh=False)
-                bar.update(len(image) * self.process.world)
+                bar.update(len(batch.items) * self.process.world)
                 if max_steps and place.step >= max_steps:
                     return
                 if saves:
@@ -178,12 +179,10 @@ class Trainer:
 
     def _step(self, wrapped: nn.Module, batch: Batch) -> None:
         """One optimizer step, over the batch's parts."""
-        place, device = self.place, self.process.device
-        weight = self.order.weight(place.step)
-        image, label = batch.image.to(device, non_blocking=True), batch.label.to(device, non_blocking=True)
+        place, weight = self.place, self.order.weight(self.place.step)
         if self.mix is not None:
-            image, label = self.mix(image, label, place.epoch, place.step)
-        batch = Batch(image, label, batch.items)
+            image, label = self.mix(batch.image, batch.label, place.epoch, place.step)
+            batch = batch._replace(image=image, label=label)
         count = min(self.accumulate, self.order.least(place.step))  # the same in every process, which wait for another
         for part_number, part in enumerate(batch.parts(count)):
             # dropout and stochastic depth draw from torch's generator: every draw belongs to a place of its own

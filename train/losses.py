@@ -13,6 +13,7 @@ from layers.grid import WarpParams, unchecked_evaluate_grid, unchecked_knot_grid
 
 EPSILON = 1e-8
 POINTS = 9  # per axis, at which reading positions are compared
+ROUNDING = 0.1  # pixels below which a distance is nearly squared, so that it has a gradient at 0
 DIFFERENCE_CAP = 0.01  # beyond this squared distance, the warps of two views are different enough
 
 Phis = Sequence[WarpParams]
@@ -73,8 +74,7 @@ def consistency_loss(phis: Phis, warped_phis: Phis, warp: WarpParams, frames: Se
         frames: per site, where its positions lie in those images, ``DECModel.frames``: G and G' read in the [0, 1] of
             their site, and W in that of the image. None where all of them share one [0, 1].
     """
-    y, x = torch.meshgrid(*[torch.linspace(0, 1, POINTS, device=warp.x.device, dtype=warp.x.dtype)] * 2, indexing="ij")
-    points = torch.stack([x.flatten(), y.flatten()], dim=1).expand(len(warp.x), -1, -1)
+    points = _points(warp)
     ratios = []
     for phi, other, frame in zip(phis, warped_phis, frames or [Frame()] * len(phis), strict=True):
         own, before = (frame.to_whole(unchecked_evaluate_grid(found, points)) for found in (phi, other))
@@ -84,9 +84,72 @@ def consistency_loss(phis: Phis, warped_phis: Phis, warp: WarpParams, frames: Se
     return torch.stack(ratios).mean(dim=1).sum()
 
 
+def undo_loss(phis: Phis, warp: WarpParams, frames: Sequence[Frame], size: tuple[int, int]) -> Tensor:
+    """What is left of a known warp W: the distance, in pixels, of W(G(p)) from p.
+
+    Args:
+        phis: found for the warped images, one pair per site.
+        warp: W.
+        frames: per site, where its positions lie in the images.
+        size: (H, W) of the images.
+    """
+    points, distances = _points(warp), []
+    for phi, frame in zip(phis, frames, strict=True):
+        after = unchecked_evaluate_grid(warp, frame.to_whole(unchecked_evaluate_grid(phi, points.to(phi.x.dtype))))
+        distances.append(_pixels_apart(after, frame.to_whole(points), size).mean(1))
+    return torch.stack(distances).mean(dim=1).sum()
+
+
+def rest_loss(phis: Phis, frames: Sequence[Frame], size: tuple[int, int], is_at_rest: Tensor) -> Tensor:
+    """The distance, in pixels, that positions move in those of the images, (B,), which need no warp."""
+    distances = []
+    for phi, frame in zip(phis, frames, strict=True):
+        points = _points(phi)
+        read = frame.to_whole(unchecked_evaluate_grid(phi, points))
+        moved = _pixels_apart(read, frame.to_whole(points), size).mean(1)
+        distances.append((moved * is_at_rest).sum() / is_at_rest.sum().clamp_min(1))
+    return torch.stack(distances).sum()
+
+
+def pixel_loss(image: Tensor, other: Tensor, sizes: int) -> Tensor:
+    """Mean squared difference of two batches of images, added up over sizes that halve."""
+    difference, total = image - other, image.new_zeros(())
+    for number in range(sizes):
+        total = total + (F.avg_pool2d(difference, 2**number) if number else difference).square().mean()
+    return total
+
+
+def agreement_loss(forms: Sequence[Tensor], images: Sequence[Tensor], floor: float) -> Tensor:
+    """How far two canonical forms differ, over how far their images do; and ``floor`` times what variance they lack.
+
+    The images of a pair may be equal, so that their distance has the mean of the batch below it.
+    """
+    before = (images[0] - images[1]).square().mean().clamp_min(EPSILON)
+    total = (forms[0] - forms[1]).square().mean() / before
+    for form, image in zip(forms, images, strict=True):
+        wanted = image.flatten(1).var(1)
+        lacking = (wanted - form.flatten(1).var(1)).clamp_min(0) / wanted.clamp_min(EPSILON)
+        total = total + floor * lacking.mean() / 2
+    return total
+
+
 def uniqueness_loss(before: Tensor, after: Tensor, warped_before: Tensor, warped_after: Tensor) -> Tensor:
     """Energies, (B,), of two views: far apart before the inner loop, equal after it."""
     return (warped_after - after).square().mean() - 2 * (warped_before - before).square().mean()
+
+
+def _points(phi: WarpParams) -> Tensor:
+    """(B, N, 2), a lattice over the whole image for each of B warps."""
+    line = torch.linspace(0, 1, POINTS, device=phi.x.device, dtype=torch.promote_types(phi.x.dtype, torch.float32))
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    return torch.stack([x.flatten(), y.flatten()], dim=1).expand(len(phi.x), -1, -1)
+
+
+def _pixels_apart(points: Tensor, others: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, N) distances of positions in an image of this (H, W), in pixels."""
+    sides = torch.tensor([size[1] - 1, size[0] - 1], device=points.device, dtype=points.dtype)
+    squares = ((points - others) * sides).square().sum(-1)
+    return (squares + ROUNDING**2).sqrt() - ROUNDING
 
 
 def halves(phis: Phis) -> tuple[list[WarpParams], list[WarpParams]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -13,8 +14,9 @@ from config.schema import Config
 from layers.grid import WarpParams
 from layers.monotone import unchecked_warp
 from layers.seeds import item_warps, seed_of
+from train.orbit import Members, Orbit, build_orbit
 from train.tasks import Classification, Task
-from train.terms import Moment, Weighted, build_terms
+from train.terms import ORBIT, Moment, Weighted, build_terms
 from train.views import Batch, Views
 
 
@@ -44,6 +46,7 @@ class Objective:
         warp_strength: of the random warps.
         warp_probability: share of the batches that train on their warped version.
         terms: of every phase.
+        orbit: that some terms draw members from.
     """
 
     seed: int
@@ -54,16 +57,19 @@ class Objective:
     warp_strength: float
     warp_probability: float
     terms: Sequence[Sequence[Weighted]]
+    orbit: Orbit
 
     def __call__(self, model: nn.Module, batch: Batch, epoch: int, step: int, phase: int = -1) -> Outcome:
         """Run the model on a batch, or a part of it, and add up the terms of a phase, by default the last one."""
-        terms = self.terms[phase]
+        terms, needs = self.terms[phase], self._needs(phase)
         is_warped = random.Random(seed_of(self.seed, "coin", epoch, step)).random() < self.warp_probability
         image, label = batch.image, batch.label
-        if is_warped and not self.two_views:
+        if is_warped and not self.two_views and "logits" in needs:
             drawn = self._warp(image, batch.items, "augmentation", epoch)
             image, label = unchecked_warp(image, drawn), self.task.warped(label, drawn)
-        views = self._views(model, image, batch.items, epoch, self._needs(terms))
+        views = self._views(model, image, batch.items, epoch, needs)
+        if ORBIT & needs:
+            views.members = self._members(views, batch, epoch, step, needs)
         warped_label = label if views.warp is None else self.task.warped(label, views.warp)
         moment = Moment(self.task, (label, warped_label), is_warped, epoch)
 
@@ -72,7 +78,7 @@ class Objective:
         told = {"loss": loss} | values
         if views.runs:
             told[self.task.score_name] = self.task.score(views.logits[0], label)
-        if self.finds_warps:
+        if self._solves(phase):
             told["residual"] = views.output.residual.mean()
         return Outcome(loss, {name: value.detach() for name, value in told.items()})
 
@@ -80,14 +86,19 @@ class Objective:
         """The names of what an outcome of this phase tells."""
         terms = [name for name, *_ in self.terms[phase]]
         score = [self.task.score_name] if self.runs_backbone(phase) else []
-        return ["loss", *score, *(["residual"] if self.finds_warps else []), *terms]
+        return ["loss", *score, *(["residual"] if self._solves(phase) else []), *terms]
 
     def runs_backbone(self, phase: int) -> bool:
         """Whether a term of this phase needs the backbone's answer."""
-        return "logits" in self._needs(self.terms[phase])
+        return "logits" in self._needs(phase)
 
-    def _needs(self, terms: Sequence[Weighted]) -> set[str]:
-        needs = {need for _, _, term in terms for need in term.needs} | ({"pair"} if self.two_views else set())
+    def _solves(self, phase: int) -> bool:
+        """Whether the solver searches for fixed points; members of an orbit alone do without it."""
+        return self.finds_warps and bool({"logits", "warps"} & self._needs(phase))
+
+    def _needs(self, phase: int) -> set[str]:
+        needs = {need for _, _, term in self.terms[phase] for need in term.needs}
+        needs |= {"pair"} if self.two_views else set()
         return needs if self.finds_warps else needs | {"logits"}
 
     def _views(self, model: nn.Module, image: Tensor, items: list[int], epoch: int, needs: set[str]) -> Views:
@@ -99,6 +110,18 @@ class Objective:
             is_pair="pair" in needs,
             finds_warps=self.finds_warps,
             runs="logits" in needs,
+        )
+
+    def _members(self, views: Views, batch: Batch, epoch: int, step: int, needs: set[str]) -> Members:
+        # Where nothing else goes through the model, this has to: several processes learn there what is to be shared.
+        model = views.adapted if {"logits", "warps"} & needs else views.model
+        return Members(
+            find=partial(model, warps_only=True, evaluations=self.orbit.evaluations),
+            image=batch.image,
+            drawn=self.orbit.draw(batch.image, batch.items, epoch, step),
+            sibling=batch.sibling,
+            needs=ORBIT & needs,
+            frames=views.frames,
         )
 
     def _warp(self, image: Tensor, items: list[int], use: str, epoch: int) -> WarpParams:
@@ -117,4 +140,5 @@ def build_objective(config: Config, seed: int) -> Objective:
         warp_strength=config.warp.strength,
         warp_probability=config.warp.probability,
         terms=build_terms(config),
+        orbit=build_orbit(config.loss.orbit, seed),
     )

@@ -11,18 +11,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from config.losses import LossConfig
 from config.schema import Config, ConfigError
-from layers.grid import WarpParams
+from layers.grid import WarpParams, unchecked_warp_grid
+from layers.sampling import sample_bilinear
 from train.losses import (
     EQUIVARIANCE_LOSSES,
+    agreement_loss,
     consistency_loss,
     phi_difference_loss,
     phi_prior_loss,
+    pixel_loss,
+    rest_loss,
+    undo_loss,
     uniqueness_loss,
 )
+from train.orbit import Members
 from train.tasks import Task
 from train.views import Views
 
@@ -54,7 +61,8 @@ class Term(ABC):
 
     needs = frozenset[str]()
     """logits: the backbone's answer; warps: the canonicalizer's; pair: both views through the model; second: a second
-    view, at least for the canonicalizer."""
+    view, at least for the canonicalizer; and of ``train/orbit.py`` the warps of drawn members, of the image itself, and
+    of what is quiet: what needs none."""
 
     loss: LossConfig
     draws: bool
@@ -126,6 +134,84 @@ class Uniqueness(Term):
         return uniqueness_loss(before[0], after[0], before[1], after[1])
 
 
+class OrbitTerm(Term):
+    """A term on members of the image's orbit: the mean over all evaluations."""
+
+    def __call__(self, views: Views, moment: Moment) -> Tensor:
+        assert views.members is not None
+        count = self.loss.orbit.evaluations
+        values = [self.after(views.members, evaluation) for evaluation in range(count)]
+        return sum(values[1:], values[0]) / count
+
+    @abstractmethod
+    def after(self, members: Members, evaluation: int) -> Tensor:
+        """The mean over the images after an evaluation, counted from 0."""
+
+
+class Undo(OrbitTerm):
+    """What is left of the random warp of a member."""
+
+    needs = frozenset({"drawn"})
+
+    def after(self, members: Members, evaluation: int) -> Tensor:
+        found = members.states["drawn"][evaluation]
+        return undo_loss(found, members.drawn.warp, members.frames, members.size)
+
+
+class Sibling(OrbitTerm):
+    """The canonical form of a member beside its sibling."""
+
+    needs = frozenset({"drawn"})
+
+    def after(self, members: Members, evaluation: int) -> Tensor:
+        options = self.loss.sibling
+        wanted, given = (_resized(members.pixels(name), options.side) for name in ("sibling", "drawn"))
+        forms = (_read(given, phi) for phi in members.states["drawn"][evaluation])
+        values = [pixel_loss(form, wanted, options.sizes) for form in forms]
+        return sum(values[1:], values[0])
+
+
+class Agree(OrbitTerm):
+    """One canonical form for the image and a member."""
+
+    needs = frozenset({"drawn", "image"})
+
+    def after(self, members: Members, evaluation: int) -> Tensor:
+        options = self.loss.agree
+        images = [_resized(members.pixels(name), options.side) for name in ("image", "drawn")]
+        pairs = zip(*(members.states[name][evaluation] for name in ("image", "drawn")), strict=True)
+        values = [
+            agreement_loss([_read(*one) for one in zip(images, pair, strict=True)], images, options.floor)
+            for pair in pairs
+        ]
+        return sum(values[1:], values[0])
+
+
+class Rest(OrbitTerm):
+    """No warp for siblings, or for members that are untouched."""
+
+    needs = frozenset({"quiet"})
+
+    def after(self, members: Members, evaluation: int) -> Tensor:
+        name = members.quiet
+        is_at_rest = (
+            ~members.drawn.is_warped if name == "drawn" else members.drawn.is_warped.new_ones(len(members.image))
+        )
+        return rest_loss(members.states[name][evaluation], members.frames, members.size, is_at_rest)
+
+
+def _resized(image: Tensor, side: int) -> Tensor:
+    if image.shape[-2:] == (side, side):
+        return image
+    return F.interpolate(image, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
+
+
+def _read(image: Tensor, phi: WarpParams) -> Tensor:
+    """An image under a warp that was just found."""
+    grid = unchecked_warp_grid(phi, (image.shape[-2], image.shape[-1]))
+    return sample_bilinear(image.to(grid.dtype), grid)
+
+
 class Weighted(NamedTuple):
     """A term as a phase has it."""
 
@@ -140,7 +226,12 @@ TERMS: dict[str, Callable[..., Term]] = {
     "phi": Phi,
     "consistency": Consistency,
     "uniqueness": Uniqueness,
+    "undo": Undo,
+    "sibling": Sibling,
+    "agree": Agree,
+    "rest": Rest,
 }
+ORBIT = frozenset({"drawn", "image", "quiet"})  # needs of warps of members
 
 
 def build_terms(config: Config) -> list[list[Weighted]]:

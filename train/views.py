@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -15,6 +15,7 @@ from layers.frame import Frame
 from layers.grid import WarpParams
 from layers.monotone import unchecked_warp
 from train.losses import halves
+from train.orbit import Members
 
 
 class Batch(NamedTuple):
@@ -24,17 +25,27 @@ class Batch(NamedTuple):
         image: (B, C, H, W).
         label: (B,) class numbers, or (B, classes) shares where images were mixed.
         items: their numbers in the data set.
+        sibling: (B, C, H, W), the same objects at scale 1, where the recipe needs them.
     """
 
     image: Tensor
     label: Tensor
     items: list[int]
+    sibling: Tensor | None = None
+
+    @classmethod
+    def loaded(cls, parts: Sequence[Tensor], device: torch.device) -> Batch:
+        """What a loader yields, (image, label, index) and perhaps the sibling, on a device."""
+        image, label, index, *sibling = parts
+        image, label, *sibling = (part.to(device, non_blocking=True) for part in (image, label, *sibling))
+        return cls(image, label, index.tolist(), *sibling)
 
     def parts(self, count: int) -> Iterator[Batch]:
         """In so many parts of nearly equal size, each of which needs at least one item."""
         ends = [len(self.items) * part // count for part in range(count + 1)]
         for start, stop in pairwise(ends):
-            yield Batch(self.image[start:stop], self.label[start:stop], self.items[start:stop])
+            sibling = None if self.sibling is None else self.sibling[start:stop]
+            yield Batch(self.image[start:stop], self.label[start:stop], self.items[start:stop], sibling)
 
 
 @dataclass(kw_only=True)
@@ -48,6 +59,7 @@ class Views:
         is_pair: whether both views go through the model together.
         finds_warps: whether the model tells the warps that it found.
         runs: whether the backbone runs, or only the canonicalizer.
+        members: versions of the images that the canonicalizer learns on; None where no term needs them.
     """
 
     model: nn.Module
@@ -56,6 +68,7 @@ class Views:
     is_pair: bool
     finds_warps: bool
     runs: bool
+    members: Members | None = None
 
     @cached_property
     def adapted(self) -> Any:

@@ -20,7 +20,9 @@ def count_classes(config: Config) -> int:
     return 10 ** _section(config).n_digits
 
 
-def build_splits(config: Config, seed: int, share: tuple[int, int], description: object, *, trains: bool) -> Splits:
+def build_splits(
+    config: Config, seed: int, share: tuple[int, int], description: object, *, trains: bool, siblings: bool = False
+) -> Splits:
     """See ``dataloader.build``. No item that is held out shows a digit that is trained on.
 
     The temperature is fitted at the scales of the test. The items that are evaluated are the first ones of the test
@@ -44,7 +46,7 @@ def build_splits(config: Config, seed: int, share: tuple[int, int], description:
         evaluated = part(test, range(evaluation.items or len(test)))
     return Splits(
         num_classes=count_classes(config),
-        train=_loader(config, _digits(data, seed, source), trained, seed, share) if trains else None,
+        train=_loader(config, _digits(data, seed, source), trained, seed, share, siblings) if trains else None,
         calibration=part(held_out, calibration),
         evaluated={evaluation.split: evaluated},
     )
@@ -69,10 +71,13 @@ def _items(config: Config, count: int, seed: int) -> list[list[int]]:
         ) from error
 
 
-def _loader(config: Config, digits: ScaledDigits, items: list[int], seed: int, share: tuple[int, int]) -> DataLoader:
+def _loader(
+    config: Config, digits: ScaledDigits, items: list[int], seed: int, share: tuple[int, int], siblings: bool
+) -> DataLoader:
     digits.prepare(items)
     order = BatchOrder(items, config.train.batch_size, seed, *share)
-    return DataLoader(Indexed(digits), batch_sampler=order, num_workers=_section(config).workers)
+    indexed = Indexed(digits, digits.sibling if siblings else None)
+    return DataLoader(indexed, batch_sampler=order, num_workers=_section(config).workers)
 
 
 def _source(data: DigitsData, *, is_training: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -109,10 +109,11 @@ class ScaledDigits(Dataset[tuple[Tensor, int]]):
         The channels share one memory: clone the image before writing to it.
         """
         pixels, label = self.item(index)
-        image = torch.from_numpy(pixels).to(torch.float32).div_(255)
-        if self.standardize:
-            image.sub_(MEAN).div_(STD)
-        return image.expand(self.channels, -1, -1), label
+        return self._as_image(pixels), label
+
+    def sibling(self, index: int) -> Tensor:
+        """The image of the same item with all its digits at scale 1, in the same arrangement."""
+        return self._as_image(self.item(index, [1.0] * self.n_digits)[0])
 
     def item(self, index: int, scales: Sequence[float] | None = None) -> tuple[np.ndarray, int]:
         """The uint8 image (side, side) and its label, at the item's own scales or at one given factor per digit."""
@@ -163,6 +164,12 @@ class ScaledDigits(Dataset[tuple[Tensor, int]]):
         Worker processes that are running hear of it too.
         """
         self._epoch.fill_(operator.index(epoch))
+
+    def _as_image(self, pixels: np.ndarray) -> Tensor:
+        image = torch.from_numpy(pixels).to(torch.float32).div_(255)
+        if self.standardize:
+            image.sub_(MEAN).div_(STD)
+        return image.expand(self.channels, -1, -1)
 
     def _position(self, index: SupportsIndex) -> int:
         given, size = operator.index(index), len(self)
