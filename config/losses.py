@@ -198,14 +198,14 @@ class SiblingTerm(OrbitTerm):
 class AgreeTerm(OrbitTerm):
     """One canonical form for an image and a member of its orbit, whichever: no target is given.
 
-    Their distance counts relative to that of the two images. What keeps forms from agreeing on nothing is a floor: none
-    may vary less than its image does. ``rest`` beside it says which form, where some images need no warp.
+    What keeps forms from agreeing on nothing is a floor: none may vary less than its image does. ``rest`` beside it
+    says which form, where some images need no warp.
     """
 
     side: int = 56
     """Of the square that forms are compared on."""
     floor: float = 1.0
-    """Weight of the variance that a form lacks, relative to that of its image."""
+    """Weight of the variance that a form lacks; it counts, as the forms' distance does, relative to the image's."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -101,14 +101,14 @@ def undo_loss(phis: Phis, warp: WarpParams, frames: Sequence[Frame], size: tuple
 
 
 def rest_loss(phis: Phis, frames: Sequence[Frame], size: tuple[int, int], is_at_rest: Tensor) -> Tensor:
-    """The distance, in pixels, that positions move in those of the images, (B,), which need no warp."""
+    """The distance, in pixels, that positions move in the images that need no warp, (B,); in others it counts as 0."""
     distances = []
     for phi, frame in zip(phis, frames, strict=True):
         points = _points(phi)
         read = frame.to_whole(unchecked_evaluate_grid(phi, points))
         moved = _pixels_apart(read, frame.to_whole(points), size).mean(1)
-        distances.append((moved * is_at_rest).sum() / is_at_rest.sum().clamp_min(1))
-    return torch.stack(distances).sum()
+        distances.append(moved * is_at_rest)
+    return torch.stack(distances).mean(dim=1).sum()
 
 
 def pixel_loss(image: Tensor, other: Tensor, sizes: int) -> Tensor:
@@ -120,17 +120,15 @@ def pixel_loss(image: Tensor, other: Tensor, sizes: int) -> Tensor:
 
 
 def agreement_loss(forms: Sequence[Tensor], images: Sequence[Tensor], floor: float) -> Tensor:
-    """How far two canonical forms differ, over how far their images do; and ``floor`` times what variance they lack.
+    """How far two canonical forms differ, and ``floor`` times the variance that they lack beside their two images.
 
-    The images of a pair may be equal, so that their distance has the mean of the batch below it.
+    Both count relative to the variance of the images: forms that are flat agree, and cost ``floor``.
     """
-    before = (images[0] - images[1]).square().mean().clamp_min(EPSILON)
-    total = (forms[0] - forms[1]).square().mean() / before
-    for form, image in zip(forms, images, strict=True):
-        wanted = image.flatten(1).var(1)
-        lacking = (wanted - form.flatten(1).var(1)).clamp_min(0) / wanted.clamp_min(EPSILON)
-        total = total + floor * lacking.mean() / 2
-    return total
+    wanted = torch.stack([image.flatten(1).var(1) for image in images])
+    found = torch.stack([form.flatten(1).var(1) for form in forms])
+    apart = (forms[0] - forms[1]).square().flatten(1).mean(1) / wanted.mean(0).clamp_min(EPSILON)
+    lacking = ((wanted - found).clamp_min(0) / wanted.clamp_min(EPSILON)).mean(0)
+    return (apart + floor * lacking).mean()
 
 
 def uniqueness_loss(before: Tensor, after: Tensor, warped_before: Tensor, warped_after: Tensor) -> Tensor:

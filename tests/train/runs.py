@@ -53,6 +53,13 @@ DEC = {
     "strength": 0.5,
     "images_at_once": 64,
 }
+RESIDUAL = {
+    "name": "dec",
+    "equilibrium": "residual",
+    "sites": [{"stage": "input", "grid_size": 4}],
+    "correction": {"channels": [4, 8], "pools": [2, 2], "dilations": [1, 1], "input_size": 16},
+    "images_at_once": 64,
+}
 ENERGY = {
     "name": "energy",
     "sites": [{"stage": "image", "grid_size": 4}],

@@ -17,7 +17,20 @@ import torch
 
 from config.schema import ConfigError
 from models.build import read_weights
-from tests.train.runs import DEC, ENERGY, OWN_RATE, Stopped, config_of, recipe, refusal, stop_after, train, trainer_of
+from tests.train.runs import (
+    ALONE,
+    DEC,
+    ENERGY,
+    OWN_RATE,
+    RESIDUAL,
+    Stopped,
+    config_of,
+    recipe,
+    refusal,
+    stop_after,
+    train,
+    trainer_of,
+)
 from train.distributed import Process
 
 pytestmark = pytest.mark.dist
@@ -45,6 +58,18 @@ RECIPES: dict[str, dict[str, Any]] = {
         "data": {"train_items": 16},
         "method": DEC,
         "train": {**CALM, **OWN_RATE, "batch_size": 8, "phases": [{"terms": {"task": 0.0, "consistency": 1.0}}]},
+    },
+    "undo": {  # neither the backbone nor the solver runs, and the images of a part share their draws
+        "data": {"train_items": 16},
+        "method": RESIDUAL,
+        "loss": {
+            "undo": {"weight": 0.1},
+            "sibling": {"weight": 1.0, "side": 16},
+            "agree": {"weight": 1.0, "side": 16},
+            "rest": {"weight": 0.1},
+            "orbit": {"evaluations": 2},
+        },
+        "train": {**CALM, **OWN_RATE, "batch_size": 8, "phases": [{**ALONE, "epochs": 1, "terms": {"task": 0.0}}, {}]},
     },
     "resumed": {"data": {"train_items": 24}, "train": {**CALM, "batch_size": 8, "checkpoint_steps": 1}},
 }

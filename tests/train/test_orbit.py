@@ -1,0 +1,225 @@
+"""Members of an image's orbit, and what a canonicalizer learns of them without labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from config.losses import OrbitConfig
+from config.schema import ConfigError
+from dataloader.build import build_splits
+from layers.frame import Frame
+from layers.grid import WarpParams, evaluate_grid, random_warp_params
+from layers.monotone import monotone_warp
+from layers.seeds import item_warps
+from tests.train.runs import ALONE, OWN_RATE, RESIDUAL, SEED, config_of, phases, trainer_of
+from train.losses import POINTS, ROUNDING, agreement_loss, pixel_loss, rest_loss, undo_loss
+from train.orbit import build_orbit
+from train.views import Batch
+
+ITEMS = [4, 9, 2, 7, 30, 11]
+SIZE = (24, 31)
+ORBIT = build_orbit(OrbitConfig(shift=0.0, interpolations=("bilinear",)), 3)
+LONE = phases({**ALONE, "epochs": 1, "terms": {"task": 0.0}}, {"terms": {"task": 1.0, "undo": 0.0}})
+UNDO: dict[str, Any] = {
+    "method": RESIDUAL,
+    "train": OWN_RATE,
+    "loss": {"undo": {"weight": 1.0}, "orbit": {"evaluations": 2, "grid_sizes": [4]}},
+}
+
+
+def images(count: int = len(ITEMS), seed: int = 0) -> Tensor:
+    return torch.rand(count, 2, *SIZE, generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_member_is_the_image_behind_the_warp_that_is_told() -> None:
+    drawn = ORBIT.draw(images(), ITEMS, 0, 0)
+    torch.testing.assert_close(drawn.image, monotone_warp(images(), drawn.warp))
+    assert torch.equal(drawn.is_warped, drawn.warp.x.abs().amax((1, 2)) > 0)
+
+
+def test_an_untouched_member_is_the_image_itself_where_positions_are_not_shifted() -> None:
+    drawn = replace(ORBIT, untouched=1.0).draw(images(), ITEMS, 0, 0)
+    assert not drawn.is_warped.any()
+    torch.testing.assert_close(drawn.image, images())
+
+
+def test_a_shift_lets_untouched_images_be_interpolated_too() -> None:
+    """By less than a pixel, and by another one for every item."""
+    y, x = torch.meshgrid(*[torch.arange(n).float() for n in SIZE], indexing="ij")
+    places = torch.stack([x, y]).expand(len(ITEMS), -1, -1, -1)
+    drawn = replace(ORBIT, untouched=1.0, shift=0.5).draw(places, ITEMS, 0, 0)
+    moved = (drawn.image - places)[..., 1:-1, 1:-1]
+    assert (moved.amax((2, 3)) - moved.amin((2, 3))).max() < 1e-4  # the whole image by the same
+    assert moved.abs().max() <= 0.5 and len(moved[:, 0, 0, 0].unique()) == len(ITEMS)
+
+
+def test_a_warp_belongs_to_the_item_and_its_strength_to_the_interval() -> None:
+    together, alone = ORBIT.draw(images(), ITEMS, 2, 0), ORBIT.draw(images()[1:2], ITEMS[1:2], 2, 5)
+    assert torch.equal(together.warp.x[1:2], alone.warp.x) and torch.equal(together.image[1:2], alone.image)
+    assert not torch.equal(together.warp.x, ORBIT.draw(images(), ITEMS, 3, 0).warp.x)
+    many = range(400)
+    drawn = replace(ORBIT, strengths=(0.2, 0.3), untouched=0.25).draw(torch.zeros(400, 1, 4, 4), many, 0, 0)
+    assert 0.15 < 1 - drawn.is_warped.float().mean() < 0.35
+    whole = item_warps(many, 8, 1.0, 3, "member", 0)
+    strength = (drawn.warp.x / whole.x)[drawn.is_warped]
+    assert 0.2 <= strength.min() < 0.21 and 0.29 < strength.max() <= 0.3
+    torch.testing.assert_close(strength, strength[:, :1, :1].expand_as(strength))
+
+
+def test_a_step_has_one_grid_size_and_one_interpolation() -> None:
+    orbit = replace(ORBIT, grid_sizes=(3, 5), interpolations=("nearest", "antialiased"), untouched=1.0)
+    found = set()
+    for step in range(20):
+        drawn = orbit.draw(images(), ITEMS, 0, step)
+        found.add((drawn.warp.grid_size, torch.equal(drawn.image, images())))
+    assert found == {(3, True), (3, False), (5, True), (5, False)}
+
+
+@pytest.mark.parametrize("frame", [Frame(), Frame((0.5, 0.8), (0.25, 0.1))])
+def test_what_is_left_is_a_distance_in_pixels(frame: Frame) -> None:
+    """Point by point: where a canonical form reads the member, and where the member reads the image."""
+    phi, warp = (random_warp_params(3, 5, 0.6, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    line = torch.linspace(0, 1, POINTS)
+    expected, moved = [], []
+    for item in range(3):
+        for x in line:
+            for y in line:
+                point = torch.stack([x, y])[None, None]
+                own = frame.to_whole(evaluate_grid(WarpParams(phi.x[item, None], phi.y[item, None]), point))
+                left = evaluate_grid(WarpParams(warp.x[item, None], warp.y[item, None]), own) - frame.to_whole(point)
+                sides = torch.tensor([SIZE[1] - 1, SIZE[0] - 1])
+                expected.append(((left * sides).square().sum() + ROUNDING**2).sqrt() - ROUNDING)
+                far = (own - frame.to_whole(point)) * sides
+                moved.append((item == 1) * ((far.square().sum() + ROUNDING**2).sqrt() - ROUNDING))
+    found = undo_loss([phi, phi], warp, [frame, frame], SIZE)
+    torch.testing.assert_close(found, 2 * torch.stack(expected).mean(), rtol=1e-4, atol=1e-4)
+    rest = rest_loss([phi], [frame], SIZE, torch.tensor([False, True, False]))
+    torch.testing.assert_close(rest, torch.stack(moved).mean(), rtol=1e-4, atol=1e-4)
+
+
+def test_nothing_is_left_of_no_warp() -> None:
+    identity = WarpParams.identity(2, 4)
+    assert undo_loss([identity], WarpParams.identity(2, 8), [Frame()], SIZE) < 1e-6
+    assert rest_loss([identity], [Frame()], SIZE, torch.ones(2, dtype=torch.bool)) < 1e-6
+
+
+def test_pixels_are_compared_at_sizes_that_halve() -> None:
+    one, other = torch.rand(2, 2, 3, 8, 8)
+    total = sum((one - other).reshape(2, 3, n, 8 // n, n, 8 // n).mean((3, 5)).square().mean() for n in (8, 4, 2))
+    torch.testing.assert_close(pixel_loss(one, other, 3), total)
+    assert pixel_loss(one, one, 3) == 0
+
+
+def test_agreeing_on_nothing_costs_the_floor() -> None:
+    pair = [images(3), images(3, seed=1)]
+    flat = [torch.zeros_like(image) for image in pair]
+    torch.testing.assert_close(agreement_loss(flat, pair, 0.7), torch.tensor(0.7))
+    assert agreement_loss([pair[0], pair[0]], [pair[0], pair[0]], 1.0) == 0
+    apart = torch.stack([(a - b).square().mean() / ((a.var() + b.var()) / 2) for a, b in zip(*pair, strict=True)])
+    torch.testing.assert_close(agreement_loss(pair, pair, 1.0), apart.mean())
+
+
+def test_a_term_is_the_mean_over_the_evaluations(tmp_path: Path) -> None:
+    trainer = trainer_of(config_of(tmp_path, UNDO, LONE))
+    model, objective = trainer.model, trainer.objective
+    torch.nn.init.normal_(model.canonicalizer.module_list[0][-1].weight, std=0.5)
+    batch = next(iter(trainer.loader))
+    part = Batch.loaded(batch, torch.device("cpu"))
+    outcome = objective(model, part, 0, 0, phase=0)
+    drawn = objective.orbit.draw(part.image, part.items, 0, 0)
+    states = model(drawn.image, warps_only=True, evaluations=2).states
+    size = (part.image.shape[-2], part.image.shape[-1])
+    values = [undo_loss(state, drawn.warp, model.frames(size), size) for state in states]
+    torch.testing.assert_close(outcome.loss, sum(values) / 2)
+    assert outcome.told.keys() == {"loss", "undo"}
+
+
+def test_neither_the_backbone_nor_the_solver_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = trainer_of(config_of(tmp_path, UNDO, LONE))
+    before = [value.clone() for value in trainer.model.backbone.parameters()]
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("this must not be called")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(trainer.model.backbone), "forward", refuse)
+        patch.setattr(type(trainer.model.canonicalizer.solver), "__call__", refuse)
+        trainer.fit(max_steps=2)
+    assert all(torch.equal(old, new) for old, new in zip(before, trainer.model.backbone.parameters(), strict=True))
+    assert trainer.model.canonicalizer.module_list[0][-1].weight.abs().max() > 0
+
+
+@pytest.mark.parametrize("term", ["undo", "sibling", "agree", "rest"])
+def test_every_term_falls_while_it_trains(term: str, tmp_path: Path) -> None:
+    """Of a map that warps at first, on the same few items."""
+    side = {} if term in ("undo", "rest") else {"side": 28}
+    settings = {
+        "method": RESIDUAL,
+        "loss": {term: {"weight": 1.0, **side}, "orbit": {"evaluations": 2, "strengths": [0.1, 0.3]}},
+        "train": {**OWN_RATE, "epochs": 16, "phases": [{**ALONE, "terms": {"task": 0.0}}]},
+    }
+    config = config_of(tmp_path, settings)
+    trainer = trainer_of(config)
+    torch.nn.init.normal_(trainer.model.canonicalizer.module_list[0][-1].weight, std=1.0)
+    metrics: list[dict[str, float]] = []
+    trainer.fit(end_epoch=metrics.append)
+    assert metrics[-1][f"train_{term}"] < 0.9 * metrics[0][f"train_{term}"]
+
+
+def test_batches_have_siblings_where_a_term_needs_them(tmp_path: Path) -> None:
+    """The same digits in the same places, all of them at scale 1."""
+    plain = build_splits(config_of(tmp_path, UNDO, LONE), SEED)
+    assert plain.train is not None and len(next(iter(plain.train))) == 3
+    wanted = config_of(tmp_path, UNDO, LONE, {"loss": {"sibling": {"weight": 1.0}}})
+    assert wanted.needs_siblings
+    splits = build_splits(wanted, SEED)
+    assert splits.train is not None
+    image, _, index, sibling = next(iter(splits.train))
+    digits: Any = splits.train.dataset
+    for number, shown in zip(index.tolist(), sibling, strict=True):
+        pixels, _ = digits.dataset.item(number, [1.0, 1.0])
+        assert torch.equal(shown, torch.from_numpy(pixels)[None] / 255)
+    assert sibling.shape == image.shape and not torch.equal(sibling, image)
+    part = Batch.loaded(next(iter(splits.train)), torch.device("cpu"))
+    halves = list(part.parts(2))
+    assert all(half.sibling is not None for half in halves)
+    assert torch.equal(torch.cat([half.sibling for half in halves if half.sibling is not None]), part.sibling)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loss": {"undo": {"weight": 1.0}}}, "loss.undo has a weight; it needs method.name: dec"),
+        (
+            {
+                "method": {**RESIDUAL, "condition": "feature", "sites": [{"stage": "image"}]},
+                **{"loss": {"sibling": {"weight": 1.0}}, "train": OWN_RATE},
+            },
+            "loss.sibling has a weight with method.condition feature; it needs warps that are found from images",
+        ),
+        (
+            {"method": {**RESIDUAL, "sites": [{"stage": 0}, {"stage": 1}]}, "loss": {"rest": {"weight": 1.0}}},
+            "loss.rest has a weight with 2 sites",
+        ),
+        (
+            {"method": RESIDUAL, "loss": {"undo": {"weight": 1.0}, "orbit": {"strengths": [0.0, 0.0]}}},
+            "loss.undo has a weight with loss.orbit.strengths of 0; it undoes warps",
+        ),
+        ({"loss": {"orbit": {"strengths": [0.5, 0.2]}}}, r"strengths is \[0.5, 0.2\]; expected 0 <= low <= high"),
+        ({"loss": {"orbit": {"grid_sizes": [1]}}}, r"grid_sizes is \[1\]; expected at least one, each at least 2"),
+        ({"loss": {"orbit": {"untouched": 1.5}}}, "untouched is 1.5; expected 0 to 1"),
+        ({"loss": {"orbit": {"interpolations": []}}}, "interpolations is empty; expected at least one"),
+        ({"loss": {"orbit": {"interpolations": ["lanczos"]}}}, "lanczos"),
+        ({"loss": {"orbit": {"evaluations": 0}}}, "evaluations is 0; expected at least 1"),
+        ({"loss": {"sibling": {"side": 2}}}, "side is 2; expected at least 4"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(settings: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config_of(tmp_path, settings)
