@@ -23,7 +23,7 @@ KERNEL = 3
 
 
 class CorrectionBlock(nn.Module):
-    """Convolution, max-pool, norm over channels and positions, GELU; the pool comes early, for it saves most of the time."""
+    """Convolution, max-pool, norm over channels and positions, GELU. The pool comes early, for that halves the time."""
 
     def __init__(self, in_channels: int, out_channels: int, dilation: int, pool: int):
         super().__init__()

@@ -91,6 +91,7 @@ class Trainer:
         return phase_at(self.phases, self.place.epoch)
 
     def _begin_epoch(self) -> None:
+        self._solved: list[tuple[list[int], Tensor]] = []  # since the last look, which items' warps are numbers
         self.tally = Tally(self.objective.tells(self.phase.number), self.process.device)
 
     @property
@@ -194,6 +195,7 @@ class Trainer:
             self.scaler.scale(outcome.loss * share).backward()
             if weight > 0:
                 self.tally.add(outcome.told, len(part.items))
+                self._solved += [] if outcome.is_solved is None else [(part.items, outcome.is_solved)]
         active = self._active
         for learner in active:
             learner.prepare(self.scaler)
@@ -246,6 +248,12 @@ class Trainer:
         return metrics
 
     def _check(self, means: dict[str, float]) -> None:
+        known, self._solved = self._solved, []
+        for items, is_solved in known:  # the first step that has any: its gradient spoils all that come after
+            lost = [items[place] for place in (~is_solved).nonzero().flatten().tolist()]
+            if lost:
+                numbers = ", ".join(map(str, lost[:5])) + (", ..." if len(lost) > 5 else "")
+                self._fail(f"the warps of {len(lost)} items became NaN (their numbers: {numbers})")
         for name, words in (("loss", "loss"), ("residual", "residual of the fixed points")):
             if not math.isfinite(value := means.get(name, 0.0)):
                 self._fail(f"the {words} became {value}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from config.schema import Config
@@ -27,10 +28,12 @@ class Outcome(NamedTuple):
         loss: mean over the part, with its graph.
         told: by name and without a graph, the part's mean of the loss, of its terms before they are weighed and of the
             fixed points' residual where there are any; and (B,) the task's score where the backbone ran.
+        is_solved: (B,), whether the warps that were found for an image are numbers; None where none were looked for.
     """
 
     loss: Tensor
     told: dict[str, Tensor]
+    is_solved: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +83,7 @@ class Objective:
             told[self.task.score_name] = self.task.score(views.logits[0], label)
         if self._solves(phase):
             told["residual"] = views.output.residual.mean()
-        return Outcome(loss, {name: value.detach() for name, value in told.items()})
+        return Outcome(loss, {name: value.detach() for name, value in told.items()}, self._is_solved(views, phase))
 
     def tells(self, phase: int) -> list[str]:
         """The names of what an outcome of this phase tells."""
@@ -91,6 +94,14 @@ class Objective:
     def runs_backbone(self, phase: int) -> bool:
         """Whether a term of this phase needs the backbone's answer."""
         return "logits" in self._needs(phase)
+
+    def _is_solved(self, views: Views, phase: int) -> Tensor | None:
+        if self._solves(phase):
+            return views.output.residual.isfinite().all(1)[: len(views.image)]
+        if views.members is None:
+            return None
+        last = [state for states in views.members.states.values() for state in states[-1]]
+        return torch.stack([part.isfinite().flatten(1).all(1) for phi in last for part in phi]).all(0)
 
     def _solves(self, phase: int) -> bool:
         """Whether the solver searches for fixed points; members of an orbit alone do without it."""

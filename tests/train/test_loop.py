@@ -431,7 +431,7 @@ def test_a_dec_that_diverges_ends_with_the_advice_for_it(tmp_path, capsys, setti
     consistent = ["loss.consistency.weight=0.1", "data.train_items=24", "train.batch_size=8"]
     words = ["--config_file", str(file), "--run_dir", str(tmp_path / "run"), *consistent, settings]
     message = refusal(capsys, *words)
-    assert "became nan" in message or "became infinite or NaN" in message
+    assert "became NaN" in message or "became infinite or NaN" in message
     assert "Try smaller rates (train.backbone_lr, train.canonicalizer_lr)" in message
 
 

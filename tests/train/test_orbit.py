@@ -20,6 +20,7 @@ from layers.seeds import item_warps
 from tests.train.runs import ALONE, OWN_RATE, RESIDUAL, SEED, config_of, phases, trainer_of
 from train.losses import POINTS, ROUNDING, agreement_loss, pixel_loss, rest_loss, undo_loss
 from train.orbit import build_orbit
+from train.runs.errors import RunError
 from train.views import Batch
 
 ITEMS = [4, 9, 2, 7, 30, 11]
@@ -153,6 +154,26 @@ def test_neither_the_backbone_nor_the_solver_runs(tmp_path: Path, monkeypatch: p
         trainer.fit(max_steps=2)
     assert all(torch.equal(old, new) for old, new in zip(before, trainer.model.backbone.parameters(), strict=True))
     assert trainer.model.canonicalizer.module_list[0][-1].weight.abs().max() > 0
+
+
+@pytest.mark.parametrize("term", ["undo", "task"])
+def test_items_whose_warps_are_no_numbers_are_named(term: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the solver finds them or single evaluations do."""
+    alone = phases({"terms": {"task": 0.0, "undo": 0.0, term: 1.0}})
+    trainer = trainer_of(config_of(tmp_path, UNDO, alone))
+    chosen = trainer.order.items[7]
+    original = Batch.loaded
+
+    def spoiled(*arguments: Any) -> Batch:
+        batch = original(*arguments)
+        image = batch.image.clone()
+        image[[place for place, item in enumerate(batch.items) if item == chosen]] = torch.nan
+        return batch._replace(image=image)
+
+    monkeypatch.setattr(Batch, "loaded", spoiled)
+    torch.nn.init.normal_(trainer.model.canonicalizer.module_list[0][-1].weight)
+    with pytest.raises(RunError, match=rf"the warps of 1 items became NaN \(their numbers: {chosen}\)"):
+        trainer.fit()
 
 
 @pytest.mark.parametrize("term", ["undo", "sibling", "agree", "rest"])
