@@ -71,6 +71,7 @@ class TrainConfig:
     """Optimisation."""
 
     epochs: int = 60
+    """0 measures what the recipe starts from, as it is."""
     phases: tuple[Phase, ...] = (Phase(),)
     """One after the other. As published, [{trains: [canonicalizer], epochs: 4}, {}] trains the canonicalizer alone for
     four epochs, and then everything."""
@@ -109,7 +110,7 @@ class TrainConfig:
     running ones, which lag behind weights that still moved."""
 
     def __post_init__(self) -> None:
-        require(self.epochs >= 1, f"epochs is {self.epochs}; expected at least 1")
+        require(self.epochs >= 0, f"epochs is {self.epochs}; expected at least 0")
         self._check_phases()
         require(self.batch_size >= 1, f"batch_size is {self.batch_size}; expected at least 1")
         require(

@@ -124,7 +124,7 @@ class Trainer:
             metrics = self._close_epoch()
             end_epoch(metrics)
             save()
-        if self.statistics_steps:
+        if self.statistics_steps and self.epochs:
             self._estimate_statistics()
 
     def _begin_phase(self) -> nn.Module:

@@ -74,10 +74,10 @@ def is_break(phases: Sequence[Phase], phase: Phase) -> bool:
 
 
 def build_phases(config: Config) -> list[Phase]:
-    """The phases of a recipe that have epochs, in their order."""
-    found, start = [], 0
+    """The phases of a recipe that have epochs, in their order; where nothing trains, its last one."""
+    found, start, last = [], 0, len(config.train.phases) - 1
     for number, (phase, epochs) in enumerate(zip(config.train.phases, config.train.epochs_of_phases, strict=True)):
-        if epochs:
+        if epochs or (config.train.epochs == 0 and number == last):
             weight = config.weights("task")[number]
             found.append(
                 Phase(

@@ -189,7 +189,7 @@ def test_numbers_with_an_exponent_are_numbers_in_free_options_too(write) -> None
         ("model: {options: [1]}", "model.options is [1]; expected a mapping"),
         ("model: {pretrained: false}", "model.backbone: missing; expected text"),
         ("3: 4", "3: unknown key"),
-        ("train: {epochs: 0}", "train.epochs is 0; expected at least 1"),
+        ("train: {epochs: -1}", "train.epochs is -1; expected at least 0"),
         ("train: {schedule: {factor: 2}}", "train.schedule.factor is 2.0; expected between 0 and 1"),
         (
             "method: {name: dec, sites: [{stage: -1}]}",
@@ -387,7 +387,7 @@ def test_overrides_are_read_like_the_file(write) -> None:
         ("train.epoch=3", "train.epoch: unknown key. Did you mean 'epochs'?"),
         ("train.epochs=three", "train.epochs is 'three'; expected a whole number"),
         ("train.epochs=", "train.epochs is null; expected a whole number"),
-        ("train.epochs=0", "train.epochs is 0; expected at least 1"),
+        ("train.epochs=-1", "train.epochs is -1; expected at least 0"),
         ("train.epochs.x=0", "train.epochs is {'x': 0}; expected a whole number"),
         ("train.epochs=[", "train.epochs: line 1: this is not YAML"),
         ("train={epochs: 1, epochs: 2}", "train: epochs stands twice, in lines 1 and 1; expected once"),
@@ -418,8 +418,8 @@ def test_a_wrong_override_is_reported_as_the_command_line(write, override: str, 
 
 
 def test_the_file_is_blamed_for_its_own_mistakes(write) -> None:
-    file = write(f"a: {{{MODEL}, train: {{epochs: 0}}}}\nb: {{data: {{workers: 0}}}}")
-    assert message(only, file, "a", "data.workers=0").startswith("recipes.yaml: a: train.epochs is 0")
+    file = write(f"a: {{{MODEL}, train: {{epochs: -1}}}}\nb: {{data: {{workers: 0}}}}")
+    assert message(only, file, "a", "data.workers=0").startswith("recipes.yaml: a: train.epochs is -1")
     assert only(file, "a", "train.epochs=2").train.epochs == 2
     assert only(file, "b", "model.backbone=vit").model.backbone == "vit"
 

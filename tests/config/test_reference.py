@@ -162,8 +162,8 @@ def test_messages_name_the_published_key_too(tmp_path: Path) -> None:
         of_flat({"model": "vit", "outer_lr": "fast"}, tmp_path)
     with pytest.raises(ConfigError, match=r"entry: data.scales\[1\] \(the file's s\[1\]\) is 3; expected a list of 2"):
         of_flat({"model": "vit", "s": [[1, 2], 3, [1, 2]]}, tmp_path)
-    with pytest.raises(ConfigError, match=r"entry: train.epochs \(the file's epochs\) is 0; expected at least 1"):
-        of_flat({"model": "vit", "epochs": 0}, tmp_path)
+    with pytest.raises(ConfigError, match=r"entry: train.epochs \(the file's epochs\) is -1; expected at least 0"):
+        of_flat({"model": "vit", "epochs": -1}, tmp_path)
     with pytest.raises(ConfigError, match="entry: outer_rl: unknown key of the published flat format"):
         of_flat({"model": "vit", "outer_rl": 0}, tmp_path)
 

@@ -104,9 +104,9 @@ TWO = (Site(stage=0), Site(stage=1))
         (ScheduleConfig, {"floor": 1.1}, "floor is 1.1; expected 0 to 1"),
         (ScheduleConfig, {"warmup_epochs": -1}, "warmup_epochs is -1; expected at least 0"),
         (ScheduleConfig, {"warmup_lr": -1.0}, "warmup_lr is -1.0; expected at least 0"),
-        (TrainConfig, {"epochs": 0}, "epochs is 0; expected at least 1"),
+        (TrainConfig, {"epochs": -1}, "epochs is -1; expected at least 0"),
         (TrainConfig, {"phases": ()}, r"phases is empty; expected at least one, such as \[{}\]"),
-        (TrainConfig, {"epochs": 0, "phases": ()}, "epochs is 0; expected at least 1"),
+        (TrainConfig, {"epochs": -1, "phases": ()}, "epochs is -1; expected at least 0"),
         (
             TrainConfig,
             {"epochs": 1, "phases": (Phase(epochs=2), Phase())},

@@ -273,3 +273,14 @@ def test_a_user_who_stops_a_run_is_told_how_it_goes_on(tmp_path, monkeypatch, ca
         train(recipe(tmp_path), tmp_path / "run")
     assert end.value.code == "stopped; what was saved is still there, and --resume goes on from it"
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_no_epochs_measure_what_the_recipe_starts_from(tmp_path: Path) -> None:
+    """In every bit, also where batch norm's statistics would be estimated after training."""
+    file = recipe(tmp_path, {"model": {"backbone": "test_resnet"}, "train": {"statistics_steps": 2}})
+    trained = train(file, tmp_path / "run")
+    as_it_is = train(file, tmp_path / "same", f"warm_start={tmp_path / 'run' / 'model.safetensors'}", "train.epochs=0")
+    assert as_it_is["metrics"] == trained["metrics"] and as_it_is["epochs"] == 0
+    assert (tmp_path / "same" / "model.safetensors").read_bytes() == (
+        tmp_path / "run" / "model.safetensors"
+    ).read_bytes()

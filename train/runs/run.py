@@ -65,7 +65,7 @@ class Run:
     @property
     def starts_published(self) -> bool:
         """Whether what is measured are the weights that the model is built with."""
-        return not self.trains and self.source is None
+        return self.source is None and (not self.trains or self.config.train.epochs == 0)
 
     @contextmanager
     def building(self) -> Iterator[None]:
