@@ -11,6 +11,7 @@ Photographs, not files, are divided into training and validation.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -43,12 +44,12 @@ def magnified(image: torch.Tensor, scale: float) -> torch.Tensor:
     return F.avg_pool2d(fine, FINER)[0].clamp(0, 255)
 
 
-def write_scales(source: Path, target: Path) -> None:
-    """All scales of one photograph, beside each other in the folder of its class."""
+def write_scales(source: Path, target: Path, scales: Sequence[float]) -> None:
+    """One photograph at these scales, beside each other in the folder of its class."""
     torch.set_num_threads(1)
     image = torch.from_numpy(np.array(Image.open(source).convert("RGB"))).permute(2, 0, 1).float()
     target.mkdir(parents=True, exist_ok=True)
-    for scale in SCALES:
+    for scale in scales:
         pixels = magnified(image, scale).round().byte().permute(1, 2, 0).numpy()
         Image.fromarray(pixels).save(target / f"{source.stem}_scale_{scale:g}.JPEG", quality=95)
 
@@ -62,6 +63,13 @@ def main() -> None:
     parser.add_argument("photos", type=Path, help="folder with a folder of photographs per class")
     parser.add_argument("output", type=Path, help="takes train/ and val/")
     parser.add_argument("--train", type=float, default=0.7, help="share of the photographs (0.7)")
+    parser.add_argument(
+        "--train_scales",
+        type=float,
+        nargs="+",
+        default=SCALES,
+        help="of the photographs to train on (all); 1 alone makes plain ones",
+    )
     options = parser.parse_args()
     found = sorted(path for path in options.photos.glob("*/*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     if not found:
@@ -69,15 +77,13 @@ def main() -> None:
     count = round(options.train * len(found))
     chosen = set(split_indices(len(found), 0, count)[0].tolist())
     with ProcessPoolExecutor() as pool:
-        jobs = [
-            pool.submit(
-                write_scales, path, options.output / ("train" if number in chosen else "val") / path.parent.name
-            )
-            for number, path in enumerate(found)
-        ]
+        jobs = []
+        for number, path in enumerate(found):
+            split, scales = ("train", options.train_scales) if number in chosen else ("val", SCALES)
+            jobs.append(pool.submit(write_scales, path, options.output / split / path.parent.name, scales))
         for job in jobs:
             job.result()
-    print(f"{count} photographs to train on, {len(found) - count} to validate, {len(SCALES)} scales each")
+    print(f"{count} photographs to train on, {len(found) - count} to validate")
 
 
 if __name__ == "__main__":
