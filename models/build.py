@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from config.schema import Config, ConfigError, ModelConfig
 from layers.seeds import seed_of
-from layers.spec import DEC, Candidates, Energy, Plain
+from layers.spec import DEC, Average, Candidates, Energy, Plain
+from models.averaged import with_average
 from models.baselines import with_candidates, with_energy
 from models.dec import with_dec
 from models.preprocess import Preprocess
@@ -35,6 +36,7 @@ METHODS: dict[type, Callable[..., WrappedBackbone]] = {
     DEC: with_dec,
     Energy: with_energy,
     Candidates: with_candidates,
+    Average: with_average,
     Plain: plainly,
 }
 
