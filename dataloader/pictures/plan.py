@@ -84,6 +84,8 @@ def build_plan(
     """Of a recipe; see ``dataloader.build``."""
     data = config.data
     assert isinstance(data, PictureData)
+    if data.side is not None:
+        description = {**description, "input_size": (data.channels, data.side, data.side)}
     random, plain = _random_transform(config.augmentation, description), _plain_transform(description)
     needed = siblings and trains  # what is only judged needs none
     return Plan(config, data, seed, share, trains, needed, build_classes(data), random, plain)
