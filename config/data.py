@@ -117,6 +117,9 @@ class PictureData(DataSection):
     train_samples: int | None = None
     """Files of the training split, drawn by the seed; null, and more than there are, takes all. A stream's epoch."""
     channels: Literal[3] = 3
+    side: int | None = None
+    """Of the square pictures that the model is given, which resizes them to the backbone's size; null: that size. A
+    larger one leaves a warp of the input, a site on "input", the detail of what it enlarges."""
     broken_limit: int = 100
     """Files of a split that a process may find unreadable before the run stops; others take their places."""
     workers: int | None = None
@@ -127,7 +130,7 @@ class PictureData(DataSection):
         require(is_known, f"name is {self.name!r}; expected folder, shapes, wds/, hfds/NAME or hfids/NAME")
         kind, _, rest = self.name.partition("/")
         require(not kind.startswith("hf") or bool(rest), f"name is {self.name!r}; expected a name after {kind}/")
-        for name in ("num_classes", "train_samples"):
+        for name in ("num_classes", "train_samples", "side"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name} is {value}; expected null or at least 1")
         require(self.broken_limit >= 0, f"broken_limit is {self.broken_limit}; expected at least 0")

@@ -305,6 +305,29 @@ class Candidates:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Average:
+    """Test-time averaging: the plain model in training, and then the mean prediction over fixed warps of an image."""
+
+    tags: ClassVar = ("average",)
+    gives: ClassVar = frozenset[str]()
+    sites: ClassVar[tuple[Site, ...]] = ()
+
+    count: int = 4
+    """Views of every image: the image itself, and random warps of it. Time grows with it, memory does not."""
+    grid_size: int = 8
+    """R of the random warps."""
+    strength: float = 0.25
+    """Of the random warps."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("count", 1), ("grid_size", 2)):
+            value = getattr(self, name)
+            _require(_is_whole(value, least), f"{name} is {value!r}; expected a whole number of at least {least}")
+        is_strength = 0 <= self.strength < float("inf")
+        _require(is_strength, f"strength is {self.strength}; expected a finite number of at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plain:
     """No canonicalizer: the backbone as it is."""
 
@@ -313,7 +336,7 @@ class Plain:
     sites: ClassVar[tuple[Site, ...]] = ()
 
 
-Method = DEC | Energy | Candidates | Plain
+Method = DEC | Energy | Candidates | Average | Plain
 
 
 def check_sites(sites: Sequence[Site]) -> None:

@@ -13,9 +13,10 @@ from safetensors.torch import load_file
 from timm.data import resolve_data_config
 from torch import Tensor, nn
 
-from config.schema import Config, ConfigError, ModelConfig
+from config.schema import Config, ConfigError, ModelConfig, PictureData
 from layers.seeds import seed_of
-from layers.spec import DEC, Candidates, Energy, Plain
+from layers.spec import DEC, Average, Candidates, Energy, Plain
+from models.averaged import with_average
 from models.baselines import with_candidates, with_energy
 from models.dec import with_dec
 from models.preprocess import Preprocess
@@ -35,6 +36,7 @@ METHODS: dict[type, Callable[..., WrappedBackbone]] = {
     DEC: with_dec,
     Energy: with_energy,
     Candidates: with_candidates,
+    Average: with_average,
     Plain: plainly,
 }
 
@@ -44,7 +46,7 @@ def build_model(config: Config, num_classes: int, seed: int = 0) -> WrappedBackb
 
     Whatever the method, the backbone's parameters have the same names (``backbone.`` and timm's) and the same first
     values, so that runs of different methods start alike, or from each other's weights. Images that the loader has
-    normalized come at the backbone's size and need no preprocessing.
+    normalized come at the backbone's size and need no preprocessing, except where ``data.side`` says otherwise.
 
     Args:
         config: the recipe.
@@ -57,11 +59,7 @@ def build_model(config: Config, num_classes: int, seed: int = 0) -> WrappedBackb
         backbone = build_backbone(config.model, num_classes, channels)
         stages = {site.stage for site in method.sites if isinstance(site.stage, int)}
         freeze_but(backbone, config.train.finetune, stages, size)
-        preprocess = None
-        if not config.data.is_normalized:
-            limits = None if config.data.standardize else (0.0, 1.0)
-            preprocess = _preprocess(backbone, config.model, channels, limits)
-        return METHODS[type(method)](backbone, method, image_size=size, preprocess=preprocess)
+        return METHODS[type(method)](backbone, method, image_size=size, preprocess=_preprocess(backbone, config))
 
 
 def build_backbone(model: ModelConfig, num_classes: int, image_channels: int = 3) -> nn.Module:
@@ -90,10 +88,10 @@ def build_backbone(model: ModelConfig, num_classes: int, image_channels: int = 3
     return backbone
 
 
-def input_description(config: ModelConfig, model: WrappedBackbone) -> dict[str, Any]:
+def input_description(config: ModelConfig, model: nn.Module) -> dict[str, Any]:
     """Size, statistics and cropping of a backbone's pictures, as ``timm.data.resolve_data_config`` gives them."""
     given = {"img_size": config.image_size} if config.image_size else {}
-    return resolve_data_config(given, pretrained_cfg=model.pretrained_cfg)
+    return resolve_data_config(given, pretrained_cfg=_published(model))
 
 
 def check_head(model: ModelConfig, num_classes: int) -> None:
@@ -162,16 +160,27 @@ def _load_weights(backbone: nn.Module, path: Path) -> None:
     backbone.load_state_dict(kept, strict=False)
 
 
-def _preprocess(
-    backbone: nn.Module, model: ModelConfig, image_channels: int, limits: tuple[float, float] | None
-) -> Preprocess:
-    published: Any = backbone.pretrained_cfg
-    mean, std, interpolation = published["mean"], published["std"], published.get("interpolation")
-    if image_channels == 1:
-        mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
+def _preprocess(backbone: nn.Module, config: Config) -> Preprocess | None:
+    """What the loader leaves to the model: statistics too, or of pictures the resizing alone, if they need any."""
+    model, data, published = config.model, config.data, _published(backbone)
+    interpolation = published.get("interpolation")
     if interpolation not in ("bicubic", "bilinear"):
         interpolation = "bicubic"
+    if isinstance(data, PictureData):
+        if data.side is None:
+            return None
+        size = input_description(model, backbone)["input_size"][-1]
+        return Preprocess(size, mean=(0.0,), std=(1.0,), interpolation=interpolation, limits=None)
+    mean, std = published["mean"], published["std"]
+    if data.channels == 1:
+        mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
+    limits = None if data.standardize else (0.0, 1.0)
     return Preprocess(model.image_size, mean, std, resize=model.resize, interpolation=interpolation, limits=limits)
+
+
+def _published(backbone: nn.Module) -> Any:
+    """timm's description of a backbone's weights and input."""
+    return backbone.pretrained_cfg
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,4 +1,7 @@
-"""What DEC does to images, and accuracy over scales: drawn without a display and without pyplot's global state."""
+"""What DEC does to images and to orbits of them, and accuracy over scales.
+
+All is drawn without a display and without pyplot's global state.
+"""
 
 from __future__ import annotations
 
@@ -89,6 +92,36 @@ def scale_figure(path: str | Path, curves: Mapping[str, Mapping[float, float]]) 
     axes.set(xlabel="scale of the object", ylabel="top-1 accuracy (%)")
     axes.legend(fontsize="small")
     axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=150)
+
+
+def orbit_figure(path: str | Path, members: Tensor, rows: Mapping[str, Tensor]) -> None:
+    """Write a figure of an orbit: its members in the first row, and in a row per method below, their canonical forms.
+
+    A canonicalizer that undoes what makes the members differ has a row of equal images.
+
+    Args:
+        path: of the file; its ending says the format.
+        members: (M, C, H, W) with one or three channels, a picture under M warps; each is shown in its own range.
+        rows: by the words beside each, the members as a method canonicalizes them, (M, C, H', W').
+    """
+    if not rows:
+        raise ValueError("rows is empty; expected the canonical forms of at least one method")
+    shown = {"members": members, **rows}
+    if len(shown) == len(rows):
+        raise ValueError("rows has a row that is called members; expected other names, for the first row has this one")
+    for name, images in shown.items():
+        is_row = images.ndim == 4 and images.shape[1] in (1, 3) and len(images) == len(members) > 0
+        if not is_row:
+            raise ValueError(f"{name} has shape {tuple(images.shape)}; expected (M, 1 or 3, H, W), M the same in all")
+    figure = Figure(figsize=(INCHES * len(members), INCHES * len(shown)), layout="compressed")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(shown), len(members), squeeze=False)
+    for line, (name, images) in zip(panels, shown.items(), strict=True):
+        line[0].set_ylabel(name)
+        for panel, image in zip(line, images, strict=True):
+            panel.imshow(_shown(image), cmap="gray", vmin=0, vmax=1)
+            panel.set(xticks=[], yticks=[])
     figure.savefig(path, dpi=150)
 
 

@@ -23,10 +23,20 @@ def count_classes(config: Config) -> int:
 
 
 def build_splits(
-    config: Config, seed: int, share: tuple[int, int], description: Mapping[str, Any], *, trains: bool
+    config: Config,
+    seed: int,
+    share: tuple[int, int],
+    description: Mapping[str, Any],
+    *,
+    trains: bool,
+    siblings: bool = False,
 ) -> Splits:
-    """See ``dataloader.build``. Where nothing is to be trained, the folder of the training split may be absent."""
-    plan = build_plan(config, seed, share, description, trains=trains)
+    """See ``dataloader.build``. Where nothing is to be trained, the folder of the training split may be absent.
+
+    With siblings the training batches are (image, label, number, sibling): the same object at scale 1, through the
+    same crop and flip.
+    """
+    plan = build_plan(config, seed, share, description, trains=trains, siblings=siblings)
     data = plan.data
     if trains or data.name != "folder" or (root_of(data) / data.train_split).exists():
         found = _builders(data).build_training(plan)

@@ -35,6 +35,17 @@ class ScaleGroups:
             numbers[group] = number
         return numbers
 
+    @cached_property
+    def siblings(self) -> np.ndarray:
+        """The item that shows every item's object at scale 1, (N,): itself, where it does so; -1 where none does."""
+        numbers = np.full(len(self.scales), -1)
+        for group in self.members:
+            if self.scales[group[0]] == 1:
+                numbers[group] = group[0]
+        own = self.scales == 1
+        numbers[own] = np.flatnonzero(own)  # also where a group has two of them
+        return numbers
+
     @property
     def has_scales(self) -> bool:
         """Whether any item has a scale in its name."""

@@ -10,6 +10,7 @@ from dataloader.order import BatchOrder, Indexed
 from dataloader.pictures.groups import ScaleGroups, scale_groups
 from dataloader.pictures.items import Pictures, TrainingPictures
 from dataloader.pictures.plan import Plan
+from dataloader.pictures.siblings import WithSiblings
 from dataloader.pictures.sources import build_source
 from dataloader.split import split_indices
 from dataloader.splits import Part, Splits
@@ -36,7 +37,9 @@ def build_training(plan: Plan) -> Splits:
     wanted = min(data.train_samples or len(pool), len(pool))
     items = [pool[place] for place in split_indices(len(pool), plan.seed, wanted)[0]]
     options = held_in.source, plan.random, groups, len(plan.classes), data.broken_limit
-    loader = plan.loader(Indexed(TrainingPictures(*options, items=items, seed=plan.seed)), partial(BatchOrder, items))
+    pictures = TrainingPictures(*options, items=items, seed=plan.seed)
+    dataset = WithSiblings(pictures) if plan.siblings else Indexed(pictures)
+    loader = plan.loader(dataset, partial(BatchOrder, items))
     judged = Indexed(held_in)
     return plan.training(
         len(items),

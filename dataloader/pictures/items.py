@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -92,11 +92,26 @@ class TrainingPictures(Pictures):
         self.epoch = epoch
 
     def __getitem__(self, number: int) -> tuple[Tensor, int]:
+        number, (image,) = self.readable(number, lambda item: [item])
+        return self.drawn(image, number), int(self.source.labels[number])
+
+    def readable(self, number: int, files_of: Callable[[int], Sequence[int]]) -> tuple[int, list[Image.Image]]:
+        """The number of an item, and its pictures; where one of them cannot be read, another item takes the place.
+
+        Args:
+            number: of the item.
+            files_of: numbers of the pictures that an item needs.
+        """
         for attempt in range(ATTEMPTS):
-            image = self.read(number)
-            if image is not None:
-                with seeded(self.seed, "transform", self.epoch, number):
-                    return self.transform(image), int(self.source.labels[number])
+            images = [self.read(file) for file in files_of(number)]
+            found = [image for image in images if image is not None]
+            if len(found) == len(images):
+                return number, found
             draw = seed_of(self.seed, "replacement", self.epoch, number, attempt)
             number = int(self.items[draw % len(self.items)])
         raise BrokenPictures(f"none of {ATTEMPTS} pictures in a row could be read; see the messages above")
+
+    def drawn(self, image: Image.Image, number: int) -> Tensor:
+        """A picture through the draw of this item."""
+        with seeded(self.seed, "transform", self.epoch, number):
+            return self.transform(image)

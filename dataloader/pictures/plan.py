@@ -29,6 +29,7 @@ class Plan(NamedTuple):
         seed: of the run.
         share: (rank, world).
         trains: whether there is a loader of the training.
+        siblings: whether it gives every picture's object at scale 1 too.
         classes: number of every class.
         random: transform of the pictures that are trained on.
         plain: transform of those that a model is judged by.
@@ -39,6 +40,7 @@ class Plan(NamedTuple):
     seed: int
     share: tuple[int, int]
     trains: bool
+    siblings: bool
     classes: Mapping[str, int]
     random: Transform
     plain: Transform
@@ -71,13 +73,22 @@ class Plan(NamedTuple):
 
 
 def build_plan(
-    config: Config, seed: int, share: tuple[int, int], description: Mapping[str, Any], *, trains: bool
+    config: Config,
+    seed: int,
+    share: tuple[int, int],
+    description: Mapping[str, Any],
+    *,
+    trains: bool,
+    siblings: bool = False,
 ) -> Plan:
     """Of a recipe; see ``dataloader.build``."""
     data = config.data
     assert isinstance(data, PictureData)
+    if data.side is not None:
+        description = {**description, "input_size": (data.channels, data.side, data.side)}
     random, plain = _random_transform(config.augmentation, description), _plain_transform(description)
-    return Plan(config, data, seed, share, trains, build_classes(data), random, plain)
+    needed = siblings and trains  # what is only judged needs none
+    return Plan(config, data, seed, share, trains, needed, build_classes(data), random, plain)
 
 
 def workers_of(config: PictureData) -> int:

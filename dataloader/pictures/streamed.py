@@ -11,6 +11,7 @@ from functools import partial
 from config.schema import ConfigError, PictureData
 from dataloader.pictures.groups import neighbours, show_the_same
 from dataloader.pictures.plan import Plan
+from dataloader.pictures.siblings import FILES
 from dataloader.pictures.sources import build_stream
 from dataloader.pictures.stream_training import StreamOrder, TrainingDecoded
 from dataloader.pictures.streams import Decoded, Encoded, Stream, mark_of
@@ -26,6 +27,11 @@ def build_part(plan: Plan, data: PictureData, split: str) -> Part:
 def build_training(plan: Plan) -> Splits:
     """Of the training split; where its groups are, is not known before all is read."""
     data, evaluation = plan.data, plan.config.evaluation
+    if plan.siblings:
+        raise ConfigError(
+            f"a stream's pictures have no siblings, and data.name is {data.name!r}; expected folder, shapes or "
+            f"hfds/NAME, with {FILES}"
+        )
     if evaluation.split == "held_out":
         raise ConfigError(f"evaluation.split is held_out, which data.name={data.name} cannot do; expected val")
     stream = build_stream(data, data.train_split, plan.classes)

@@ -153,6 +153,7 @@ TWO = (Site(stage=0), Site(stage=1))
         (EvaluationConfig, {"full_every": 0}, "full_every is 0; expected at least 1"),
         (EvaluationConfig, {"warp_items": 0}, "warp_items is 0; expected null or at least 1"),
         (PictureData, {"name": "folders"}, "name is 'folders'; expected folder, shapes, wds/, hfds/NAME or hfids/NAME"),
+        (PictureData, {"side": 0}, "side is 0; expected null or at least 1"),
         (PictureData, {"name": "hfds/"}, "name is 'hfds/'; expected a name after hfds/"),
         *(
             (Config, {"model": MODEL, **settings}, words)

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 
 from config.schema import Config, ConfigError, DigitsData, EvaluationConfig, ModelConfig, PictureData
+from layers.monotone import monotone_warp
 from layers.spec import DEC, Candidates, Energy, Method, Plain, Site
 from models.build import build_backbone, build_model, read_weights
+from models.preprocess import Preprocess
 
 SITES = (Site(stage="image"),)
 SMALL: dict[str, Any] = {"kernel_sizes": (3,), "channels": (3, 4)}
@@ -88,6 +91,47 @@ def test_pictures_come_normalized_and_need_no_preprocessing(method: str) -> None
     assert model.state_dict().keys() == {
         name for name in built(method, config_of()).state_dict() if not name.startswith("preprocess.")
     }
+
+
+def of_pictures(side: int | None, stage: str = "image", image_size: int | None = 32) -> Any:
+    """A DEC on pictures of this side, without training."""
+    config = Config(
+        data=PictureData(name="shapes", side=side),
+        model=config_of("test_resnet", image_size=image_size),
+        method=DEC(sites=(Site(stage=stage),), pools=(2,), input_size=16, normalize=False, **SMALL),
+        evaluation=EvaluationConfig(split="val"),
+    )
+    return build_model(config, 7, seed=3).eval()
+
+
+def test_pictures_of_another_side_are_resized_behind_a_site_on_the_input_and_not_normalized_again() -> None:
+    model, image = of_pictures(48, "input"), torch.randn(2, 3, 48, 48)
+    published = model.pretrained_cfg["interpolation"]
+    seen: dict[str, torch.Tensor] = {}
+    model.canonicalizer.register_forward_pre_hook(lambda module, args: seen.update(canonicalizer=args[0]))
+    model.backbone.register_forward_pre_hook(lambda module, args: seen.update(backbone=args[0]))
+    with torch.no_grad():
+        found = model(image, return_output=True)
+        (phi,) = found.phis
+        assert torch.equal(seen["canonicalizer"], image)  # and the warp is one of 48 pixels
+        resized = F.interpolate(monotone_warp(image, phi), (32, 32), mode=published, antialias=True)
+        torch.testing.assert_close(seen["backbone"], resized)
+        torch.testing.assert_close(found.logits, model.backbone(resized))
+
+
+def test_pictures_of_the_backbones_side_change_nothing() -> None:
+    image = torch.randn(2, 3, 32, 32)
+    for stage in ("image", "input"):
+        plain, resizing = of_pictures(None, stage), of_pictures(32, stage)
+        assert isinstance(plain.preprocess, nn.Identity) and isinstance(resizing.preprocess, Preprocess)
+        assert list(plain.state_dict()) == list(resizing.state_dict())
+        with torch.no_grad():
+            assert torch.equal(plain(image), resizing(image))
+
+
+def test_without_a_size_in_the_recipe_pictures_are_resized_to_the_backbones_own() -> None:
+    model = of_pictures(48, image_size=None)
+    assert model.preprocess.size == model.pretrained_cfg["input_size"][-1] == 160
 
 
 @pytest.mark.parametrize("method", METHODS)

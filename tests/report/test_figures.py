@@ -5,10 +5,11 @@ import sys
 import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
 from matplotlib.image import imread
 
 from layers.monotone import WarpParams, monotone_warp, random_warp_params, warp_grid
-from report.figures import _lines, canonical_figure, scale_curve, scale_figure
+from report.figures import _lines, canonical_figure, orbit_figure, scale_curve, scale_figure
 from tests.evaluation.stand_ins import smooth_images
 
 
@@ -66,3 +67,42 @@ def test_the_figure_has_a_line_per_model(tmp_path):
     assert one.shape[1] > 600 and one.std() > 0.05
     assert one.shape != two.shape or (one != two).any()
     assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+
+
+def test_an_orbit_has_a_row_of_members_and_one_per_method(tmp_path):
+    members = 3 * smooth_images(4, channels=3)
+    forms = {"still\nspread 0": members[:1].expand(4, -1, -1, -1), "plain": members[:, :1, :12, :12]}
+    orbit_figure(tmp_path / "two.png", members, forms)
+    orbit_figure(tmp_path / "one.png", members[:2].requires_grad_(), {"plain": members[:2]})
+    two, one = imread(tmp_path / "two.png"), imread(tmp_path / "one.png")
+    assert two.shape[1] > 1.7 * one.shape[1] and two.shape[0] > 1.3 * one.shape[0] and two.std() > 0.05
+    assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+
+
+def test_the_panels_of_an_orbit_show_its_images(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Axes, "imshow", lambda axes, image, **_: drawn.append((axes.get_subplotspec().num1, image)))
+    members, forms = torch.rand(3, 1, 4, 4), torch.rand(3, 1, 2, 2)
+    orbit_figure(tmp_path / "figure.png", members, {"a": forms})
+    assert [number for number, _ in drawn] == list(range(6))  # row by row
+    for (_, shown), image in zip(drawn, [*members, *forms], strict=True):
+        np.testing.assert_allclose(shown, ((image - image.min()) / (image.max() - image.min()))[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("members", "rows", "message"),
+    [
+        (torch.rand(2, 3, 8, 8), {}, "rows is empty; expected the canonical forms of at least one method"),
+        (torch.rand(2, 3, 8, 8), {"members": torch.rand(2, 3, 8, 8)}, "rows has a row that is called members"),
+        (
+            torch.rand(2, 4, 8, 8),
+            {"a": torch.rand(2, 3, 8, 8)},
+            r"members has shape \(2, 4, 8, 8\); expected \(M, 1 or 3",
+        ),
+        (torch.rand(2, 3, 8, 8), {"a": torch.rand(3, 3, 8, 8)}, r"a has shape \(3, 3, 8, 8\); .* M the same in all"),
+        (torch.rand(2, 3, 8, 8), {"a": torch.rand(3, 8, 8)}, r"a has shape \(3, 8, 8\); expected"),
+    ],
+)
+def test_what_is_no_orbit(tmp_path, members, rows, message):
+    with pytest.raises(ValueError, match=message):
+        orbit_figure(tmp_path / "figure.png", members, rows)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from config.schema import Config
-from layers.spec import Plain
+from layers.spec import Average, Plain
 from train.runs.checkpoint import WEIGHTS
 from train.runs.errors import RunError
 
@@ -93,7 +93,7 @@ def _measured(name: str, config: Config, arguments: Namespace, given: Path | Non
     way_out = f"{own} is not there; name a file with warm_start=FILE, or output_dir=DIR for runs that lie elsewhere"
     if not (config.model.pretrained or config.model.weights):
         raise RunError(f"{name}: there are no weights to measure but random ones, as {way_out}")
-    if not isinstance(config.method, Plain):
+    if not isinstance(config.method, Average | Plain):
         raise RunError(f"{name}: there are no weights of the canonicalizer, as {way_out}")
     if not config.data.has_published_heads:
         raise RunError(f"{name}: no published classifier knows rows of digits; {way_out}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from timm.data import resolve_data_config
 
@@ -52,6 +53,12 @@ def loaded(splits: Splits) -> Any:
     return splits.train
 
 
+def part_of(splits: Splits, name: str) -> Any:
+    """The data set of a part."""
+    part: Any = {"train": splits.train, "calibration": splits.calibration, **splits.evaluated}[name]
+    return part.dataset
+
+
 def items_of(batches: list[list[int]]) -> list[int]:
     return [item for batch in batches for item in batch]
 
@@ -72,6 +79,18 @@ def test_pictures_are_cut_as_the_backbones_description_says(
         assert image.shape == (3, SIDE, SIDE)
         np.testing.assert_allclose(image[:, SIDE // 2, 0], left, atol=0.02)
         np.testing.assert_allclose(image[:, 0, SIDE // 2], top, atol=0.02)
+
+
+def test_pictures_come_at_the_side_that_the_recipe_asks_for(tmp_path) -> None:
+    plain = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "crop_mode": "squash", "interpolation": "bilinear"}
+    config = folder_of(tmp_path, np.tile(STRIPES, (SIDE, 1, 1)))
+    own, same, wide = (built(replace(config, side=side), **plain) for side in (None, SIDE, 3 * SIDE))
+    for name in ("train", "calibration", "val"):
+        image, equal, larger = (part_of(splits, name)[0][0] for splits in (own, same, wide))
+        assert torch.equal(image, equal)
+        assert image.shape == (3, SIDE, SIDE) and larger.shape == (3, 3 * SIDE, 3 * SIDE)
+    np.testing.assert_allclose(larger[:, 0, 0], RED, atol=0.02)  # all of the picture, and not a part of it
+    np.testing.assert_allclose(larger[:, -1, -1], BLUE, atol=0.02)
 
 
 def test_what_is_erased_is_noise_of_its_own_in_every_pixel(tmp_path) -> None:
