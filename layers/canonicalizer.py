@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from layers.fixed_point import FixedPoint, FixedPointSolver, iterated
 from layers.grid import WarpParams, is_traced, unchecked_warp_grid
-from layers.residual import ResidualMap
+from layers.residual import EarlyMap, ResidualMap
 from layers.sampling import sample_bilinear
 from layers.spec import MapSpec
 
@@ -152,6 +152,7 @@ class Canonicalizer(nn.Module):
         pools: max-pool rate per block.
         feature_channels: of each site's source, which ``condition="feature"`` needs, and the residual equilibrium takes
             for images of other than 3 channels.
+        early_features: makes features of images, as ``layers.residual.EarlyMap`` says; ``condition="early"`` needs it.
         **options: the other fields of ``layers.spec.MapSpec``.
     """
 
@@ -163,11 +164,12 @@ class Canonicalizer(nn.Module):
         pools: Sequence[int],
         *,
         feature_channels: Sequence[int] | None = None,
+        early_features: nn.Module | None = None,
         **options: Any,
     ):
         super().__init__()
         spec = MapSpec(channels=tuple(channels), kernel_sizes=tuple(kernel_sizes), pools=tuple(pools), **options)
-        _check_sites(grid_sizes, spec, feature_channels)
+        _check_sites(grid_sizes, spec, feature_channels, early_features)
         self.condition, self.images_at_once = spec.condition, spec.images_at_once
         self.solver = FixedPointSolver(**vars(spec.solver))
         is_residual = spec.equilibrium == "residual"
@@ -176,9 +178,8 @@ class Canonicalizer(nn.Module):
         size = size if spec.condition == "image" else None
         self.input_size = (size, size) if isinstance(size, int) else size
         of_source = feature_channels or [channels[0]] * len(grid_sizes)
-        sizes = list(zip(grid_sizes, of_source, strict=True))
-        maps: Any = [ResidualMap(R, C, spec.correction) if is_residual else UpdateMap(R, C, spec) for R, C in sizes]
-        self.module_list: Any = nn.ModuleList(maps)
+        sizes = zip(grid_sizes, of_source, strict=True)
+        self.module_list: Any = nn.ModuleList([_map_of(R, C, spec, early_features) for R, C in sizes])
         self.is_normalized = spec.normalize and spec.condition == "image" and not is_residual
         self.mean: Tensor
         self.std: Tensor
@@ -219,6 +220,8 @@ class Canonicalizer(nn.Module):
                 source, size=self.input_size, mode="bilinear", align_corners=False, antialias=self.antialias
             )
         first.check_size(source.shape[-2:])
+        if self.condition == "early":
+            return source  # for a backbone, which knows images with their mean
         return _centred((source - self.mean) / self.std if self.is_normalized else source)
 
     def _solved(self, site: int, source: Tensor, evaluations: int) -> FixedPoint:
@@ -276,7 +279,21 @@ def load_reference_state(canonicalizer: Canonicalizer, state_dict: Mapping[str, 
     canonicalizer.load_state_dict(dict(state_dict))
 
 
-def _check_sites(grid_sizes: Sequence[int], spec: MapSpec, feature_channels: Sequence[int] | None) -> None:
+def _map_of(grid_size: int, in_channels: int, spec: MapSpec, early_features: nn.Module | None) -> nn.Module:
+    """The map of a site."""
+    if spec.equilibrium == "published":
+        return UpdateMap(grid_size, in_channels, spec)
+    if early_features is None:
+        return ResidualMap(grid_size, in_channels, spec.correction)
+    return EarlyMap(grid_size, in_channels, spec.early, early_features)
+
+
+def _check_sites(
+    grid_sizes: Sequence[int],
+    spec: MapSpec,
+    feature_channels: Sequence[int] | None,
+    early_features: nn.Module | None,
+) -> None:
     if not grid_sizes or min(grid_sizes) < 2:
         raise ValueError(f"grid_sizes is {list(grid_sizes)}; expected at least one site, each of at least 2")
     condition, given = spec.condition, feature_channels is not None
@@ -284,3 +301,8 @@ def _check_sites(grid_sizes: Sequence[int], spec: MapSpec, feature_channels: Seq
         raise ValueError(f"condition={condition!r} got feature_channels={feature_channels}; only 'feature' needs them")
     if feature_channels is not None and len(feature_channels) != len(grid_sizes):
         raise ValueError(f"{len(feature_channels)} feature_channels for {len(grid_sizes)} sites; expected one each")
+    if (early_features is not None) != (condition == "early"):
+        given_kind = type(early_features).__name__
+        raise ValueError(f"early_features is {given_kind} with condition={condition!r}; only 'early' needs a module")
+    if condition == "early" and len(grid_sizes) != 1:
+        raise ValueError(f"grid_sizes is {list(grid_sizes)} with condition='early'; expected one site")

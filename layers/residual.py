@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from layers.grid import WarpParams, is_traced, unchecked_warp_grid
 from layers.sampling import sample_bilinear
-from layers.spec import Correction
+from layers.spec import CorrectionBlocks, EarlyCorrection
 
 KERNEL = 3
 
@@ -25,9 +25,10 @@ KERNEL = 3
 class CorrectionBlock(nn.Module):
     """Convolution, max-pool, norm over channels and positions, GELU. The pool comes early, for that halves the time."""
 
-    def __init__(self, in_channels: int, out_channels: int, dilation: int, pool: int):
+    def __init__(self, in_channels: int, out_channels: int, dilation: int = 1, pool: int = 1, kernel: int = KERNEL):
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, KERNEL, padding=dilation, dilation=dilation)
+        margin = dilation * (kernel // 2)
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=margin, dilation=dilation)
         self.norm = nn.GroupNorm(1, out_channels)
         self.pool = pool
 
@@ -45,7 +46,7 @@ class ResidualMap(nn.ModuleList):
         spec: the options of g.
     """
 
-    def __init__(self, grid_size: int, in_channels: int, spec: Correction):
+    def __init__(self, grid_size: int, in_channels: int, spec: CorrectionBlocks):
         widths = (in_channels, *spec.channels)
         sizes = zip(widths[:-1], widths[1:], spec.dilations, spec.pools, strict=True)
         super().__init__([*(CorrectionBlock(*of_block) for of_block in sizes), nn.Conv2d(widths[-1], 2, 1)])
@@ -85,9 +86,34 @@ class ResidualMap(nn.ModuleList):
             H, W = H // pool, W // pool
             if min(H, W) < 1:
                 raise ValueError(
-                    f"a source of {tuple(size)} is {H} x {W} after block {index}; take a larger input_size or smaller "
-                    "pools"
+                    f"a source of {tuple(size)} is {H} x {W} after block {index}; take smaller pools, or a larger "
+                    "input_size where it is an image"
                 )
+
+
+class EarlyMap(ResidualMap):
+    """phi + g, where g begins with features that a resting network sees in the warped image.
+
+    The network never trains. A gradient passes through it to phi where phi asks for one; where it does not, as with
+    the one-step gradient, autograd keeps nothing of the network.
+
+    Args:
+        grid_size: R of the warp.
+        image_channels: of the source.
+        spec: the options of g.
+        features: makes (B, ``features.channels``, h, w) of images; ``features.size`` is (h, w) of those that the
+            backbone was made for.
+    """
+
+    def __init__(self, grid_size: int, image_channels: int, spec: EarlyCorrection, features: Any):
+        super().__init__(grid_size, spec.width, spec)
+        super().check_size(features.size)
+        self.insert(0, CorrectionBlock(features.channels, spec.width, kernel=1))
+        self.insert(0, features)
+        self.in_channels = image_channels
+
+    def check_size(self, size: Sequence[int]) -> None:
+        """Of an image; what the pools leave is another matter, which was checked when the map was made."""
 
 
 def centred(part: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 SolverName = Literal["anderson", "broyden", "fixed_point"]
 Gradient = Literal["one_step", "implicit", "unrolled"]
-Condition = Literal["image", "feature"]
+Condition = Literal["image", "feature", "early"]
 Equilibrium = Literal["published", "residual"]
 Objective = Literal["surrogate", "shannon", "renyi"]
 SampleMode = Literal["bilinear", "nearest", "bicubic", "antialiased"]
@@ -103,8 +103,8 @@ class Solver:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Correction:
-    """The map g of the residual equilibrium, which reads off a warped source what is left to correct."""
+class CorrectionBlocks:
+    """What all maps g of the residual equilibrium have: blocks, and a bounded head."""
 
     channels: tuple[int, ...] = (16, 32, 64, 64)
     """Of every block."""
@@ -116,9 +116,6 @@ class Correction:
     """No entry of phi is corrected by more at once, before its row's mean is taken off."""
     separable: bool = False
     """One profile per axis, for all rows or columns, instead of one for each."""
-    input_size: int | tuple[int, int] | None = 56
-    """Size that the map sees images in, averaged over the pixels that it leaves out; None leaves them as they are.
-    Features are never resized."""
 
     def __post_init__(self) -> None:
         count = len(self.channels)
@@ -129,7 +126,39 @@ class Correction:
             are_whole = all(_is_whole(number, 1) for number in values)
             _require(are_whole, f"{name} is {list(values)}; expected whole numbers of at least 1")
         _require(0 < self.bound < float("inf"), f"bound is {self.bound}; expected a finite number above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correction(CorrectionBlocks):
+    """The map g of the residual equilibrium, which reads off a warped source what is left to correct."""
+
+    input_size: int | tuple[int, int] | None = 56
+    """Size that the map sees images in, averaged over the pixels that it leaves out; None leaves them as they are.
+    Features are never resized."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         _check_input_size(self.input_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyCorrection(CorrectionBlocks):
+    """The map g that reads early features of the warped image: those of a copy of the backbone that never trains."""
+
+    indices: tuple[int, ...] = (1, 3)
+    """Of timm's intermediate features, from 0: blocks of a plain transformer, stages of a hierarchical network."""
+    width: int = 96
+    """Channels that a 1x1 convolution makes of all the features together, before the blocks."""
+    channels: tuple[int, ...] = (96, 96)
+    pools: tuple[int, ...] = (1, 1)
+    dilations: tuple[int, ...] = (1, 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        are_whole = len(self.indices) >= 1 and all(_is_whole(index, 0) for index in self.indices)
+        is_right = are_whole and list(self.indices) == sorted(set(self.indices))
+        _require(is_right, f"indices is {list(self.indices)}; expected at least one whole number from 0 on, increasing")
+        _require(_is_whole(self.width, 1), f"width is {self.width}; expected a whole number of at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,9 +167,11 @@ class MapSpec:
 
     equilibrium: Equilibrium = "published"
     """published: phi = f(W(x, phi)) of a map f that gives warps, with all the options below; residual:
-    phi = phi + g(W(x, phi)) of a map g that gives corrections, with those of ``correction``, the solver, the condition
-    and images_at_once."""
+    phi = phi + g(W(x, phi)) of a map g that gives corrections, with those of ``correction`` or ``early``, the solver,
+    the condition and images_at_once."""
     correction: Correction = Correction()
+    early: EarlyCorrection = EarlyCorrection()
+    """In the place of ``correction`` with ``condition="early"``."""
     channels: tuple[int, ...] = (3, 32, 64)
     """Of the image, then of every block. With ``condition="feature"`` the first entry gives way to the channels of each
     site."""
@@ -157,7 +188,8 @@ class MapSpec:
     """Apply the ImageNet statistics to the images that the maps see, a second time if the loader already did
     (published). Features are never normalized."""
     condition: Condition = "image"
-    """image (published code), or feature: what arrives at the site (the paper's formula)."""
+    """image (published code), feature: what arrives at the site (the paper's formula), or early, which the residual
+    equilibrium knows: what the first blocks of a resting copy of the backbone see in the warped image."""
     antialias: bool = False
     """Average over the pixels that resizing to ``input_size`` leaves out. False (published) skips them, and the maps of
     a sharp image contract less."""
@@ -183,9 +215,10 @@ class MapSpec:
             f"solver is {self.solver!r}; expected a FixedPointSolver or its options, a Solver",
         )
         _check_input_size(self.input_size)
-        self._check_equilibrium()
         known = get_args(Condition)
         _require(self.condition in known, f"condition is {self.condition!r}; expected one of {', '.join(known)}")
+        self._check_equilibrium()
+        self._check_correction()
         of_three = not self.normalize or self.condition == "feature" or self.channels[0] == 3
         _require(of_three, f"normalize is True and needs 3 image channels, got {self.channels[0]}; set it to False")
         _require(0 < self.strength <= 1, f"strength is {self.strength}; expected a number above 0 and at most 1")
@@ -198,12 +231,23 @@ class MapSpec:
         known = get_args(Equilibrium)
         _require(self.equilibrium in known, f"equilibrium is {self.equilibrium!r}; expected one of {', '.join(known)}")
         of_published = ("channels", "kernel_sizes", "pools", "strides", "input_size", "normalize", "antialias")
-        others = {"published": ("correction",), "residual": (*of_published, "separable", "strength", "gain")}
-        defaults = {entry.name: entry.default for entry in fields(MapSpec)}
+        others = {"published": ("correction", "early"), "residual": (*of_published, "separable", "strength", "gain")}
         for name in others[self.equilibrium]:
-            is_left = getattr(self, name) == defaults[name]
-            way_out = "set correction's" if self.equilibrium == "residual" else "set equilibrium to residual"
-            _require(is_left, f"{name} is set, which the {self.equilibrium} equilibrium does not know; {way_out}")
+            own = "early" if self.condition == "early" else "correction"
+            way_out = f"set {own}'s" if self.equilibrium == "residual" else "set equilibrium to residual"
+            self._refuse(name, f"the {self.equilibrium} equilibrium", way_out)
+
+    def _check_correction(self) -> None:
+        """Refuse options of the other condition's correction."""
+        is_early = self.condition == "early"
+        can_be = not is_early or self.equilibrium == "residual"
+        _require(can_be, "condition is early with equilibrium published; expected equilibrium residual")
+        way_out = "set early's" if is_early else "set condition to early"
+        self._refuse("correction" if is_early else "early", f"condition {self.condition}", way_out)
+
+    def _refuse(self, name: str, who: str, way_out: str) -> None:
+        default = next(entry.default for entry in fields(MapSpec) if entry.name == name)
+        _require(getattr(self, name) == default, f"{name} is set, which {who} does not know; {way_out}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,6 +262,9 @@ class DEC(MapSpec):
     def __post_init__(self) -> None:
         check_sites(self.sites)
         super().__post_init__()
+        stages = [site.stage for site in self.sites]
+        can_be = self.condition != "early" or stages in (["image"], ["input"])
+        _require(can_be, f"sites has the stages {stages} with condition early; expected one, image or input")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from layers.fixed_point import FixedPoint
 from layers.spec import DEC, Site
 from models.adapted import AdaptedModel, DECOutput
 from models.doorways import WarpSite, attach_sites, kind_of, reads_image
+from models.early import EarlyFeatures
 from models.sites import Size, StageInfo, probe, sites_of
 
 __all__ = [
@@ -51,10 +52,20 @@ class DECModel(AdaptedModel):
         self.canonicalizer = canonicalizer
 
     def find_warps(self, image: Tensor, evaluations: int = 0) -> CanonicalForm | None:
-        return self.canonicalizer(image, evaluations) if self.canonicalizer.condition == "image" else None
+        if self.canonicalizer.condition == "feature":
+            return None
+        if self.canonicalizer.condition == "early" and self.sites[0].opens == "image":
+            image = self.preprocess(image)  # early features are those of the image as it is warped
+        return self.canonicalizer(image, evaluations)
 
     def solve_at(self, site: int, feature: Tensor, evaluations: int = 0) -> FixedPoint:
         return self.canonicalizer.solve(site, feature, evaluations)
+
+    def refresh_early_features(self) -> None:
+        """Give the resting copy that early features come from, where there is one, the backbone's present weights."""
+        for part in self.canonicalizer.modules():
+            if isinstance(part, EarlyFeatures):
+                part.copy_from(self.backbone)
 
 
 def with_dec(
@@ -66,6 +77,9 @@ def with_dec(
     **options: Any,
 ) -> DECModel:
     """Put DEC into a timm backbone, in place; load the backbone's weights before or after, its keys stay timm's.
+
+    With ``condition="early"`` load them before, for the maps read a copy of the backbone as it is now; or call the
+    model's ``refresh_early_features()`` afterwards.
 
     Args:
         backbone: any timm model with ``feature_info``.
@@ -90,6 +104,10 @@ def with_dec(
         of_maps["feature_channels"] = [count for count, _ in arriving]
     elif is_residual:
         of_maps["feature_channels"] = [first] * len(dec.sites)
+    if dec.condition == "early":
+        (site,) = dec.sites
+        before = preprocess if kind_of(site).opens == "input" else None
+        of_maps["early_features"] = EarlyFeatures(backbone, dec.early.indices, found, before)
     canonicalizer = Canonicalizer([site.grid_size for site in dec.sites], **of_maps)
     if dec.condition == "feature":
         for update, (_, size) in zip(canonicalizer.module_list, arriving, strict=True):

@@ -72,6 +72,8 @@ def save_weights(folder: Path, model: nn.Module) -> None:
 def start_from(model: Any, weights: dict[str, Tensor], source: str, *, is_whole: bool = False) -> bool:
     """Take over another run's backbone, and its canonicalizer too where the model has an equal one.
 
+    Where the canonicalizer is not taken over and reads a resting copy of the backbone, the copy is made anew.
+
     Args:
         model: takes them.
         weights: of the other run.
@@ -95,6 +97,8 @@ def start_from(model: Any, weights: dict[str, Tensor], source: str, *, is_whole:
         raise RunError(f"{source} does not fit the recipe: its canonicalizer is another one, or it has none")
     taken = weights if is_equal else {name: weights[name] for name in backbone}
     model.load_state_dict(taken, strict=False)
+    if not is_equal and hasattr(model, "refresh_early_features"):
+        model.refresh_early_features()  # the copy would go on showing features of the weights before
     return is_equal or not rest
 
 
