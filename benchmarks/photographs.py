@@ -63,13 +63,9 @@ def main() -> None:
     parser.add_argument("photos", type=Path, help="folder with a folder of photographs per class")
     parser.add_argument("output", type=Path, help="takes train/ and val/")
     parser.add_argument("--train", type=float, default=0.7, help="share of the photographs (0.7)")
-    parser.add_argument(
-        "--train_scales",
-        type=float,
-        nargs="+",
-        default=SCALES,
-        help="of the photographs to train on (all); 1 alone makes plain ones",
-    )
+    for split in ("train", "val"):
+        words = {"type": float, "nargs": "+", "default": SCALES}
+        parser.add_argument(f"--{split}_scales", **words, help="of these photographs (all seven); 1 makes plain ones")
     options = parser.parse_args()
     found = sorted(path for path in options.photos.glob("*/*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     if not found:
@@ -79,7 +75,7 @@ def main() -> None:
     with ProcessPoolExecutor() as pool:
         jobs = []
         for number, path in enumerate(found):
-            split, scales = ("train", options.train_scales) if number in chosen else ("val", SCALES)
+            split, scales = ("train", options.train_scales) if number in chosen else ("val", options.val_scales)
             jobs.append(pool.submit(write_scales, path, options.output / split / path.parent.name, scales))
         for job in jobs:
             job.result()

@@ -74,12 +74,17 @@ class WarpConfig:
 
     grid_size: int = 8
     strength: float = 0.25
+    strengths: tuple[float, float] | None = None
+    """In training, the interval that each item's strength is drawn from; null: strength, which measures always take."""
     probability: float = 0.0
     """Share of the batches that train on their warped version; drawn once per batch, as published."""
 
     def __post_init__(self) -> None:
         require(self.grid_size >= 2, f"grid_size is {self.grid_size}; expected at least 2")
         require(self.strength >= 0, f"strength is {self.strength}; expected at least 0")
+        if self.strengths is not None:
+            low, high = self.strengths
+            require(0 <= low <= high, f"strengths is [{low}, {high}]; expected 0 <= low <= high")
         require(0 <= self.probability <= 1, f"probability is {self.probability}; expected 0 to 1")
 
 

@@ -7,6 +7,7 @@ to, and a run that goes on after a kill has no generator to restore.
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterable
 
 import torch
@@ -26,3 +27,10 @@ def item_warps(indices: Iterable[int], grid_size: int, strength: float, *parts: 
         for index in indices
     ]
     return WarpParams(torch.cat([draw.x for draw in draws]), torch.cat([draw.y for draw in draws]))
+
+
+def item_strengths(indices: Iterable[int], interval: tuple[float, float], *parts: int | str) -> torch.Tensor:
+    """(B,), of each item a number of the interval, drawn as ``item_warps`` draws its warp."""
+    return torch.tensor(
+        [random.Random(seed_of(*parts, "strength", int(index))).uniform(*interval) for index in indices]
+    )

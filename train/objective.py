@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from config.schema import Config
 from layers.grid import WarpParams
 from layers.monotone import unchecked_warp
-from layers.seeds import item_warps, seed_of
+from layers.seeds import item_strengths, item_warps, seed_of
 from train.orbit import Members, Orbit, build_orbit
 from train.tasks import Classification, Task
 from train.terms import ORBIT, Moment, Weighted, build_terms
@@ -46,7 +46,7 @@ class Objective:
         finds_warps: whether the model returns what its canonicalizer found.
         two_views: whether images and their warped versions always go through the model together.
         warp_grid_size: R of the random warps.
-        warp_strength: of the random warps.
+        warp_strength: of the random warps; or the interval that it is drawn from for every item.
         warp_probability: share of the batches that train on their warped version.
         terms: of every phase.
         orbit: that some terms draw members from.
@@ -57,7 +57,7 @@ class Objective:
     finds_warps: bool
     two_views: bool
     warp_grid_size: int
-    warp_strength: float
+    warp_strength: float | tuple[float, float]
     warp_probability: float
     terms: Sequence[Sequence[Weighted]]
     orbit: Orbit
@@ -136,7 +136,12 @@ class Objective:
         )
 
     def _warp(self, image: Tensor, items: list[int], use: str, epoch: int) -> WarpParams:
-        phi = item_warps(items, self.warp_grid_size, self.warp_strength, self.seed, use, epoch)
+        strength, key = self.warp_strength, (self.seed, use, epoch)
+        if isinstance(strength, tuple):
+            factor = item_strengths(items, strength, *key)[:, None, None]
+            phi = WarpParams(*(factor * part for part in item_warps(items, self.warp_grid_size, 1.0, *key)))
+        else:
+            phi = item_warps(items, self.warp_grid_size, strength, *key)
         return WarpParams(*(part.to(image.device, image.dtype) for part in phi))
 
 
@@ -148,7 +153,7 @@ def build_objective(config: Config, seed: int) -> Objective:
         finds_warps="warps" in config.method.gives,
         two_views=config.loss.two_views,
         warp_grid_size=config.warp.grid_size,
-        warp_strength=config.warp.strength,
+        warp_strength=config.warp.strengths or config.warp.strength,
         warp_probability=config.warp.probability,
         terms=build_terms(config),
         orbit=build_orbit(config.loss.orbit, seed),
