@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from config.data import AugmentationConfig, Data, DigitsData, PictureData
 from config.errors import ConfigError, require
 from config.losses import LossConfig
 from config.training import Phase, ScheduleConfig, TrainConfig
-from layers.spec import DEC, Method, Plain, Site
+from layers.spec import DEC, Method, Plain, SampleMode, Site
 
 __all__ = [
     "AugmentationConfig",
@@ -30,7 +30,7 @@ __all__ = [
     "WarpConfig",
 ]
 ONLY: dict[str, tuple[str, ...]] = {  # what is about one kind of data, and refused with any other
-    "digits": ("evaluation.local_scale_items", "evaluation.local_scale_draws"),
+    "digits": ("evaluation.local_scale_items", "evaluation.local_scale_draws", "evaluation.scales"),
     "pictures": (*("augmentation", "legacy_double_normalization", "legacy_shifted_sites", "legacy_flat_groups"),),
 }
 
@@ -109,11 +109,20 @@ class EvaluationConfig:
     warp_items: int | None = None
     """The first so many items that are measured under random warps, of pictures the scale-1 ones; null takes all."""
     floor_items: int | None = 256
-    """The first so many of them that are unwarped too, for the floor of the error; null takes all."""
+    """The first so many of them that are unwarped too, for the floor of the error, and that tell what a canonicalizer's
+    warps undo and disturb; null takes all."""
+    strengths: tuple[float, ...] = ()
+    """Other strengths at which the warped items are measured too."""
+    interpolations: tuple[SampleMode, ...] = ()
+    """Ways in which the warped items are read: accuracy under each of them."""
+    evaluations: tuple[int, ...] = ()
+    """Evaluations of a DEC's maps after which the warped items are measured too, without the solver."""
     local_scale_items: int = 64
     """Digits that are composed at random scales."""
     local_scale_draws: int = 8
     """Random scales of each of them."""
+    scales: tuple[float, ...] = ()
+    """Scales that all digits of these items have too, one scale after the other: accuracy at each."""
     batch_size: int = 64
 
     def __post_init__(self) -> None:
@@ -123,6 +132,37 @@ class EvaluationConfig:
         for name in ("items", "warp_items", "floor_items"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name} is {value}; expected null or at least 1")
+        self._check_lists()
+
+    def check(self, config: Config) -> None:
+        """Refuse what the recipe's data or its method cannot be measured at."""
+        gives = "equilibrium" in config.method.gives
+        require(
+            gives or not self.evaluations,
+            f"evaluation.evaluations is {list(self.evaluations)}; it needs method.name: dec",
+        )
+        if isinstance(config.data, DigitsData):
+            for scale in self.scales:
+                require(
+                    1 <= int(28 * scale) <= config.data.cell_size,
+                    f"evaluation.scales has {scale:g}, a digit of {28 * scale:g} pixels; expected at least 1 and at "
+                    f"most data.cell_size, {config.data.cell_size}",
+                )
+
+    def _check_lists(self) -> None:
+        for value in self.strengths:
+            require(0 <= value < float("inf"), f"strengths has {value}; expected finite numbers of at least 0")
+        for value in self.scales:
+            require(0 < value < float("inf"), f"scales has {value}; expected finite numbers above 0")
+        for value in self.evaluations:
+            require(value >= 1, f"evaluations has {value}; expected at least 1")
+        modes = get_args(SampleMode)
+        for mode in self.interpolations:
+            require(mode in modes, f"interpolations has {mode!r}; expected some of {', '.join(modes)}")
+        for name in ("strengths", "interpolations", "evaluations", "scales"):
+            values = getattr(self, name)
+            names = [f"{value:g}" if isinstance(value, float) else value for value in values]  # as metrics are called
+            require(len(set(names)) == len(names), f"{name} is {list(values)}; expected each once")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +202,7 @@ class Config:
 
     def __post_init__(self) -> None:
         self._check_kind()
+        self.evaluation.check(self)
         self._check_phases()
         for name, term in self.loss.terms.items():
             if max(self.weights(name)) > 0:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -25,6 +26,7 @@ SHARE = Unit("share", times=100, decimals=2, sign="%")
 DISTANCE = Unit("distance of two predictions")
 NATS = Unit("nats")
 NUMBER = Unit("number")
+PIXELS = Unit("pixels", decimals=3, sign="px")
 SECONDS = Unit("seconds", decimals=0)
 
 
@@ -35,6 +37,8 @@ class Trial(Enum):
     SCALES = "scales"  # every part that shows objects at several scales: the Views of a batch
     WARPS = "warp"  # the first part, randomly warped: the Views of a batch
     LOCAL_SCALE = "local_scale"  # items composed at random scales: a Comparison
+    COMPOSED = "composed"  # the same items, all parts of each at one given scale: an AtScales
+    CANONICAL = "canonical"  # the first warped items, where the model finds warps: the Views of a batch
     EQUILIBRIUM = "equilibrium"  # what an adapted model tells of its warps: an Equilibrium
     RUN = "run"  # nothing: the run tells such a metric itself
 
@@ -75,12 +79,18 @@ class Measure:
     name: str  # in a summary
     unit: Unit
     trial: Trial
-    of: Callable[[Any, float], Tensor] | None = None
-    """What came of the trial, and the temperature, to one value per item; None where the run tells it itself."""
+    of: Callable[..., Tensor] | None = None
+    """What came of the trial, and the temperature, to one value per item; None where the run tells it itself. With
+    ``per``, it takes the value as ``at`` too."""
     over: Callable[[Tensor, Columns], list[Averaged]] = every_item
     """The values of all items, and the columns of ``BASE``, to what is averaged."""
     column: str | Mapping[str, str] | None = None
     """What it is called in items.npz, by kind of data where that differs from its name; None keeps no values."""
+    per: str | None = None
+    """A setting of the evaluation that lists values, such as ``strengths``: it is measured at each of them, and each
+    number has the value behind its name."""
+    needs: str | None = None
+    """What the model must give besides logits, in the words of ``gives`` of ``evaluate``."""
     kinds: Container[str] = AllBut()  # of data that it is measured for
     quick: Container[str] = ()  # kinds of data for which it is measured between the full evaluations too
     is_tempered: bool = False  # whether it is measured at the temperature that calibrates the model, and not at 1
@@ -108,11 +118,30 @@ class Measure:
 
     def tempered(self) -> Measure:
         """The same at the temperature that calibrates the model."""
+        return replace(self._renamed("_tempered"), is_tempered=True)
+
+    def at_each(self, settings: Mapping[str, Sequence[Any]]) -> list[Measure]:
+        """One metric for each value that it is measured at; the metric itself where it depends on no setting."""
+        if self.per is None:
+            return [self]
+        assert self.of is not None
+        return [
+            replace(self._renamed(f"_{shown(value)}"), of=partial(self.of, at=value), per=None)
+            for value in settings[self.per]
+        ]
+
+    def _renamed(self, ending: str) -> Measure:
+        """The same with this behind its names."""
         if isinstance(self.column, Mapping):
-            column: Any = {kind: f"{name}_tempered" for kind, name in self.column.items()}
+            column: Any = {kind: f"{name}{ending}" for kind, name in self.column.items()}
         else:
-            column = self.column and f"{self.column}_tempered"
-        return replace(self, name=f"{self.name}_tempered", column=column, is_tempered=True)
+            column = self.column and f"{self.column}{ending}"
+        return replace(self, name=f"{self.name}{ending}", column=column)
+
+
+def shown(value: float | str) -> str:
+    """A value of a setting as names of metrics end: ``0.7``, ``3``, ``nearest``."""
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def averages(measures: Iterable[Measure], columns: Columns) -> Iterator[tuple[Measure, Averaged]]:

@@ -71,6 +71,25 @@ class Comparison(NamedTuple):
     restored: Pairs
 
 
+class AtScales(NamedTuple):
+    """What a model says of N items composed with all their parts at one scale, at each of S scales.
+
+    Args:
+        labels: (N,).
+        logits: (N, S, C).
+        scales: S of them.
+    """
+
+    labels: Tensor
+    logits: Tensor
+    scales: tuple[float, ...]
+
+    @property
+    def correct(self) -> Tensor:
+        """Whether the largest logit is that of the label, (N, S) in float64."""
+        return (self.logits.argmax(-1) == self.labels[:, None]).double()
+
+
 class Equilibrium(NamedTuple):
     """What an adapted model tells of its warps: residual (N, K) of N images and K sites, and all entries of phi."""
 

@@ -1,10 +1,11 @@
-"""Predictions for items at scale 1 and at random scales of their parts: the local-scale test."""
+"""Predictions for items composed at given scales of their parts, or at random ones: the local-scale test."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluation.predictions import Comparison, Pairs, Predict, logits_of, undisturbed
+from evaluation.predictions import AtScales, Comparison, Pairs, Predict, logits_of, undisturbed
 from evaluation.sharing import Gather, alone, gathered
 from layers.seeds import seed_of
 
@@ -46,6 +47,65 @@ class ScaledItems(Protocol):
         """The same at scale 1, after every part was resized to its scale and back."""
 
 
+@dataclass(frozen=True)
+class Composer:
+    """Shows composed images to a model: while it works on a batch, a thread composes the next one.
+
+    Args:
+        predict: from images (B, C, H, W) to logits (B, classes), see ``undisturbed``.
+        dataset: composes the images.
+        batch_size: images per call of ``predict``, of whatever items.
+        device: where the images are moved to.
+        share: (rank, world): this process takes every world-th batch, from rank on.
+        gather: joins what all processes found.
+    """
+
+    predict: Predict
+    dataset: ScaledItems
+    batch_size: int = 64
+    device: torch.device | str = "cpu"
+    share: tuple[int, int] = (0, 1)
+    gather: Gather = alone
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size is {self.batch_size}; expected at least 1")
+
+    def answers(self, wanted: Sequence[Composing]) -> tuple[Tensor, Tensor]:
+        """Logits (N, classes) and labels (N,) of N images, of all processes."""
+        parts = []
+        with undisturbed(self.predict):
+            for places, pixels, known in ahead(self._composed(wanted)):
+                logits = logits_of(self.predict, model_input(self.dataset, pixels, self.device), self.device)
+                parts.append({"position": torch.tensor(places), "logits": logits, "label": torch.tensor(known)})
+        found = gathered(parts, ("position", "logits", "label"), self.gather)
+        return found["logits"].float(), found["label"].long()
+
+    def _composed(self, wanted: Sequence[Composing]) -> Iterator[tuple[range, np.ndarray, tuple[int, ...]]]:
+        for places in batches(len(wanted), self.batch_size)[self.share[0] :: self.share[1]]:
+            pixels, labels = zip(*(wanted[place]() for place in places), strict=True)
+            yield places, np.stack(pixels), labels
+
+
+def at_scales(
+    predict: Predict,
+    dataset: ScaledItems,
+    indices: Sequence[int],
+    scales: Sequence[float],
+    *,
+    batch_size: int = 64,
+    device: torch.device | str = "cpu",
+    share: tuple[int, int] = (0, 1),
+    gather: Gather = alone,
+) -> AtScales:
+    """Logits of items with all parts at one scale, at each of these scales; the rest is as in ``local_scale_pairs``."""
+    parts = len(dataset.scales)
+    wanted = [partial(dataset.item, int(index), [scale] * parts) for index in indices for scale in scales]
+    logits, labels = Composer(predict, dataset, batch_size, device, share, gather).answers(wanted)
+    of_item = (len(indices), len(scales))
+    return AtScales(labels.view(of_item)[:, 0], logits.view(*of_item, -1 if wanted else 0), tuple(scales))
+
+
 def local_scale_pairs(
     predict: Predict,
     dataset: ScaledItems,
@@ -61,8 +121,6 @@ def local_scale_pairs(
     gather: Gather = alone,
 ) -> Comparison:
     """Logits of items with all parts at scale 1, at random scales, and resized to these scales and back.
-
-    While the model works on a batch, a thread composes the next one.
 
     Args:
         predict: from images (B, C, H, W) to logits (B, classes), see ``undisturbed``.
@@ -82,8 +140,6 @@ def local_scale_pairs(
     """
     if draws < 1:
         raise ValueError(f"draws is {draws}; expected at least 1")
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; expected at least 1")
     intervals = dataset.scales if scales is None else scales
     wanted: list[Composing] = []
     for index in map(int, indices):
@@ -91,22 +147,10 @@ def local_scale_pairs(
         wanted.append(partial(dataset.item, index, [1.0] * len(intervals)))
         for compose in (dataset.item, dataset.restored_item):
             wanted += [partial(compose, index, factors) for factors in drawn]
-
-    def composed() -> Iterator[tuple[range, np.ndarray, tuple[int, ...]]]:
-        for places in batches(len(wanted), batch_size)[share[0] :: share[1]]:
-            pixels, labels = zip(*(wanted[place]() for place in places), strict=True)
-            yield places, np.stack(pixels), labels
-
-    parts = []
-    with undisturbed(predict):
-        for places, pixels, known in ahead(composed()):
-            logits = logits_of(predict, model_input(dataset, pixels, device), device)
-            parts.append({"position": torch.tensor(places), "logits": logits, "label": torch.tensor(known)})
-    found = gathered(parts, ("position", "logits", "label"), gather)
-    by_item = found["logits"].float().view(len(indices), 1 + 2 * draws, -1 if wanted else 0)
+    logits, labels = Composer(predict, dataset, batch_size, device, share, gather).answers(wanted)
+    by_item = logits.view(len(indices), 1 + 2 * draws, -1 if wanted else 0)
     clean, changed, restored = by_item.split([1, draws, draws], dim=1)
-    labels = found["label"].long()[:: 1 + 2 * draws]
-    return Comparison(labels, Pairs(clean.squeeze(1), changed), Pairs(clean.squeeze(1), restored))
+    return Comparison(labels[:: 1 + 2 * draws], Pairs(clean.squeeze(1), changed), Pairs(clean.squeeze(1), restored))
 
 
 def draw_scales(seed: int, item: int, draw: int, intervals: Intervals) -> list[float]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +15,11 @@ from evaluation.measure import Measure
 from evaluation.parts import Groups
 from evaluation.predictions import Pairs, Predict, logits_of
 from evaluation.sharing import Columns
+from layers.frame import Frame
 from layers.grid import WarpParams
 from layers.monotone import inverse_monotone_warp, monotone_warp
 from layers.seeds import item_warps
+from layers.spec import SampleMode
 
 BASE = ("index", "position", "is_restored", "group", "scale", "is_compared")
 
@@ -60,6 +63,7 @@ class Views:
         labels = torch.as_tensor(labels).long()
         self.kept = labels >= 0
         self.labels, self.numbers = labels[self.kept], torch.as_tensor(numbers)[self.kept]
+        self._answers: dict[tuple[float, SampleMode] | int, Pairs] = {}  # of ``under`` and ``after``
 
     def columns(self, measures: Sequence[Measure], temperature: float | None) -> Columns:
         """Of every item that could be read: the columns of ``BASE``, and the values of the metrics by their names."""
@@ -90,9 +94,58 @@ class Views:
         clean, chosen = self.clean, self.is_restored.to(self.judge.device)
         restored = clean.new_full((len(self.kept), clean.shape[1]), torch.nan)
         if self.is_restored.any():
-            phi = WarpParams(self._phi.x[chosen], self._phi.y[chosen])
+            phi = WarpParams(self.warp.x[chosen], self.warp.y[chosen])
             restored[self.is_restored] = self._logits(_unwarped(self._warped[chosen], phi))
         return Pairs(clean, restored[self.kept])
+
+    def under(self, strength: float, mode: SampleMode = "bilinear") -> Pairs:
+        """``changed`` with warps of another strength, or read in another way; an item's draw stays the same."""
+        if (strength, mode) == (self.judge.strength, "bilinear"):
+            return self.changed
+        if (strength, mode) not in self._answers:
+            warped = monotone_warp(self.image, self._drawn(strength), mode=mode)
+            self._answers[strength, mode] = Pairs(self.clean, self._logits(warped)[self.kept])
+        return self._answers[strength, mode]
+
+    def after(self, evaluations: int) -> Pairs:
+        """``changed`` of a DEC whose maps are evaluated so many times from the identity on, without its solver."""
+        if evaluations not in self._answers:
+            predict = partial(self._model, evaluations=evaluations)
+            of_both = (logits_of(predict, image, self.judge.device) for image in (self.image, self._warped))
+            self._answers[evaluations] = Pairs(*(logits[self.kept] for logits in of_both))
+        return self._answers[evaluations]
+
+    @cached_property
+    def told(self) -> Any:
+        """What an adapted model tells of the images: its logits, and the warps that it found."""
+        return self._model(self.image, return_output=True)
+
+    @cached_property
+    def told_of_warped(self) -> Any:
+        """The warps that it found for the warped images."""
+        return self._model(self._warped, warps_only=True)
+
+    @cached_property
+    def bypassed(self) -> Pairs:
+        """Logits of the images under identity warps at all sites, and under those that the model found."""
+        identity = [WarpParams(*map(torch.ones_like, phi)) for phi in self.told.phis]
+        plain = logits_of(partial(self._model.predict, phis=identity), self.image, self.judge.device)
+        return Pairs(plain[self.kept], self.told.logits.float().cpu()[self.kept])
+
+    @cached_property
+    def frames(self) -> list[Frame]:
+        """Where the positions of each site lie in the images."""
+        return self._model.frames(self.size)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the images."""
+        return self.image.shape[-2], self.image.shape[-1]
+
+    @cached_property
+    def warp(self) -> WarpParams:
+        """One random warp per image, of ``changed``."""
+        return self._drawn(self.judge.strength)
 
     @cached_property
     def is_restored(self) -> Tensor:
@@ -114,14 +167,17 @@ class Views:
         return torch.tensor([-1 if place == at else at for place, at in enumerate(found)], dtype=torch.int64)
 
     @cached_property
-    def _phi(self) -> WarpParams:
-        judge = self.judge
-        drawn = item_warps(self.positions, judge.grid_size, judge.strength, judge.seed, "warp error")
-        return WarpParams(*(part.to(judge.device) for part in drawn))
-
-    @cached_property
     def _warped(self) -> Tensor:
-        return monotone_warp(self.image, self._phi)
+        return monotone_warp(self.image, self.warp)
+
+    @property
+    def _model(self) -> Any:  # with what an adapted model knows besides images
+        return self.judge.predict
+
+    def _drawn(self, strength: float) -> WarpParams:
+        judge = self.judge
+        drawn = item_warps(self.positions, judge.grid_size, strength, judge.seed, "warp error")
+        return WarpParams(*(part.to(judge.device) for part in drawn))
 
     def _logits(self, image: Tensor) -> Tensor:  # of what could not be read too: a batch is always the same
         return logits_of(self.judge.predict, image, self.judge.device)

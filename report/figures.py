@@ -1,4 +1,4 @@
-"""What DEC does to images and to orbits of them, and accuracy over scales.
+"""What DEC does to images and to orbits of them, and accuracy over scales or strengths.
 
 All is drawn without a display and without pyplot's global state.
 """
@@ -77,19 +77,36 @@ def canonical_figure(
 
 
 def scale_curve(metrics: Mapping[str, float], name: str = "top1") -> dict[float, float]:
-    """A metric over the scales that it was measured at."""
+    """A metric over what it was measured at: "top1" or "accuracy" over scales, "warp_accuracy" over strengths."""
     values = {key.removeprefix(f"{name}_at_"): value for key, value in metrics.items() if key.startswith(f"{name}_at_")}
     return {float(scale): values[scale] for scale in sorted(values, key=float)}
 
 
-def scale_figure(path: str | Path, curves: Mapping[str, Mapping[float, float]]) -> None:
-    """Write a figure of accuracy over the objects' scale, one line per model."""
+def scale_figure(
+    path: str | Path,
+    curves: Mapping[str, Mapping[float, float]],
+    *,
+    axis: str = "scale of the object",
+    band: tuple[float, float] | None = None,
+) -> None:
+    """Write a figure of accuracy over the objects' scale, or over something else, one line per model.
+
+    Args:
+        path: of the file; its ending says the format.
+        curves: by name of the model, see ``scale_curve``.
+        axis: what accuracy is shown over.
+        band: the (low, high) that models were trained at, which is shaded.
+    """
+    if band is not None and not band[0] <= band[1]:
+        raise ValueError(f"band is {band}; expected (low, high) with low <= high")
     figure = Figure(figsize=(5, 3.5), layout="compressed")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
+    if band is not None:
+        axes.axvspan(*band, color="tab:gray", alpha=0.15, linewidth=0, label="training")
     for name, curve in curves.items():
         axes.plot(list(curve), [100 * value for value in curve.values()], marker="o", markersize=3, label=name)
-    axes.set(xlabel="scale of the object", ylabel="top-1 accuracy (%)")
+    axes.set(xlabel=axis, ylabel="accuracy (%)")
     axes.legend(fontsize="small")
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=150)

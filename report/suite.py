@@ -1,4 +1,4 @@
-"""What a suite of runs ends with: one table, and one figure of what its canonicalizer does."""
+"""What a suite of runs ends with: one table, and figures of what its canonicalizer does and of accuracy."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ from report.figures import canonical_figure, scale_curve, scale_figure
 from report.runs import collect
 from report.table import headline, render, table
 
+CURVES = (  # file, metric, and what it is drawn over; a suite has one kind of data, and so one metric over scales
+    ("scales.png", "top1", "scale of the object"),
+    ("scales.png", "accuracy", "scale of all digits"),
+    ("strengths.png", "warp_accuracy", "strength of the warps"),
+)
+
 
 def write_report(
     folder: Path,
@@ -20,6 +26,7 @@ def write_report(
     recipes: Sequence[str],
     seed: int,
     shown: tuple[Tensor, Sequence[WarpParams]] | None = None,
+    trained: tuple[float, float] | None = None,
 ) -> list[Path]:
     """Print the table over one seed of some recipes, and write table.md and the figures that there is something for.
 
@@ -29,6 +36,7 @@ def write_report(
         recipes: one row each, in this order.
         seed: of the runs.
         shown: images (B, C, H, W) and the warp that every site found for them; None leaves figure.png out.
+        trained: (low, high) of the digits' scale in training, which is shaded in scales.png.
     """
     runs = [run for run in collect(root) if run.seed == seed and run.recipe in recipes]
     rows = table(runs, headline(runs), list(recipes))
@@ -42,8 +50,10 @@ def write_report(
         written.append(folder / "figure.png")
         titles = [f"warp of site {site}" for site in range(len(canonical))]
         canonical_figure(written[1], images, phis, canonical, titles=titles)
-    curves = {run.recipe: scale_curve(run.metrics or {}) for run in runs}
-    if any(curves.values()):
-        written.append(folder / "scales.png")
-        scale_figure(written[-1], {name: curves[name] for name in recipes if curves.get(name)})
+    for file, metric, axis in CURVES:
+        curves = {run.recipe: curve for run in runs if (curve := scale_curve(run.metrics or {}, metric))}
+        if curves:
+            written.append(folder / file)
+            ordered = {name: curves[name] for name in recipes if name in curves}
+            scale_figure(written[-1], ordered, axis=axis, band=trained if metric == "accuracy" else None)
     return written

@@ -29,7 +29,11 @@ def build_measure(config: Config, data: Any, process: Process) -> Measure:
         local_scale_items=chosen.local_scale_items,
         local_scale_draws=chosen.local_scale_draws,
         batch_size=chosen.batch_size,
-        tells_warps="equilibrium" in config.method.gives,
+        strengths=chosen.strengths,
+        interpolations=chosen.interpolations,
+        evaluations=chosen.evaluations,
+        scales=chosen.scales,
+        gives=config.method.gives | ({"forms"} if _finds_forms(config) else set()),
         device=process.device,
         share=process.share,
         gather=process.gather,
@@ -45,3 +49,15 @@ def build_measure(config: Config, data: Any, process: Process) -> Measure:
         return found
 
     return measure
+
+
+def _finds_forms(config: Config) -> bool:
+    """Whether each warp that the model finds could undo a random warp of the image by itself.
+
+    Warps of sites that are not undone add up, so that none of them has to undo all. And a feature of a warped image is
+    not the warped feature, so what is found from it need not be a form of the image.
+    """
+    method = config.method
+    sites, condition = method.sites, getattr(method, "condition", "image")
+    acts_alone = len(sites) == 1 or all(site.restore for site in sites)
+    return "warps" in method.gives and condition == "image" and acts_alone and config.warp.strength > 0

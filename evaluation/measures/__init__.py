@@ -17,13 +17,16 @@ def found_in(package: str, path: Iterable[str]) -> tuple[Measure, ...]:
 
 
 MEASURES = found_in(__name__, __path__)
+BETWEEN = ("_at_", "_after_", "_by_")  # a metric's name and the value that it was measured at
 
 
 def described(name: str) -> Measure | None:
     """What a number of a summary or a column of items.npz belongs to; ``top1_at_0.7`` is one of ``top1_at``."""
-    head, at, _ = name.partition("_at_")
-    wanted = f"{head}_at" if at else name
-    return next((measure for measure in MEASURES if wanted in measure.names), None)
+    for word in BETWEEN:
+        head, found, _ = name.partition(word)
+        if found:
+            name = f"{head}{word.rstrip('_')}"
+    return next((measure for measure in MEASURES if name in measure.names), None)
 
 
 def unit_of(name: str) -> Unit:

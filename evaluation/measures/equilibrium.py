@@ -23,7 +23,7 @@ def _spread(found: Equilibrium, _: float) -> Tensor:
     return found.phi.std(dim=0, correction=0).mean()
 
 
-_solved = partial(Measure, unit=NUMBER, trial=Trial.EQUILIBRIUM)
+_solved = partial(Measure, unit=NUMBER, trial=Trial.EQUILIBRIUM, needs="equilibrium")
 MEASURES = [
     _solved(name="residual", of=_median, is_headline=True),
     _solved(name="residual_99", of=_worst),

@@ -29,7 +29,7 @@ def _floor(found: Views | Comparison, temperature: float, relative: bool = False
     return found.restored.errors(temperature, relative=relative)
 
 
-def _restored(values: Tensor, columns: Columns) -> list[Averaged]:
+def restored(values: Tensor, columns: Columns) -> list[Averaged]:
     """The first items, which alone were restored."""
     kept = columns["is_restored"] == 1
     return [Averaged(values[kept], columns["index"][kept])]
@@ -45,7 +45,7 @@ _relative, _relative_floor = partial(_error, relative=True), partial(_floor, rel
 MEASURES = _family(
     _warp(name="warp_invariance_error", unit=DISTANCE, of=_error, column={"digits": "warp_error"}, is_headline=True),
     _warp(name="warp_invariance_flips", unit=SHARE, of=_flips, column={"digits": "warp_flip"}, is_headline=True),
-    _warp(name="warp_invariance_floor", unit=DISTANCE, of=_floor, over=_restored),
+    _warp(name="warp_invariance_floor", unit=DISTANCE, of=_floor, over=restored),
 ) + _family(
     _scale(name="local_scale_error", unit=DISTANCE, of=_relative, column="local_scale_error", is_headline=True),
     _scale(name="local_scale_flips", unit=SHARE, of=_flips, column="local_scale_flip", is_headline=True),

@@ -10,6 +10,9 @@ from torch import nn
 from dataloader.digits.items import ScaledDigits
 from dataloader.digits.single import embedded_digits
 from evaluation.predictions import logits_of, undisturbed
+from layers.grid import WarpParams
+from layers.monotone import monotone_warp
+from models.adapted import DECOutput
 
 
 def smooth_images(count, side=24, channels=1, seed=0):
@@ -111,3 +114,40 @@ class Blobs:
 
     def restored_item(self, index, scales):
         return self.item(index, [1 + 0.02 * scale for scale in scales])
+
+
+class Warper(nn.Module):
+    """An adapted model that is told the warps which it finds: ``own`` for images, and ``others`` for warped ones.
+
+    An image's number stands in its first pixel, in hundredths, and no warp moves that. What the network sees is warped
+    by one site after the other. After ``evaluations``, images are so many times as bright.
+    """
+
+    def __init__(self, net, own, others, frames):
+        super().__init__()
+        self.net, self.own, self.others, self.of_sites = net, own, others, frames
+
+    def forward(self, image, return_output=False, warps_only=False, evaluations=0):
+        assert not self.training
+        if evaluations:
+            return self.net(evaluations * image)
+        found = self.others if warps_only else self.own
+        numbers = (100 * image[:, 0, 0, 0]).round().long() % len(found[0].x)
+        phis = tuple(WarpParams(phi.x[numbers], phi.y[numbers]) for phi in found)
+        logits = None if warps_only else self.predict(image, phis)
+        return DECOutput(logits, phis, image[:, 0, 1, :2]) if return_output or warps_only else logits
+
+    def predict(self, image, phis):
+        for phi in phis:
+            image = monotone_warp(image, phi)
+        return self.net(image)
+
+    def frames(self, size):
+        return self.of_sites
+
+
+def numbered_images(count, side=12, seed=0):
+    """Noise, with the number of each image in its first pixel, in hundredths."""
+    images = torch.rand(count, 1, side, side, generator=torch.Generator().manual_seed(seed)) - 0.5
+    images[:, 0, 0, 0] = torch.arange(count) / 100
+    return images

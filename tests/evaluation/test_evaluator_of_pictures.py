@@ -52,7 +52,7 @@ def test_metrics_are_those_of_the_single_functions():
         expected, rel=1e-12
     )
     names = {f"invariance_{name}" for name in ("error", "error_tempered", "floor", "floor_tempered", "flips")}
-    assert warps.keys() == {f"warp_{name}" for name in names | {"accuracy"}}
+    assert warps.keys() == {f"warp_{name}" for name in names | {"accuracy", "oracle_accuracy"}}
     assert all(math.isfinite(value) for value in found.metrics.values())
     assert 0.05 < temperature < 20 and expected["consistency_flips"] > 0
 

@@ -38,7 +38,7 @@ def test_every_metric_has_a_unit_and_names_of_its_own():
 
 
 def test_what_is_tempered_has_a_twin_that_is_not():
-    tempered = [measure for measure in MEASURES if measure.is_tempered]
+    tempered = [measure for measure in MEASURES if measure.is_tempered and measure.per is None]
     assert len(tempered) == 5
     for measure in tempered:
         twin = described(measure.name.removesuffix("_tempered"))
@@ -50,7 +50,9 @@ def test_what_is_tempered_has_a_twin_that_is_not():
     [
         *("accuracy", "correct", "top1", "top5", "multi_scale_top1", "multi_scale_top5", "top1_at_0.7", "top5_at_1.3"),
         *("warp_invariance_flips", "warp_flip", "local_scale_flips", "local_scale_flip", "consistency_flips"),
-        *("warp_accuracy", "warp_correct"),
+        *("warp_accuracy", "warp_correct", "warp_oracle_accuracy", "warp_accuracy_at_0.25", "warp_flips_at_0"),
+        *("warp_accuracy_by_nearest", "accuracy_after_1", "warp_accuracy_after_12"),
+        *("accuracy_at_0.4", "accuracy_over_scales", "undone", "disturbed_flips", "accuracy_bypassed"),
     ],
 )
 def test_shares_are_told_in_percent(name):
@@ -58,9 +60,16 @@ def test_shares_are_told_in_percent(name):
     assert heading(name) == f"{name} (%)" and number(name, 0.12345, signed=True) == "+12.35"
 
 
-@pytest.mark.parametrize("name", ["nll", "warp_error_tempered", "local_scale_error", "temperature", "phi_std", "loss"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("nll", "warp_error_tempered", "local_scale_error", "temperature", "phi_std", "loss"),
+        *("warp_error_tempered_at_0.25", "warp_error_tempered_after_3"),
+    ],
+)
 def test_all_else_is_told_as_it_is(name):
     assert heading(name) == name and number(name, 0.12345) == "0.1235"
+    assert heading("displacement") == "displacement (px)" and number("displacement", 1.2345) == "1.234"
     assert number("seconds", 61.7) == "62" and unit_of("loss") == NUMBER and described("loss") is None
 
 
@@ -70,7 +79,7 @@ def test_tables_tell_of_the_most_important_in_the_order_of_the_trials():
         *("consistency_error", "consistency_error_tempered", "consistency_flips"),
         *("warp_accuracy", "warp_invariance_error", "warp_invariance_error_tempered", "warp_invariance_flips"),
         *("local_scale_error", "local_scale_error_tempered", "local_scale_flips"),
-        *("residual", "seconds"),
+        *("undone", "residual", "seconds"),
     ]
 
 

@@ -63,6 +63,8 @@ def test_the_figure_has_a_line_per_model(tmp_path):
         scale_figure(
             tmp_path / f"{count}.png", dict(list({"base": curve, "dem": {0.7: 0.5, 1.0: 0.5}}.items())[:count])
         )
+    digits = {"accuracy_at_0.4": 0.5, "accuracy_at_2": 0.25, "warp_accuracy_at_0.1": 1.0, "accuracy_over_scales": 0.4}
+    assert scale_curve(digits, "accuracy") == {0.4: 0.5, 2.0: 0.25} and scale_curve(digits, "warp_accuracy") == {0.1: 1}
     one, two = imread(tmp_path / "1.png"), imread(tmp_path / "2.png")
     assert one.shape[1] > 600 and one.std() > 0.05
     assert one.shape != two.shape or (one != two).any()
@@ -106,3 +108,16 @@ def test_the_panels_of_an_orbit_show_its_images(tmp_path, monkeypatch):
 def test_what_is_no_orbit(tmp_path, members, rows, message):
     with pytest.raises(ValueError, match=message):
         orbit_figure(tmp_path / "figure.png", members, rows)
+
+
+def test_the_band_of_training_is_shaded(tmp_path):
+    """Over its width: one of 1 has twice the pixels of one of 0.5."""
+    curves = {"base": {0.5: 0.25, 1.0: 0.75, 2.0: 0.5}}
+    pictures = []
+    for number, band in enumerate((None, (0.5, 1.0), (1.0, 2.0))):
+        scale_figure(tmp_path / f"{number}.png", curves, axis="scale of all digits", band=band)
+        pictures.append(imread(tmp_path / f"{number}.png")[..., :3].min(-1))
+    narrow, wide = (((pictures[0] == 1) & (shaded < 1)).sum() for shaded in pictures[1:])
+    assert 1.8 < wide / narrow < 2.2
+    with pytest.raises(ValueError, match=r"band is \(2.0, 1.0\); expected \(low, high\) with low <= high"):
+        scale_figure(tmp_path / "never.png", curves, band=(2.0, 1.0))

@@ -32,3 +32,15 @@ def test_without_a_canonicalizer_there_is_no_figure(tmp_path) -> None:
     folder.mkdir(parents=True)
     (folder / "summary.json").write_text(json.dumps({"metrics": {"accuracy": 0.5}}))
     assert [path.name for path in write_report(tmp_path / "s", tmp_path, ["base"], 3)] == ["table.md"]
+
+
+def test_curves_are_drawn_of_what_was_measured_at_several_values(tmp_path) -> None:
+    folder = tmp_path / "base" / "3"
+    folder.mkdir(parents=True)
+    metrics = {"accuracy": 0.5, "accuracy_at_0.5": 0.25, "accuracy_at_1": 0.5, "warp_accuracy_at_0.1": 0.5}
+    (folder / "summary.json").write_text(json.dumps({"metrics": metrics}))
+    written = write_report(tmp_path / "s", tmp_path, ["base"], 3, trained=(0.8, 1.25))
+    assert [path.name for path in written] == ["table.md", "scales.png", "strengths.png"]
+    for path in written[1:]:
+        with Image.open(path) as picture:
+            assert picture.width > picture.height
