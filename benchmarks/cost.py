@@ -1,4 +1,4 @@
-"""What DEC costs: time against arithmetic, published and light DECs against bare backbones."""
+"""What DEC costs: time against arithmetic, published, light and residual DECs against bare backbones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks.report import typed, write
 from hubconf import spec_of
 from layers.canonicalizer import Canonicalizer, evaluate_in_parts
 from layers.grid import random_warp_params
-from layers.spec import DEC
+from layers.spec import DEC, Condition, Site, Solver
 from models.dec import with_dec
 from models.light import LIGHT
 
@@ -29,6 +29,9 @@ BACKBONES = (
     ("resnet50", "dem_swin", 0.5),
 )
 SIZE = 224
+# Of the residual equilibrium: its backbone, and per condition how often the map is evaluated in all.
+RESIDUAL_BACKBONE = "deit_tiny_patch16_224"
+EVALUATIONS: dict[Condition, int] = {"image": 4, "early": 2}
 
 
 def main() -> None:
@@ -62,7 +65,8 @@ def notes(device: str) -> str:
     return (
         f"Medians of interleaved calls, {kind}; the same batch for all models of a backbone. A training step is one "
         "forward and backward pass: per site five evaluations of the published map without gradient, then one with; of "
-        "the light map at most four, then one. "
+        "the light map at most four, then one. The residual map is evaluated four times in all where it reads the "
+        "image, and twice where it reads early features of the backbone. "
         "`G` are billions of multiply-adds per image, counted while the model runs. `ratio` is the time, `G ratio` "
         "the multiply-adds, against the bare backbone's, and `overhead` the first over the second: 1 is a DEC that "
         "costs what its arithmetic costs. `MB` is the peak memory of a training step. `map` rows: one evaluation of "
@@ -126,6 +130,8 @@ def backbone_rows(name: str, recipe: str, image: Tensor, repeats: int, is_eager:
         "published": adapted(published),
         "light": adapted(LIGHT),
     }
+    if name == RESIDUAL_BACKBONE:
+        models |= {f"residual, {condition}": adapted(residual(condition)) for condition in EVALUATIONS}
     if not is_eager:
         models |= {"published, maps compiled": adapted(published), "light, maps compiled": adapted(LIGHT)}
     forward_adds = {kind: multiply_adds(partial(infer, model, image)) for kind, model in models.items()}
@@ -155,6 +161,21 @@ def backbone_rows(name: str, recipe: str, image: Tensor, repeats: int, is_eager:
             row |= {"images/s": len(image) / step[kind], "step MB": peak[kind] / 1e6}
         rows.append(row)
     return rows
+
+
+def residual(condition: Condition) -> DEC:
+    """A residual DEC that evaluates its map as often as ``EVALUATIONS`` says, whether it has converged or not.
+
+    Untrained maps are done at once, and would be evaluated no more.
+    """
+    before_the_last = EVALUATIONS[condition] - 1
+    return DEC(
+        sites=(Site("image", 8),),
+        equilibrium="residual",
+        condition=condition,
+        solver=Solver(name="fixed_point", max_steps=before_the_last, early_stop=False),
+        images_at_once=16,
+    )
 
 
 def columns(what: str, seconds: float, bare: float, adds: float, bare_adds: float, image: Tensor) -> dict[str, float]:
