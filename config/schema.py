@@ -236,8 +236,8 @@ class Config:
             return self
         method, train = self.method, self.train
         if isinstance(method, DEC):
-            # The loader normalizes; a map that does so too does it twice.
-            method = replace(method, normalize=method.normalize and self.legacy_double_normalization)
+            if method.equilibrium == "published":  # the loader normalizes; a map that does so too does it twice
+                method = replace(method, normalize=method.normalize and self.legacy_double_normalization)
             if self.legacy_shifted_sites:
                 method = replace(method, sites=tuple(_shifted(site) for site in method.sites))
         if self.legacy_flat_groups and train.canonicalizer_lr is not None:

@@ -280,3 +280,14 @@ def test_a_term_is_checked_where_any_phase_gives_it_a_weight() -> None:
         Config(model=MODEL, train=some)
     none = TrainConfig(phases=(Phase(terms={"consistency": 0.0}),))
     assert Config(model=MODEL, loss=CONSISTENT, train=none).weights("consistency") == [0.0]
+
+
+def test_a_residual_dec_on_pictures_is_resolved_to_itself() -> None:
+    """Its maps normalize nothing, so that there is nothing to be said twice."""
+    config = Config(
+        data=PictureData(),
+        model=ModelConfig(backbone="none"),
+        method=DEC(equilibrium="residual", sites=(Site("image", 8),)),
+        evaluation=EvaluationConfig(split="val"),
+    )
+    assert config.resolved() == config
