@@ -136,7 +136,9 @@ def assert_alike(folder: Path, other: Path) -> None:
         for name, value in line.items():
             # and so is a floor, the distance of two predictions that are nearly equal
             close = 0.05 if "floor" in name else 0.02 if name in loose else 1e-3
-            assert value == pytest.approx(expected[name], rel=close, abs=1e-6), name
+            # what is undone is 1 less a ratio near 1
+            around = 1e-4 if name == "undone" else 1e-6
+            assert value == pytest.approx(expected[name], rel=close, abs=around), name
     with np.load(folder / "items.npz") as items, np.load(other / "items.npz") as other_items:
         assert np.array_equal(items["index"], other_items["index"])
     weights, expected_weights = (read_weights(run / "model.safetensors") for run in (folder, other))
