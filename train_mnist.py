@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from config.load import load_recipes
-from config.schema import Config
+from config.schema import Config, DigitsData
 from dataloader.build import build_splits, count_classes
 from models.build import build_model, check_head, read_weights
 from report.suite import write_report
@@ -78,7 +78,9 @@ def write_suite(recipes: Mapping[str, Config], root: Path, folder: Path, seed: i
             images, *_ = next(iter(part.loader([part.batches[0][:4]])))
             with torch.no_grad():
                 shown = images, model(images, return_output=True).phis
-    return write_report(folder, root, list(recipes), seed, shown)
+    first = next(iter(recipes.values())).data
+    trained = first.scales[0] if isinstance(first, DigitsData) else None
+    return write_report(folder, root, list(recipes), seed, shown, trained)
 
 
 if __name__ == "__main__":
