@@ -95,7 +95,7 @@ class ConsistencyTerm(Term):
         require(config.warp.strength > 0, f"{given} with warp.strength 0; it compares warped images")
         _require_undoing_sites(config, given)
         require(
-            config.loss.two_views or getattr(config.method, "condition", "image") == "image",
+            config.loss.two_views or getattr(config.method, "condition", "image") != "feature",
             f"{given} with method.condition feature; it then needs loss.two_views: true",
         )
 
