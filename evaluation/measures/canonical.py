@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from evaluation.measure import PIXELS, SHARE, Measure, Trial
-from evaluation.positions import displacement, undone
+from evaluation.positions import contrast, displacement, undone
 from evaluation.views import Views
 
 
 def _undone(views: Views, _: float) -> Tensor:
     """Of the random warp, averaged over sites."""
     sites = zip(views.told.phis, views.told_of_warped.phis, views.frames, strict=True)
-    shares = [undone(phi, other, views.warp, frame) for phi, other, frame in sites]
+    contrasts = contrast(views.image)
+    shares = [undone(phi, other, views.warp, frame, contrasts) for phi, other, frame in sites]
     return torch.stack(shares).mean(0)[views.kept]
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from evaluation.evaluator import evaluate
-from evaluation.positions import displacement, undone
+from evaluation.positions import contrast, displacement, undone
 from layers.frame import Frame
 from layers.grid import WarpParams, random_warp_params
 from layers.monotone import monotone_warp
@@ -50,8 +50,8 @@ def test_every_item_has_what_its_own_warps_come_to(sizes: tuple[int, ...], limit
     for place, number in enumerate(ORDER[:count]):
         own, others = ([WarpParams(p.x[[number]], p.y[[number]]) for p in side] for side in (model.own, model.others))
         warp = item_warps([place], 5, 0.4, 1, "warp error")
-        sites = list(zip(own, others, model.of_sites, strict=True))
-        expected["undone"].append(np.mean([undone(a, b, warp, frame).item() for a, b, frame in sites]))
+        sites, shades = list(zip(own, others, model.of_sites, strict=True)), contrast(IMAGES[[number]])
+        expected["undone"].append(np.mean([undone(a, b, warp, frame, shades).item() for a, b, frame in sites]))
         expected["displacement"].append(np.mean([displacement(a, frame, (12, 12)).item() for a, _, frame in sites]))
         image = shown = IMAGES[[number]]
         for phi in own:
@@ -116,7 +116,7 @@ def test_a_real_one_is_asked_as_it_answers() -> None:
         plain = model.predict(image, [WarpParams.identity(3, phi.grid_size) for phi in own.phis]).argmax(1)
         after = [model(one, evaluations=2).argmax(1) for one in (image, warped)]
     sites = list(zip(own.phis, others.phis, model.frames((96, 96)), strict=True))
-    shares = torch.stack([undone(a, b, warp, frame) for a, b, frame in sites]).mean(0)
+    shares = torch.stack([undone(a, b, warp, frame, contrast(image)) for a, b, frame in sites]).mean(0)
     distances = torch.stack([displacement(a, frame, (96, 96)) for a, _, frame in sites]).mean(0)
     assert found.items["undone"].tolist() == pytest.approx(shares.tolist(), rel=1e-4)
     assert found.items["displacement"].tolist() == pytest.approx(distances.tolist(), rel=1e-4)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from evaluation.positions import POINTS, displacement, undone
+from evaluation.positions import POINTS, contrast, displacement, undone
 from layers.frame import Frame
 from layers.grid import WarpParams, evaluate_grid, random_warp_params
 
@@ -57,6 +57,40 @@ def test_what_is_undone_is_a_ratio_of_sums_over_points(frame: Frame) -> None:
             left += math.dist(canonical, after) ** 2
             moved += math.dist(after, before) ** 2
         assert found[item] == pytest.approx(1 - left / moved, rel=1e-9)
+
+
+def test_a_point_counts_by_the_contrast_where_its_form_reads() -> None:
+    own, other, warp = drawn(1), drawn(2, 5), drawn(3, 8)
+    image = torch.zeros(3, 2, 64, 64)
+    image[:, :, 40:50, 10:30] = torch.rand(3, 2, 10, 20, generator=torch.Generator().manual_seed(9))
+    shades = contrast(image)
+    for item, row, column in ((0, 10, 4), (2, 11, 3)):
+        part = image[item, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4].double()
+        expected = part.var((1, 2), correction=0).sum().sqrt()
+        assert shades[item, 0, row, column].item() == pytest.approx(expected.item(), rel=1e-6)
+    found = undone(own, other, warp, FRAME, shades).tolist()
+    for item in range(3):
+        left = moved = 0.0
+        for point in lattice():
+            canonical, before = (in_image(read(phi, item, point), FRAME) for phi in (own, other))
+            after = read(warp, item, before)
+            x, y = (min(max(value * (POINTS - 1), 0), POINTS - 1 - 1e-12) for value in canonical)
+            (row, down), (column, right) = (divmod(value, 1) for value in (y, x))
+            corners = shades[item, 0, int(row) : int(row) + 2, int(column) : int(column) + 2]
+            weight = (
+                torch.tensor([1 - down, down], dtype=torch.float64)
+                @ corners
+                @ torch.tensor([1 - right, right], dtype=torch.float64)
+            ).item()
+            left += weight * math.dist(canonical, after) ** 2
+            moved += weight * math.dist(after, before) ** 2
+        assert found[item] == pytest.approx(1 - left / moved, rel=1e-5)
+
+
+def test_a_flat_image_has_a_share_too() -> None:
+    own, other, warp = drawn(1), drawn(2, 5), drawn(3, 8)
+    flat = contrast(torch.ones(3, 1, 32, 32))
+    torch.testing.assert_close(undone(own, other, warp, WHOLE, flat), undone(own, other, warp, WHOLE))
 
 
 def test_one_warp_for_every_image_undoes_nothing() -> None:
