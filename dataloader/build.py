@@ -22,6 +22,7 @@ def build_splits(
     description: Mapping[str, Any] | None = None,
     *,
     trains: bool = True,
+    siblings: bool | None = None,
 ) -> Splits:
     """All parts of a recipe's data; which items they hold depends on the seed alone.
 
@@ -31,8 +32,10 @@ def build_splits(
         share: (rank, world): this process trains on its part of every batch.
         description: of the model's input, as ``timm.data.resolve_data_config`` gives it; pictures need it.
         trains: False leaves the loader of the training out.
+        siblings: whether training items come with the same objects at scale 1; None: where a term of the loss asks.
     """
-    return _kind(config).build_splits(config, seed, share, description, trains=trains, siblings=config.needs_siblings)
+    siblings = config.needs_siblings if siblings is None else siblings
+    return _kind(config).build_splits(config, seed, share, description, trains=trains, siblings=siblings)
 
 
 def _kind(config: Config) -> Any:
