@@ -60,4 +60,4 @@ def _finds_forms(config: Config) -> bool:
     method = config.method
     sites, condition = method.sites, getattr(method, "condition", "image")
     acts_alone = len(sites) == 1 or all(site.restore for site in sites)
-    return "warps" in method.gives and condition == "image" and acts_alone and config.warp.strength > 0
+    return "warps" in method.gives and condition != "feature" and acts_alone and config.warp.strength > 0

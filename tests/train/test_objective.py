@@ -414,3 +414,18 @@ def test_without_a_canonicalizer_there_are_always_logits() -> None:
     objective = objective_of(equivariance=EquivarianceTerm(weight=1.0), phases=two_phases(0.0, 1.0))
     outcome = objective(Recorder(), batch_of(1, 2), 0, 0, phase=0)
     assert outcome.told.keys() == {"loss", "equivariance", "accuracy"}
+
+
+def test_an_interval_of_strengths_is_drawn_from_for_every_item() -> None:
+    """The same warps otherwise, each times a factor of its own; at an interval of one strength, that strength's."""
+    objective = objective_of(probability=1.0)
+    batch = batch_of(1, 2, 3)
+    one = replace(objective, warp_strength=(0.7, 0.7))
+    torch.testing.assert_close(seen_by(one, batch), seen_by(replace(objective, warp_strength=0.7), batch))
+    several = replace(objective, warp_strength=(0.2, 0.4))
+    found = several._warp(batch.image, batch.items, "augmentation", 0)
+    whole = replace(objective, warp_strength=1.0)._warp(batch.image, batch.items, "augmentation", 0)
+    factors = found.x / whole.x
+    torch.testing.assert_close(factors, factors[:, :1, :1].expand_as(factors))
+    assert len(factors[:, 0, 0].unique()) == 3 and 0.2 <= factors.min() <= factors.max() <= 0.4
+    torch.testing.assert_close(found.y / whole.y, factors[:, :1, :1].expand_as(found.y))
