@@ -92,7 +92,10 @@ def parsed(words: Sequence[str] | None) -> argparse.Namespace:
     add("--grid_size", type=int, help="of the warps; that of the first run's recipe if not given")
     add("--strength", type=float, help="of the warps; that of the first run's recipe if not given")
     add("--output", type=Path, default=Path("orbit.png"), help="file of the figure (orbit.png)")
-    return parser.parse_args(words)
+    arguments = parser.parse_args(words)
+    if arguments.output.suffix not in (".png", ".pdf", ".svg") or not arguments.output.parent.is_dir():
+        parser.error(f"--output is {arguments.output}; expected a .png, .pdf or .svg file in a folder that exists")
+    return arguments
 
 
 def count_of(least: int) -> Callable[[str], int]:

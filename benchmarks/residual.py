@@ -13,9 +13,11 @@ from typing import NamedTuple
 from benchmarks.report import RESULTS, typed
 from report.compare import Difference, compare
 from report.markup import heading, markup, number
-from report.runs import Run, collect
+from report.runs import ITEMS, Run, collect
 from report.table import render, table
+from train.runs.errors import RunError
 from train.runs.origin import origin
+from train.runs.run import one_line_errors
 
 WARPS = ("warp_invariance_error_tempered", "warp_invariance_flips")
 OF_DIGITS = ("accuracy", "warp_accuracy", *WARPS, "local_scale_error_tempered", "local_scale_flips", "undone")
@@ -107,7 +109,16 @@ PARTS = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("root", help="folder that holds <recipe>/<seed>/summary.json")
-    runs = [run for run in collect(parser.parse_args().root) if run.metrics is not None]
+    with one_line_errors():
+        write_report(parser.parse_args().root)
+
+
+def write_report(root: str) -> None:
+    """Print the whole comparison, and store it beside the other results."""
+    try:
+        runs = [run for run in collect(root) if run.metrics is not None]
+    except ValueError as error:
+        raise RunError(str(error)) from error
     known = origin()
     facts = f"commit {known['commit']}; {known['hardware']}; torch {known['versions']['torch']}"
     text = "\n".join(
@@ -124,8 +135,16 @@ def section(part: Part, runs: Sequence[Run]) -> str:
         return f"## {part.title}\n\nNot yet run.\n"
     known = {name for run in runs if run.recipe in recipes for name in run.metrics or {}}
     rows = table(runs, [name for name in part.metrics if name in known], recipes)
-    differences = [difference(part, pair, runs) for pair in part.pairs if set(pair) <= set(recipes)]
+    differences = [difference(part, pair, runs) for pair in part.pairs if common_seeds(pair, runs)]
     return "\n".join([f"## {part.title}", "", render(rows, "markdown"), *differences])
+
+
+def common_seeds(pair: tuple[str, str], runs: Sequence[Run]) -> set[int]:
+    """That both recipes have finished, with values per item."""
+    first, second = (
+        {run.seed for run in runs if run.recipe == name and (run.folder / ITEMS).is_file()} for name in pair
+    )
+    return first & second
 
 
 def difference(part: Part, pair: tuple[str, str], runs: Sequence[Run]) -> str:

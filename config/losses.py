@@ -92,7 +92,8 @@ class ConsistencyTerm(Term):
 
     def check(self, config: Config) -> None:
         given = "loss.consistency.weight is above 0"
-        require(config.warp.strength > 0, f"{given} with warp.strength 0; it compares warped images")
+        strongest = config.warp.strengths[1] if config.warp.strengths else config.warp.strength
+        require(strongest > 0, f"{given} with warp.strength 0; it compares warped images")
         _require_undoing_sites(config, given)
         require(
             config.loss.two_views or getattr(config.method, "condition", "image") != "feature",
@@ -118,7 +119,8 @@ class OrbitConfig:
     """An image's orbit: the versions of it that undo, sibling, agree and rest train the canonicalizer on.
 
     A member of it is the image behind a random warp. Those that are not warped are resampled in the same way, at
-    positions that are shifted by less than a pixel, so that interpolation does not tell who was warped.
+    positions that are shifted by less than a pixel, so that the blur of interpolation does not tell who was warped.
+    Nearest reading has no blur: it leaves an untouched image as it is, and doubles pixels of a warped one.
     """
 
     strengths: tuple[float, float] = (0.0, 0.5)
@@ -163,8 +165,7 @@ class UndoTerm(OrbitTerm):
 
     def check(self, config: Config) -> None:
         super().check(config)
-        strongest = config.loss.orbit.strengths[1]
-        require(strongest > 0, "loss.undo has a weight with loss.orbit.strengths of 0; it undoes warps")
+        _require_warped_members(config, "loss.undo has a weight")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,11 +212,20 @@ class AgreeTerm(OrbitTerm):
         super().__post_init__()
         require(self.side >= 2, f"side is {self.side}; expected at least 2")
 
+    def check(self, config: Config) -> None:
+        super().check(config)
+        _require_warped_members(config, "loss.agree has a weight")
+
 
 @dataclass(frozen=True, kw_only=True)
 class RestTerm(OrbitTerm):
-    """What needs no warp gets none: how far positions of untouched members move, in pixels; of siblings where the data
-    give any."""
+    """What needs no warp gets none: how far positions of untouched members move, in pixels; or those of siblings, where
+    ``sibling`` has them loaded."""
+
+    def check(self, config: Config) -> None:
+        super().check(config)
+        some = config.loss.orbit.untouched > 0 or config.needs_siblings
+        require(some, "loss.rest has a weight with loss.orbit.untouched of 0; it is about members that are not warped")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,6 +249,12 @@ class LossConfig:
     def terms(self) -> dict[str, Term]:
         """By name, in the order in which they are added."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Term)}
+
+
+def _require_warped_members(config: Config, given: str) -> None:
+    orbit = config.loss.orbit
+    require(orbit.strengths[1] > 0, f"{given} with loss.orbit.strengths of 0; it is about members that are warped")
+    require(orbit.untouched < 1, f"{given} with loss.orbit.untouched of 1; it is about members that are warped")
 
 
 def _require_undoing_sites(config: Config, given: str) -> None:

@@ -61,7 +61,8 @@ class Bench:
 
     def _views(self, part: Part, batches: list[list[int]]) -> Iterator[Views]:
         """Of this process's batches; items are ordered by their numbers, or without groups as they come."""
-        place = places(part.batches) if part.groups is None else {}
+        here, place = places(batches), places(part.batches) if part.groups is None else {}
         for image, label, numbers in part.loader(batches[self.share[0] :: self.share[1]]):
-            positions = [place.get(number, number) for number in numbers.tolist()]
-            yield Views(self.judge, image, label, numbers, positions, part.groups)
+            items = numbers.tolist()
+            positions = [place.get(number, number) for number in items]
+            yield Views(self.judge, image, label, numbers, positions, part.groups, [here[number] for number in items])

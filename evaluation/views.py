@@ -34,7 +34,7 @@ class Judge:
     strength: float = 0.25
     seed: int = 0
     floor_items: int | None = 256
-    """Items at positions below this are restored too: inverting a warp exactly takes longer than a small model does."""
+    """The first so many items of a pass are restored too: to invert a warp exactly takes longer than a small model."""
 
 
 class Views:
@@ -47,6 +47,7 @@ class Views:
         numbers: (B,) of the items.
         positions: (B,) that the items are ordered by, and their warps are drawn by.
         groups: of the items.
+        places: (B,) of the items among all that are gone through; left out, their positions.
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class Views:
         numbers: Tensor,
         positions: Sequence[int],
         groups: Groups | None = None,
+        places: Sequence[int] | None = None,
     ):
         self.judge, self.positions, self.groups = judge, list(positions), groups
+        self.places = self.positions if places is None else list(places)
         self.image = image.to(judge.device)
         labels = torch.as_tensor(labels).long()
         self.kept = labels >= 0
@@ -151,7 +154,7 @@ class Views:
     def is_restored(self) -> Tensor:
         """(B,)."""
         first = self.judge.floor_items
-        return torch.tensor([first is None or position < first for position in self.positions], dtype=torch.bool)
+        return torch.tensor([first is None or place < first for place in self.places], dtype=torch.bool)
 
     @cached_property
     def references(self) -> Tensor:

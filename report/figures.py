@@ -103,7 +103,7 @@ def scale_figure(
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     if band is not None:
-        axes.axvspan(*band, color="tab:gray", alpha=0.15, linewidth=0, label="training")
+        axes.axvspan(*band, color="tab:gray", alpha=0.15, linewidth=0, label="training of the backbone")
     for name, curve in curves.items():
         axes.plot(list(curve), [100 * value for value in curve.values()], marker="o", markersize=3, label=name)
     axes.set(xlabel=axis, ylabel="accuracy (%)")

@@ -96,12 +96,13 @@ class Objective:
         return "logits" in self._needs(phase)
 
     def _is_solved(self, views: Views, phase: int) -> Tensor | None:
-        if self._solves(phase):
-            return views.output.residual.isfinite().all(1)[: len(views.image)]
-        if views.members is None:
-            return None
-        last = [state for states in views.members.states.values() for state in states[-1]]
-        return torch.stack([part.isfinite().flatten(1).all(1) for phi in last for part in phi]).all(0)
+        found: list[Tensor] = []
+        if self._solves(phase):  # of both views, where they go through the model together
+            found += views.output.residual.isfinite().all(1).split(len(views.image))
+        if views.members is not None:
+            last = [phi for states in views.members.states.values() for phi in states[-1]]
+            found += [part.isfinite().flatten(1).all(1) for phi in last for part in phi]
+        return torch.stack(found).all(0) if found else None
 
     def _solves(self, phase: int) -> bool:
         """Whether the solver searches for fixed points; members of an orbit alone do without it."""

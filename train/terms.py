@@ -11,11 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from config.losses import LossConfig
 from config.schema import Config, ConfigError
+from layers.frame import Frame
 from layers.grid import WarpParams, unchecked_warp_grid
 from layers.sampling import sample_bilinear
 from train.losses import (
@@ -166,8 +168,10 @@ class Sibling(OrbitTerm):
     def after(self, members: Members, evaluation: int) -> Tensor:
         options = self.loss.sibling
         wanted, given = (_resized(members.pixels(name), options.side) for name in ("sibling", "drawn"))
-        forms = (_read(given, phi) for phi in members.states["drawn"][evaluation])
-        values = [pixel_loss(form, wanted, options.sizes) for form in forms]
+        values = []
+        for phi, frame in zip(members.states["drawn"][evaluation], members.frames, strict=True):
+            still = WarpParams(*map(torch.ones_like, phi))
+            values.append(pixel_loss(_read(given, phi, frame), _read(wanted, still, frame), options.sizes))
         return sum(values[1:], values[0])
 
 
@@ -179,11 +183,11 @@ class Agree(OrbitTerm):
     def after(self, members: Members, evaluation: int) -> Tensor:
         options = self.loss.agree
         images = [_resized(members.pixels(name), options.side) for name in ("image", "drawn")]
-        pairs = zip(*(members.states[name][evaluation] for name in ("image", "drawn")), strict=True)
-        values = [
-            agreement_loss([_read(*one) for one in zip(images, pair, strict=True)], images, options.floor)
-            for pair in pairs
-        ]
+        found = (members.states[name][evaluation] for name in ("image", "drawn"))
+        values = []
+        for first, second, frame in zip(*found, members.frames, strict=True):
+            forms = [_read(image, phi, frame) for image, phi in zip(images, (first, second), strict=True)]
+            values.append(agreement_loss(forms, images, options.floor))
         return sum(values[1:], values[0])
 
 
@@ -193,11 +197,8 @@ class Rest(OrbitTerm):
     needs = frozenset({"quiet"})
 
     def after(self, members: Members, evaluation: int) -> Tensor:
-        name = members.quiet
-        is_at_rest = (
-            ~members.drawn.is_warped if name == "drawn" else members.drawn.is_warped.new_ones(len(members.image))
-        )
-        return rest_loss(members.states[name][evaluation], members.frames, members.size, is_at_rest)
+        found = members.states[members.quiet][evaluation]
+        return rest_loss(found, members.frames, members.size, members.is_quiet)
 
 
 def _resized(image: Tensor, side: int) -> Tensor:
@@ -206,9 +207,10 @@ def _resized(image: Tensor, side: int) -> Tensor:
     return F.interpolate(image, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
 
 
-def _read(image: Tensor, phi: WarpParams) -> Tensor:
-    """An image under a warp that was just found."""
+def _read(image: Tensor, phi: WarpParams, frame: Frame) -> Tensor:
+    """A square image under a warp of a site, whose positions lie in the image as the frame says."""
     grid = unchecked_warp_grid(phi, (image.shape[-2], image.shape[-1]))
+    grid = frame.to_whole(grid.movedim(1, -1)).movedim(-1, 1)
     return sample_bilinear(image.to(grid.dtype), grid)
 
 

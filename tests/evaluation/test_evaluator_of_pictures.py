@@ -10,6 +10,7 @@ import torch
 
 from evaluation.evaluator import evaluate
 from evaluation.metrics import per_scale_accuracy, scale_consistency
+from evaluation.parts import unscaled_batches
 from evaluation.predictions import undisturbed
 from evaluation.temperature import fit_temperature
 from evaluation.views import Judge, Views
@@ -166,3 +167,17 @@ def test_a_set_without_scale_1_has_no_warp_error_and_no_consistency():
     assert metrics.keys() >= {"top1", "top1_at_0.7", "top1_at_1.3"}
     assert not any("warp" in name or "consistency" in name for name in metrics)
     assert all(math.isfinite(value) for value in metrics.values())
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_the_floor_is_of_the_first_warped_pictures_whatever_their_numbers(turn):
+    """Of objects at several scales the pictures at scale 1 alone are warped; a part may begin at any number."""
+    net, part = OneByOne(small_net(channels=3)).eval(), VAL._replace(batches=VAL.batches[::turn])
+    found = evaluate(net, {"val": part}, **{**OPTIONS, "floor_items": 3})
+    first = [number for batch in unscaled_batches(part, 3) for number in batch]
+    kept, loader = readable(part, first)
+    judge = Judge(net, grid_size=5, strength=0.3, seed=2, floor_items=None)
+    (views,) = [Views(judge, *batch, batch[2].tolist(), part.groups) for batch in loader]
+    assert len(views.restored.changed) == len(kept) >= 2
+    expected = views.restored.errors().mean().item()
+    assert found.metrics["warp_invariance_floor"] == pytest.approx(expected, rel=1e-9)

@@ -21,6 +21,7 @@ from tests.train.runs import ALONE, OWN_RATE, RESIDUAL, SEED, config_of, phases,
 from train.losses import POINTS, ROUNDING, agreement_loss, pixel_loss, rest_loss, undo_loss
 from train.orbit import build_orbit
 from train.runs.errors import RunError
+from train.terms import _read
 from train.views import Batch
 
 ITEMS = [4, 9, 2, 7, 30, 11]
@@ -115,6 +116,17 @@ def test_pixels_are_compared_at_sizes_that_halve() -> None:
     total = sum((one - other).reshape(2, 3, n, 8 // n, n, 8 // n).mean((3, 5)).square().mean() for n in (8, 4, 2))
     torch.testing.assert_close(pixel_loss(one, other, 3), total)
     assert pixel_loss(one, one, 3) == 0
+
+
+def test_a_form_is_read_where_the_site_reads_the_image() -> None:
+    """An image of its own positions shows them: of a site that sees a part of it, those of that part."""
+    line = torch.linspace(0, 1, 41)
+    places = torch.stack([line.expand(41, -1), line[:, None].expand(-1, 41)])[None]
+    frame, phi = Frame((0.5, 0.8), (0.25, 0.1)), random_warp_params(1, 5, 0.6)
+    found = _read(places, phi, frame)
+    points = places.flatten(2).transpose(1, 2)
+    expected = frame.to_whole(evaluate_grid(phi, points)).transpose(1, 2).view_as(found)
+    torch.testing.assert_close(found, expected)
 
 
 def test_agreeing_on_nothing_costs_the_floor() -> None:
@@ -230,7 +242,15 @@ def test_batches_have_siblings_where_a_term_needs_them(tmp_path: Path) -> None:
         ),
         (
             {"method": RESIDUAL, "loss": {"undo": {"weight": 1.0}, "orbit": {"strengths": [0.0, 0.0]}}},
-            "loss.undo has a weight with loss.orbit.strengths of 0; it undoes warps",
+            "loss.undo has a weight with loss.orbit.strengths of 0; it is about members that are warped",
+        ),
+        (
+            {"method": RESIDUAL, "loss": {"agree": {"weight": 1.0}, "orbit": {"untouched": 1.0}}},
+            "loss.agree has a weight with loss.orbit.untouched of 1; it is about members that are warped",
+        ),
+        (
+            {"method": RESIDUAL, "loss": {"rest": {"weight": 1.0}, "orbit": {"untouched": 0.0}}},
+            "loss.rest has a weight with loss.orbit.untouched of 0; it is about members that are not warped",
         ),
         ({"loss": {"orbit": {"strengths": [0.5, 0.2]}}}, r"strengths is \[0.5, 0.2\]; expected 0 <= low <= high"),
         ({"loss": {"orbit": {"grid_sizes": [1]}}}, r"grid_sizes is \[1\]; expected at least one, each at least 2"),
