@@ -135,6 +135,9 @@ class OrbitConfig:
     """Largest shift of the reading positions, in pixels of the image."""
     evaluations: int = 3
     """Of the canonicalizer's map; the terms are asked after each of them, which has a gradient of its own."""
+    lead: int = 0
+    """At most so many evaluations come before those, drawn for every step, and no term is asked after them. A map that
+    has learned on its first evaluations alone need not stay where they have led."""
 
     def __post_init__(self) -> None:
         low, high = self.strengths
@@ -145,6 +148,7 @@ class OrbitConfig:
         require(bool(self.interpolations), "interpolations is empty; expected at least one, such as bilinear")
         require(0 <= self.shift <= 1, f"shift is {self.shift}; expected 0 to 1")
         require(self.evaluations >= 1, f"evaluations is {self.evaluations}; expected at least 1")
+        require(self.lead >= 0, f"lead is {self.lead}; expected at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)

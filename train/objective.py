@@ -128,7 +128,8 @@ class Objective:
         # Where nothing else goes through the model, this has to: several processes learn there what is to be shared.
         model = views.adapted if {"logits", "warps"} & needs else views.model
         return Members(
-            find=partial(model, warps_only=True, evaluations=self.orbit.evaluations),
+            find=partial(model, warps_only=True, evaluations=self.orbit.count(epoch, step)),
+            evaluations=self.orbit.evaluations,
             image=batch.image,
             drawn=self.orbit.draw(batch.image, batch.items, epoch, step),
             sibling=batch.sibling,

@@ -47,6 +47,11 @@ class Orbit:
     interpolations: Sequence[SampleMode]
     shift: float
     evaluations: int
+    lead: int
+
+    def count(self, epoch: int, step: int) -> int:
+        """Of the evaluations in a step, the leading ones included."""
+        return self.evaluations + random.Random(seed_of(self.seed, "lead", epoch, step)).randint(0, self.lead)
 
     def draw(self, image: Tensor, items: Sequence[int], epoch: int, step: int) -> Drawn:
         """A member of the orbit of each of (B, C, H, W) images."""
@@ -71,6 +76,7 @@ class Members:
 
     Args:
         find: tells the warps of images after each evaluation, as ``AdaptedModel`` does with ``evaluations``.
+        evaluations: the last so many of them count.
         image: (B, C, H, W), untouched.
         drawn: a member of the orbit of each.
         sibling: (B, C, H, W), the same objects at scale 1, where the data give them.
@@ -80,6 +86,7 @@ class Members:
     """
 
     find: Callable[[Tensor], Any]
+    evaluations: int
     image: Tensor
     drawn: Drawn
     sibling: Tensor | None
@@ -111,7 +118,7 @@ class Members:
     def states(self) -> dict[str, States]:
         """Of each that is shown, the warps after every evaluation."""
         shown = sorted({self.quiet if need == "quiet" else need for need in self.needs})
-        found = self.find(torch.cat([self.pixels(name) for name in shown])).states
+        found = self.find(torch.cat([self.pixels(name) for name in shown])).states[-self.evaluations :]
         return {
             name: [[_part(phi, number, len(shown)) for phi in phis] for phis in found]
             for number, name in enumerate(shown)

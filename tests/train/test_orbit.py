@@ -153,6 +153,20 @@ def test_a_term_is_the_mean_over_the_evaluations(tmp_path: Path) -> None:
     assert outcome.told.keys() == {"loss", "undo"}
 
 
+def test_leading_evaluations_are_drawn_for_every_step_and_ask_for_nothing(tmp_path: Path) -> None:
+    trainer = trainer_of(config_of(tmp_path, UNDO, LONE, {"loss": {"orbit": {"lead": 3}}}))
+    model, orbit = trainer.model, trainer.objective.orbit
+    torch.nn.init.normal_(model.canonicalizer.module_list[0][-1].weight, std=0.5)
+    part = Batch.loaded(next(iter(trainer.loader)), torch.device("cpu"))
+    size = (part.image.shape[-2], part.image.shape[-1])
+    assert {orbit.count(0, step) for step in range(40)} == {2, 3, 4, 5}
+    for step in range(3):
+        drawn = orbit.draw(part.image, part.items, 0, step)
+        states = model(drawn.image, warps_only=True, evaluations=orbit.count(0, step)).states
+        values = [undo_loss(state, drawn.warp, model.frames(size), size) for state in states[-2:]]
+        torch.testing.assert_close(trainer.objective(model, part, 0, step, phase=0).loss, sum(values) / 2)
+
+
 def test_neither_the_backbone_nor_the_solver_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = trainer_of(config_of(tmp_path, UNDO, LONE))
     before = [value.clone() for value in trainer.model.backbone.parameters()]
@@ -258,6 +272,7 @@ def test_batches_have_siblings_where_a_term_needs_them(tmp_path: Path) -> None:
         ({"loss": {"orbit": {"interpolations": []}}}, "interpolations is empty; expected at least one"),
         ({"loss": {"orbit": {"interpolations": ["lanczos"]}}}, "lanczos"),
         ({"loss": {"orbit": {"evaluations": 0}}}, "evaluations is 0; expected at least 1"),
+        ({"loss": {"orbit": {"lead": -1}}}, "lead is -1; expected at least 0"),
         ({"loss": {"sibling": {"side": 2}}}, "side is 2; expected at least 4"),
     ],
 )
