@@ -116,7 +116,7 @@ def test_numbers_with_an_exponent_are_numbers_in_free_options_too(write) -> None
             "model: {backbone: x, options: {checkpoint_path: f, pretrained_cfg_overlay: {}}}",
             "model.options has checkpoint_path, pretrained_cfg_overlay; weights of a file are named by model.weights",
         ),
-        ("warp: {zzz: 3}", "warp.zzz: unknown key. Expected one of grid_size, strength, probability"),
+        ("warp: {zzz: 3}", "warp.zzz: unknown key. Expected one of grid_size, strength, strengths, probability"),
         ("train: {outer_lr: 3}", "train.outer_lr: unknown key. In recipes, the published 'outer_lr' is train.back"),
         (
             "method: {name: dec, sites: [{stage: 0}, {grid: 4}]}",
