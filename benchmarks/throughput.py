@@ -45,17 +45,17 @@ def main() -> None:
     ((name, loaded),) = load_recipes("adapter_config.yaml", options.config, settings, "pictures")
     config = loaded.resolved()
     classes = count_classes(config)
-    description = input_description(config.model, build_model(config, classes, is_normalized=True))
+    description = input_description(config.model, build_model(config, classes))
     loader = build_splits(config, 0, description=description).train
     assert loader is not None
     batches = endless(loader)
-    image, label, _ = next(batches)
+    image, label, *_ = next(batches)
     image, label = image.to(options.device), label.to(options.device)
 
     functions: dict[str, Callable[[], Any]] = {"loading": lambda: list(islice(batches, options.batches))}
     bare = replace(config, method=Plain(), legacy_double_normalization=False)
     for what, part in {"training, bare": bare, "training, with DEC": config}.items():
-        model = build_model(part, classes, is_normalized=True).to(options.device).train()
+        model = build_model(part, classes).to(options.device).train()
         functions[what] = trained(model, image, label, config.train.amp)
     seconds = medians(functions, options.repeats, options.device)
     images = {what: len(image) * (options.batches if what == "loading" else 1) for what in seconds}
