@@ -67,7 +67,7 @@ class Objective:
         terms, needs = self.terms[phase], self._needs(phase)
         is_warped = random.Random(seed_of(self.seed, "coin", epoch, step)).random() < self.warp_probability
         image, label = batch.image, batch.label
-        if is_warped and not self.two_views and "logits" in needs:
+        if is_warped and not self.two_views:
             drawn = self._warp(image, batch.items, "augmentation", epoch)
             image, label = unchecked_warp(image, drawn), self.task.warped(label, drawn)
         views = self._views(model, image, batch.items, epoch, needs)
