@@ -116,11 +116,12 @@ class UniquenessTerm(Term):
 
 @dataclass(frozen=True, kw_only=True)
 class OrbitConfig:
-    """An image's orbit: the versions of it that undo, sibling, agree and rest train the canonicalizer on.
+    """An image's orbit: the versions of it that undo, restore, sibling, agree and rest train the canonicalizer on.
 
     A member of it is the image behind a random warp. Those that are not warped are resampled in the same way, at
     positions that are shifted by less than a pixel, so that the blur of interpolation does not tell who was warped.
-    Nearest reading has no blur: it leaves an untouched image as it is, and doubles pixels of a warped one.
+    Nearest reading is not among the default interpolations: it leaves an untouched image as it is, and doubles pixels
+    of a warped one, which tells who was warped.
     """
 
     strengths: tuple[float, float] = (0.0, 0.5)
@@ -129,7 +130,7 @@ class OrbitConfig:
     """R of the warps; one of these is drawn for every step."""
     untouched: float = 0.25
     """Share of the items that are not warped."""
-    interpolations: tuple[SampleMode, ...] = ("nearest", "bilinear", "antialiased")
+    interpolations: tuple[SampleMode, ...] = ("bilinear", "antialiased")
     """One of these is drawn for every step. Leave one out to judge by it."""
     shift: float = 0.5
     """Largest shift of the reading positions, in pixels of the image."""
@@ -173,8 +174,8 @@ class UndoTerm(OrbitTerm):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SiblingTerm(OrbitTerm):
-    """The distance, in pixels' values, of a member's canonical form from its sibling, the same object at scale 1.
+class FormTerm(OrbitTerm):
+    """The distance, in pixels' values, of a member's canonical form from a form that is known.
 
     Both are compared at several sizes, so that what lies apart attracts each other too.
     """
@@ -189,6 +190,20 @@ class SiblingTerm(OrbitTerm):
         require(self.sizes >= 1, f"sizes is {self.sizes}; expected at least 1")
         least = 2 ** (self.sizes - 1)
         require(self.side >= least, f"side is {self.side}; expected at least {least}, which is halved for every size")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoreTerm(FormTerm):
+    """The known form is the untouched image: what ``undo`` asks of positions, asked of what can be seen."""
+
+    def check(self, config: Config) -> None:
+        super().check(config)
+        _require_warped_members(config, "loss.restore has a weight")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiblingTerm(FormTerm):
+    """The known form is the member's sibling, the same object at scale 1."""
 
     def check(self, config: Config) -> None:
         super().check(config)
@@ -244,6 +259,7 @@ class LossConfig:
     consistency: ConsistencyTerm = ConsistencyTerm()
     uniqueness: UniquenessTerm = UniquenessTerm()
     undo: UndoTerm = UndoTerm()
+    restore: RestoreTerm = RestoreTerm()
     sibling: SiblingTerm = SiblingTerm()
     agree: AgreeTerm = AgreeTerm()
     rest: RestTerm = RestTerm()

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from config.losses import LossConfig
+from config.losses import FormTerm, LossConfig
 from config.schema import Config, ConfigError
 from layers.frame import Frame
 from layers.grid import WarpParams, unchecked_warp_grid
@@ -160,19 +160,33 @@ class Undo(OrbitTerm):
         return undo_loss(found, members.drawn.warp, members.frames, members.size)
 
 
-class Sibling(OrbitTerm):
-    """The canonical form of a member beside its sibling."""
+class Form(OrbitTerm):
+    """The canonical form of a member beside a form that is known."""
 
     needs = frozenset({"drawn"})
+    name: str  # of the term
+    wanted: str  # the known form's name among the members
 
     def after(self, members: Members, evaluation: int) -> Tensor:
-        options = self.loss.sibling
-        wanted, given = (_resized(members.pixels(name), options.side) for name in ("sibling", "drawn"))
+        options: FormTerm = getattr(self.loss, self.name)
+        wanted, given = (_resized(members.pixels(name), options.side) for name in (self.wanted, "drawn"))
         values = []
         for phi, frame in zip(members.states["drawn"][evaluation], members.frames, strict=True):
             still = WarpParams(*map(torch.ones_like, phi))
             values.append(pixel_loss(_read(given, phi, frame), _read(wanted, still, frame), options.sizes))
         return sum(values[1:], values[0])
+
+
+class Restore(Form):
+    """The known form is the image itself."""
+
+    name, wanted = "restore", "image"
+
+
+class Sibling(Form):
+    """The known form is the same object at scale 1."""
+
+    name, wanted = "sibling", "sibling"
 
 
 class Agree(OrbitTerm):
@@ -229,6 +243,7 @@ TERMS: dict[str, Callable[..., Term]] = {
     "consistency": Consistency,
     "uniqueness": Uniqueness,
     "undo": Undo,
+    "restore": Restore,
     "sibling": Sibling,
     "agree": Agree,
     "rest": Rest,

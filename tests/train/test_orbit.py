@@ -202,7 +202,7 @@ def test_items_whose_warps_are_no_numbers_are_named(term: str, tmp_path: Path, m
         trainer.fit()
 
 
-@pytest.mark.parametrize("term", ["undo", "sibling", "agree", "rest"])
+@pytest.mark.parametrize("term", ["undo", "restore", "sibling", "agree", "rest"])
 def test_every_term_falls_while_it_trains(term: str, tmp_path: Path) -> None:
     """Of a map that warps at first, on the same few items."""
     side = {} if term in ("undo", "rest") else {"side": 28}
