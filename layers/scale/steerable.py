@@ -1,0 +1,167 @@
+"""Layers of SESN and DISCO: convolutions whose kernels are sums of functions that are known at every scale.
+
+The weights of the sum are shared by all scales. So the kernel at a larger scale is the larger version of the same one.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from layers.scale.checks import require_count, require_lifted, require_plain
+from layers.scale.disco import Disco
+from layers.scale.functions import FixedFunctions, LearnedFunctions
+from layers.scale.hermite import Hermite
+
+Basis = Hermite | Disco | Tensor | LearnedFunctions | FixedFunctions
+SAME = -1  # padding of half a kernel's side
+
+
+class Steerable(nn.Module):
+    """What lifting and scale convolution share: functions, weights of them, and how they are padded.
+
+    Args:
+        in_channels: C.
+        out_channels: O.
+        basis: of the kernels.
+        shape: of the weights, between O and the number of functions.
+        stride: of the convolution, in pixels.
+        padding: zeros on each side, in pixels; ``SAME`` keeps the size at stride 1.
+        bias: whether there is one, shared by all scales.
+    """
+
+    def __init__(
+        self, out_channels: int, shape: tuple[int, ...], basis: Basis, *, stride: int, padding: int, bias: bool
+    ):
+        super().__init__()
+        require_count("out_channels", out_channels)
+        for size in shape:
+            require_count("in_channels or interaction", size)
+        require_count("stride", stride)
+        is_ready = isinstance(basis, LearnedFunctions | FixedFunctions)
+        self.functions = basis if is_ready else FixedFunctions(basis)
+        self.stride, self.padding = stride, padding
+        self.weight = nn.Parameter(torch.empty(out_channels, *shape, self.functions.count))
+        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Uniform weights within 1 / sqrt of the numbers that make one output, and a bias of 0."""
+        bound = 1 / math.sqrt(self.weight[0].numel())
+        nn.init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    @property
+    def levels(self) -> int:
+        """S, the number of scales."""
+        return self.functions.levels
+
+    def _margin(self, kernels: Tensor) -> int:
+        return kernels.shape[-1] // 2 if self.padding == SAME else self.padding
+
+    def _require_room(self, x: Tensor, kernels: Tensor) -> None:
+        side, margin = kernels.shape[-1], self._margin(kernels)
+        if min(x.shape[-2:]) + 2 * margin < side:
+            raise ValueError(
+                f"{type(self).__name__} got {tuple(x.shape)}; its kernels of {side} x {side} do not fit with a padding of "
+                f"{margin}"
+            )
+
+
+class LiftingConv2d(Steerable):
+    """From a plain map to a lifted one: one kernel, at every scale. (B, C, H, W) to (B, O, S, H', W')."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        basis: Basis,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        bias: bool = True,
+    ):
+        super().__init__(out_channels, (in_channels,), basis, stride=stride, padding=padding, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        require_plain(x, "LiftingConv2d")
+        functions = self.functions()
+        kernels = torch.einsum("ocf,fshw->oschw", self.weight, functions.to(self.weight))
+        self._require_room(x, kernels)
+        bias = None if self.bias is None else self.bias.repeat_interleave(self.levels)
+        y = F.conv2d(x, kernels.flatten(0, 1), bias, self.stride, self._margin(kernels))
+        return y.unflatten(1, (-1, self.levels))
+
+
+class ScaleConv2d(Steerable):
+    """From a lifted map to a lifted one. (B, C, S, H, W) to (B, O, S, H', W').
+
+    Each scale is filtered with the kernel of its own size. With an ``interaction`` of N it also reads the N - 1 scales
+    above it, each with weights of its own; above the top one there is 0.
+
+    Args:
+        interaction: N.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        basis: Basis,
+        *,
+        interaction: int = 1,
+        stride: int = 1,
+        padding: int = 0,
+        bias: bool = True,
+    ):
+        super().__init__(out_channels, (in_channels, interaction), basis, stride=stride, padding=padding, bias=bias)
+        self.interaction = interaction
+
+    def forward(self, x: Tensor) -> Tensor:
+        S, N = self.levels, self.interaction
+        require_lifted(x, "ScaleConv2d", S)
+        functions = self.functions()
+        kernels = torch.einsum("ocnf,fshw->socnhw", self.weight, functions.to(self.weight)).flatten(2, 3)
+        self._require_room(x, kernels)
+        bias = None if self.bias is None else self.bias.repeat(S)
+        y = F.conv2d(
+            _with_above(x, N).flatten(1, 2), kernels.flatten(0, 1), bias, self.stride, self._margin(kernels), groups=S
+        )
+        return y.unflatten(1, (S, -1)).transpose(1, 2)
+
+
+class ScaleConv1x1(nn.Module):
+    """Mixes channels alone, by one matrix for all scales; with an ``interaction`` of N also N scales, as above."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, interaction: int = 1, stride: int = 1, bias: bool = True
+    ):
+        super().__init__()
+        for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("stride", stride)):
+            require_count(name, value)
+        require_count("interaction", interaction)
+        self.interaction, self.stride = interaction, stride
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, interaction))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        bound = 1 / math.sqrt(in_channels * interaction)
+        nn.init.uniform_(self.weight, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        require_lifted(x, "ScaleConv1x1")
+        above = F.pad(x, (0, 0, 0, 0, 0, self.interaction - 1))
+        stride = (1, self.stride, self.stride)
+        return F.conv3d(above, self.weight[..., None, None], self.bias, stride)
+
+
+def _with_above(x: Tensor, interaction: int) -> Tensor:
+    """(B, S, C * N, H, W) of (B, C, S, H, W): each scale beside those above it, and 0 above the top one."""
+    if interaction == 1:
+        return x.transpose(1, 2)
+    levels = x.shape[2]
+    padded = F.pad(x, (0, 0, 0, 0, 0, interaction - 1))
+    shifted = torch.stack([padded[:, :, start : start + levels] for start in range(interaction)], dim=2)
+    return shifted.permute(0, 3, 1, 2, 4, 5).flatten(2, 3)
