@@ -6,6 +6,7 @@ A plain tensor is (B, C, H, W). A lifted one is (B, C, S, H, W), with the scale 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -59,5 +60,5 @@ def require_increasing(name: str, values: Sequence[float]) -> None:
         raise ValueError(f"{name} is empty; expected at least one scale")
     if min(values) <= 0:
         raise ValueError(f"{name} is {list(values)}; expected numbers above 0")
-    if any(later <= earlier for earlier, later in zip(values, values[1:], strict=False)):
+    if any(later <= earlier for earlier, later in pairwise(values)):
         raise ValueError(f"{name} is {list(values)}; expected each to be larger than the one before")

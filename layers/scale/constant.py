@@ -12,8 +12,8 @@ from torch import Tensor, nn
 class Constant(nn.Module):
     """A float64 tensor, in the type and on the device of its model; it is no part of the state dict.
 
-    A plain buffer would be rounded by ``float()`` and stay so after ``double()``. This one is rounded anew from the exact
-    numbers whenever its model is moved.
+    A plain buffer would be rounded by ``float()`` and stay so after ``double()``. This one is rounded anew from the
+    exact numbers whenever its model is moved.
     """
 
     value: Tensor

@@ -1,7 +1,7 @@
 """The functions of DISCO: kernels whose larger versions act on an image as they do on the shrunk image.
 
-At a whole scale s such a version is known: the kernel with its taps s pixels apart. At scales between there is none, and
-the best one in the sense of least squares is searched: filtering with it and then shrinking by the ratio q of two
+At a whole scale s such a version is known: the kernel with its taps s pixels apart. At scales between there is none,
+and the best one in the sense of least squares is searched: filtering with it and then shrinking by the ratio q of two
 scales should equal shrinking first and filtering with the smaller one. The published kernels were found by gradient
 descent on random images; the objective is linear in the kernels when it is squared, so they are solved for here.
 """

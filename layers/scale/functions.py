@@ -30,7 +30,7 @@ class FixedFunctions(nn.Module):
         return self.constant()
 
     def ranks(self) -> list[int]:
-        """How many of the functions are independent, at each scale. Small widths, and crops, make some of them equal."""
+        """How many functions are independent at each scale. Small widths, and crops, make some depend on others."""
         return [int(torch.linalg.matrix_rank(level.flatten(1))) for level in self.constant.exact.unbind(1)]
 
 

@@ -1,8 +1,8 @@
 """Steerable functions of SESN: Hermite polynomials under a Gaussian, sampled at several widths.
 
-One dimension has the atoms g_n(t; sigma) = He_n(t / sigma) exp(-t^2 / 2 sigma^2) / sigma, He_n the probabilists' Hermite
-polynomial. A function of two dimensions is the product of an atom along the rows and one along the columns. A kernel of
-a network is a sum of such functions; its larger versions are the same sum of the larger functions.
+One dimension has the atoms g_n(t; sigma) = He_n(t / sigma) exp(-t^2 / 2 sigma^2) / sigma, He_n the probabilists'
+Hermite polynomial. A function of two dimensions is the product of an atom along the rows and one along the columns. A
+kernel of a network is a sum of such functions; its larger versions are the same sum of the larger functions.
 """
 
 from __future__ import annotations

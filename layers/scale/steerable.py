@@ -24,10 +24,9 @@ class Steerable(nn.Module):
     """What lifting and scale convolution share: functions, weights of them, and how they are padded.
 
     Args:
-        in_channels: C.
         out_channels: O.
-        basis: of the kernels.
         shape: of the weights, between O and the number of functions.
+        basis: of the kernels.
         stride: of the convolution, in pixels.
         padding: zeros on each side, in pixels; ``SAME`` keeps the size at stride 1.
         bias: whether there is one, shared by all scales.
@@ -41,8 +40,9 @@ class Steerable(nn.Module):
         for size in shape:
             require_count("in_channels or interaction", size)
         require_count("stride", stride)
-        is_ready = isinstance(basis, LearnedFunctions | FixedFunctions)
-        self.functions = basis if is_ready else FixedFunctions(basis)
+        if isinstance(basis, Hermite | Disco | Tensor):
+            basis = FixedFunctions(basis)
+        self.functions: FixedFunctions | LearnedFunctions = basis
         self.stride, self.padding = stride, padding
         self.weight = nn.Parameter(torch.empty(out_channels, *shape, self.functions.count))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
@@ -67,8 +67,8 @@ class Steerable(nn.Module):
         side, margin = kernels.shape[-1], self._margin(kernels)
         if min(x.shape[-2:]) + 2 * margin < side:
             raise ValueError(
-                f"{type(self).__name__} got {tuple(x.shape)}; its kernels of {side} x {side} do not fit with a padding of "
-                f"{margin}"
+                f"{type(self).__name__} got {tuple(x.shape)}; its kernels of {side} x {side} do not fit with a "
+                f"padding of {margin}"
             )
 
 

@@ -13,7 +13,6 @@ from layers.scale.disco import Disco, dilated_impulses, impulse_versions, mixed
 from layers.scale.functions import FixedFunctions
 from layers.scale.hermite import Family, Hermite, geometric, hermite_functions
 from layers.scale.pool import ScalePool
-from layers.scale.pool import ScalePool
 from layers.scale.steerable import SAME, LiftingConv2d, ScaleConv1x1, ScaleConv2d
 from tests.layers.scale.golden import golden
 
@@ -268,5 +267,5 @@ def test_bad_input(make, message: str) -> None:
 
 
 def test_whole_numbers_are_no_images() -> None:
-    with pytest.raises(TypeError, match="got uint8; expected floating-point numbers, such as image.float"):
+    with pytest.raises(TypeError, match="got uint8; expected floating-point numbers"):
         LiftingConv2d(1, 1, TWICE)(torch.zeros(1, 1, 19, 19, dtype=torch.uint8))
