@@ -94,7 +94,8 @@ def scaled_size(H: int, W: int, factor: float) -> tuple[int, int]:
 def rescaled(x: Tensor, factor: float) -> Tensor:
     """Rescale (B, C, H, W) about its centre on a canvas that stays H x W: surrounded by zeros, or cropped.
 
-    Corner pixels map to corner pixels (align_corners). An odd pixel of the rim goes to the right and the bottom.
+    Corner pixels map to corner pixels (align_corners). Where an odd number of pixels is added or cropped, the
+    result lies half a pixel further to the left, or to the top.
     """
     if factor == 1:
         return x
