@@ -1,8 +1,8 @@
 """The lifting of Deep Scale Spaces: the image beside ever more blurred versions of itself, all of full size.
 
 Level k has the variance blur^2 (base^(2k) - 1). If the camera has blurred the image by ``blur`` pixels already, then
-level k is blurred by blur * base^k in all: just what would remain of ``blur`` if every base^k-th pixel were taken. So
-taking every base-th pixel of level k + 1 gives about the level k of the smaller image.
+level k is blurred by blur * base^k pixels in all. Every base^k-th pixel of it is the image that the same camera, with
+the same blur, takes of the scene from base^k times as far. So a smaller scene is the same stack, some levels lower.
 
 The blur is the discrete Gaussian of Lindeberg, T(n, t) = exp(-t) I_n(t), with the modified Bessel function I_n. Unlike
 a sampled Gaussian it is a semigroup on the pixel grid: blurring by s and then by t is blurring by s + t.

@@ -77,8 +77,8 @@ class SpacePool2d(nn.Module):
         return value, place // (W + right) * W + place % (W + right)
 
     def _mean(self, padded: Tensor, dilation: int, rows: int, columns: int) -> Tensor:
-        """Over the window; ``F.avg_pool2d`` knows no dilation."""
-        if dilation == 1:
+        """Over the window; ``F.avg_pool2d`` knows no dilation, so rows and then columns are added up."""
+        if not self.dilated:
             return F.avg_pool2d(padded, self.size)[..., :rows, :columns]
         starts = range(0, self.size * dilation, dilation)
         tall, wide = (rows - 1) * self.size + 1, (columns - 1) * self.size + 1
