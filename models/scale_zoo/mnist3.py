@@ -1,0 +1,202 @@
+"""The three-layer network of the MNIST-scale comparisons, with the systems that were compared on it.
+
+    32, 63 and 95 channels by kernels of 7 x 7; after each ReLU, a pool over space and batch norm; then two linear layers
+
+Networks named ``_56`` see the 28 x 28 image at twice its size. Those named ``_plus`` have the settings that were
+published for training with random scales.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from layers.scale.correlation import ScaleCorrelation
+from layers.scale.disco import Disco
+from layers.scale.functions import LearnedFunctions
+from layers.scale.hermite import Family, Hermite, geometric
+from layers.scale.kanazawa import KanazawaConv2d
+from layers.scale.pool import ScalePool
+from layers.scale.scale_space import ScaleSpace
+from layers.scale.steerable import SAME, LiftingConv2d, ScaleConv2d
+from layers.scale.widths import Parametrisation, ScaleWidths
+from layers.scale.xu import XuConv2d
+from models.scale_zoo.geometry import Geometry, behind
+from models.scale_zoo.network import ScaleNetwork, Stage, square_side
+from models.scale_zoo.registry import register
+from models.scale_zoo.system import Place, System, max_pool, mean_pool, norm, plain, relu, steerable
+
+KERNEL, SIDE, WIDTHS, HIDDEN = 7, 28, (32, 63, 95), 256
+FACTORS = (0.3, 0.45, 0.67, 1.0, 1.49, 2.23, 3.33)
+SIDES = (1, 3, 5, 7, 11, 15, 23)  # the odd sides nearest to those factors of 7 that leave seven of them
+Close = Literal["before", "after"]
+
+
+class Mnist3(ScaleNetwork):
+    """The network, with a system's layers.
+
+    Args:
+        system: it.
+        num_classes: of the last layer.
+        in_chans: of the image.
+        img_size: its side, 28.
+        enlarged: whether the first layer sees the image at twice its size.
+        close: whether the scales that are left at the end go before the last ReLU, or after the last norm.
+        mean_pools: whether the first two pools are means, and the last one a maximum at every place before a mean, as DISCO
+            has them.
+        relus: whether there is a ReLU after the first two layers, or after the last one alone.
+    """
+
+    stages = ("layer1", "layer2", "layer3")
+
+    def __init__(
+        self,
+        system: System,
+        num_classes: int = 10,
+        in_chans: int = 1,
+        img_size: int | tuple[int, int] = SIDE,
+        *,
+        enlarged: bool = False,
+        close: Close = "before",
+        mean_pools: bool = False,
+        relus: bool = True,
+    ):
+        super().__init__(system, num_classes, in_chans)
+        if square_side(img_size) != SIDE:
+            raise ValueError(f"img_size is {img_size}; expected {SIDE}, for which the linear layers are made")
+        if mean_pools and not enlarged:
+            raise ValueError("mean_pools end in a window of 7 x 7 on a map of 14 x 14; it needs enlarged=True")
+        maps, columns = system.maps, len(SIDES)
+        is_closed = close == "before" and system.close is not None
+        self.enlarge = nn.Upsample(scale_factor=2) if enlarged else nn.Identity()
+        pool: Callable[..., nn.Module] = mean_pool if mean_pools else max_pool
+        side = SIDE * 2 if enlarged else SIDE
+        later = system.later or system.first
+        for number, (entering, leaving) in enumerate(zip((in_chans, *WIDTHS), WIDTHS, strict=False), start=1):
+            layer = system.first if number == 1 else later
+            conv = layer(entering, leaving, Place(KERNEL, side, same=True))
+            scale_pool = None if system.pool is None else system.pool()
+            after: list[nn.Module] = [relu(maps) if relus else nn.Identity(), pool(maps, 2), norm(maps, leaving, columns)]
+            if number == 3:
+                if is_closed:
+                    scale_pool, self.close, maps = self.close, nn.Identity(), "plain"
+                last = _disco_tail() if mean_pools else [max_pool(maps, 8 if enlarged else 4, padding=2)]
+                after = [relu(maps), *last, norm(maps, leaving, columns)]
+            self.add_module(f"layer{number}", Stage(conv, scale_pool, *after))
+            side //= 2
+        self.fc1 = nn.Sequential(
+            *(nn.Linear(4 * WIDTHS[-1], HIDDEN, bias=False), nn.BatchNorm1d(HIDDEN), nn.ReLU(), nn.Dropout(0.7)),
+        )
+        self.fc = nn.Linear(HIDDEN, num_classes)
+        self.finish(WIDTHS, (1, 2, 14) if enlarged else (2, 4, 14))
+
+    def prepare(self, x: Tensor) -> Any:
+        return self.lift(self.enlarge(x))
+
+    def geometry(self, side: int) -> Geometry:
+        return behind(self.lift, behind(self.enlarge, Geometry(side=side)))
+
+    def forward_head(self, x: Any, pre_logits: bool = False) -> Tensor:
+        hidden = self.fc1(self.close(x).flatten(1))
+        return hidden if pre_logits else self.fc(hidden)
+
+
+def _disco_tail() -> list[nn.Module]:
+    return [nn.MaxPool2d(KERNEL, stride=1), nn.AvgPool2d(2, stride=4)]
+
+
+def kanazawa(in_channels: int, out_channels: int, at: Place) -> nn.Module:
+    """Seven factors."""
+    return KanazawaConv2d(in_channels, out_channels, at.kernel, FACTORS, padding=at.padding)
+
+
+def xu(in_channels: int, out_channels: int, at: Place, *, lifted: bool) -> nn.Module:
+    """Seven sides, without a bias."""
+    padding = max(SIDES) // 2
+    return XuConv2d(in_channels, out_channels, at.kernel, sides=SIDES, lifted=lifted, padding=padding, bias=False)
+
+
+def dss(*, scalar: bool) -> System:
+    """Two levels, and no interaction between them; where it is scalar, each layer lifts and leaves one of them."""
+
+    def correlation(in_channels: int, out_channels: int, at: Place) -> nn.Module:
+        return ScaleCorrelation(in_channels, out_channels, at.kernel, bias=False)
+
+    def lifting(in_channels: int, out_channels: int, at: Place) -> nn.Module:
+        return nn.Sequential(ScaleSpace(2, blur=0.25), correlation(in_channels, out_channels, at))
+
+    if scalar:
+        return System(first=lifting, pool=ScalePool, scales=(1.0, 2.0))
+    return System(
+        first=correlation, lift=lambda _: ScaleSpace(2, blur=0.25), close=ScalePool, maps="lifted", scales=(1.0, 2.0)
+    )
+
+
+def hermite(count: int, span: float, first: float, mult: float, side: int, *, scalar: bool = False) -> System:
+    """SESN with ``count`` widths from ``first`` to ``span`` times it, in kernels of ``side``."""
+    widths = geometric(first, span, count, digits=2)
+    family = Family(kind="B", effective_size=7, mult=mult, max_order=4)
+    return steerable(lambda: Hermite(kernel_size=side, sigmas=widths, family=family), widths, scalar=scalar)
+
+
+def disco(mult: float) -> System:
+    """DISCO at four scales."""
+    scales = (1.0, 1.26, 1.59, 2.0)
+    family = Family(kind="B", effective_size=7, mult=mult, max_order=4)
+    return steerable(lambda: Disco(kernel_size=15, scales=scales, family=family, sigma=1.9), scales)
+
+
+def learned(parametrisation: Parametrisation, *, own_width: bool = False) -> System:
+    """SESN that learns its widths, which the layers share; or each has a first width of its own, and they share ratios."""
+    family = Family(kind="B", effective_size=7, mult=1.4, max_order=4)
+    shared: list[ScaleWidths] = []
+
+    def functions(*, is_first: bool) -> LearnedFunctions:
+        if is_first:
+            shared.clear()
+        if is_first or own_width:
+            widths = ScaleWidths(4, first=1.5, span=2.0, learned=parametrisation)
+            if shared and parametrisation != "direct":
+                widths.change = shared[0].change
+            shared.append(widths)
+        return LearnedFunctions(shared[-1], family)
+
+    def first(in_channels: int, out_channels: int, at: Place) -> nn.Module:
+        return LiftingConv2d(in_channels, out_channels, functions(is_first=True), padding=SAME)
+
+    def later(in_channels: int, out_channels: int, at: Place) -> nn.Module:
+        return ScaleConv2d(in_channels, out_channels, functions(is_first=False), padding=SAME)
+
+    return System(first=first, later=later, close=ScalePool, maps="lifted")
+
+
+def _register(name: str, system: System, **fixed: Any) -> None:
+    size = (1, SIDE, SIDE)
+    register(f"mnist3_{name}", Mnist3, system, input_size=size, first_conv="layer1.conv", mean=0.0607, std=0.2161, **fixed)
+
+
+for _end, _enlarged in (("", False), ("_56", True)):
+    _register(f"standard{_end}", System(first=plain), enlarged=_enlarged)
+    _register(f"kanazawa{_end}", System(first=kanazawa), enlarged=_enlarged)
+    _columns = System(first=partial(xu, lifted=False), later=partial(xu, lifted=True), close=ScalePool, maps="columns")
+    _register(f"xu{_end}", _columns, enlarged=_enlarged, close="after")
+    _register(f"dss{_end}", dss(scalar=False), enlarged=_enlarged, close="after")
+    _register(f"dss_scalar{_end}", dss(scalar=True), enlarged=_enlarged)
+_register("hermite", hermite(3, 3.0, 1.5, 1.5, 13))
+_register("hermite_plus", hermite(3, 3.0, 1.5, 1.4, 15))
+_register("hermite_scalar", hermite(4, 3.0, 1.7, 1.5, 15, scalar=True))
+_register("hermite_scalar_plus", hermite(4, 3.0, 1.5, 1.4, 13, scalar=True))
+_register("hermite_56", hermite(4, 2.0, 2.0, 1.5, 15), enlarged=True)
+_register("hermite_56_plus", hermite(4, 2.0, 1.5, 1.4, 13), enlarged=True)
+_register("hermite_scalar_56", hermite(3, 2.0, 2.0, 1.4, 15, scalar=True), enlarged=True)
+_register("hermite_scalar_56_plus", hermite(3, 3.0, 1.0, 1.4, 17, scalar=True), enlarged=True)
+_register("disco_56", disco(1.5), enlarged=True, mean_pools=True)
+_register("disco_56_plus", disco(1.9), enlarged=True, mean_pools=True)
+for _name in ("fixed", "direct", "ratios", "ratios_squared", "ratio", "ratio_squared"):
+    _end = "" if _name == "ratio_squared" else f"_{_name}"
+    _register(f"learned_scales{_end}", learned(_name))  # type: ignore[arg-type]
+_register("learned_scales_per_layer", learned("ratio_squared", own_width=True))
+_register("learned_scales_published", learned("ratio_squared"), relus=False)

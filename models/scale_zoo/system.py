@@ -1,0 +1,126 @@
+"""What makes a scale-equivariant system: the layers that take the place of a network's convolutions, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from torch import Tensor, nn
+
+from layers.scale.pool import ScalePool
+from layers.scale.steerable import SAME, Basis, LiftingConv2d, ScaleConv2d
+
+
+class Place(NamedTuple):
+    """Where in a network a layer stands.
+
+    Args:
+        kernel: side of the plain network's kernel there.
+        side: of the map that arrives.
+        same: whether the layer keeps the side.
+    """
+
+    kernel: int
+    side: int
+    same: bool = False
+
+    @property
+    def padding(self) -> int:
+        """Of a kernel of that side."""
+        return self.kernel // 2 if self.same else 0
+
+
+Layer = Callable[[int, int, Place], nn.Module]  # of the numbers of channels
+Maps = Literal["plain", "lifted", "columns", "levels"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """A way to meet scale, apart from the network that it is built into.
+
+    Args:
+        first: makes the layer that sees the image, or what ``lift`` made of it.
+        later: makes the other layers; as ``first`` where it is not given.
+        lift: makes what stands before the first layer, of the image's channels.
+        pool: makes what leaves one scale behind each layer, before the ReLU.
+        close: makes what leaves one scale at the end, where ``pool`` has not.
+        maps: what goes from layer to layer: (B, C, H, W), or (B, C, S, H, W), whose norms share statistics over S
+            ("lifted") or have their own at every scale ("columns"), or a tuple of maps of unequal size ("levels").
+        pyramid: at how many sizes the network sees the image; its answers are averaged.
+        scales: what the positions of the scale axis stand for, such as widths of kernels, where the layers do not tell.
+    """
+
+    first: Layer
+    later: Layer | None = None
+    lift: Callable[[int], nn.Module] | None = None
+    pool: Callable[[], nn.Module] | None = None
+    close: Callable[[], nn.Module] | None = None
+    maps: Maps = "plain"
+    pyramid: int = 1
+    scales: tuple[float, ...] | None = None
+
+
+def plain(in_channels: int, out_channels: int, at: Place) -> nn.Module:
+    """An ordinary convolution."""
+    return nn.Conv2d(in_channels, out_channels, at.kernel, padding=at.padding)
+
+
+def steerable(basis: Callable[[], Basis], scales: tuple[float, ...] | None, *, scalar: bool = False) -> System:
+    """SESN or DISCO. Where it is scalar, each layer lifts and leaves one scale; else the scales stay to the end."""
+
+    def lifting(in_channels: int, out_channels: int, at: Place) -> nn.Module:
+        return LiftingConv2d(in_channels, out_channels, basis(), padding=SAME if at.same else 0)
+
+    def later(in_channels: int, out_channels: int, at: Place) -> nn.Module:
+        return ScaleConv2d(in_channels, out_channels, basis(), padding=SAME if at.same else 0)
+
+    if scalar:
+        return System(first=lifting, pool=ScalePool, scales=scales)
+    return System(first=lifting, later=later, close=ScalePool, maps="lifted", scales=scales)
+
+
+class EachLevel(nn.Module):
+    """A layer without numbers of its own, on every map of a tuple."""
+
+    def __init__(self, layer: nn.Module):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, levels: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(self.layer(level) for level in levels)
+
+
+class ColumnNorm(nn.BatchNorm2d):
+    """Batch norm with statistics and weights of its own at every scale of (B, C, S, H, W)."""
+
+    def __init__(self, channels: int, columns: int):
+        super().__init__(channels * columns)
+
+    def forward(self, x: Tensor) -> Tensor:
+        by_column = x.transpose(1, 2)
+        return super().forward(by_column.flatten(1, 2)).unflatten(1, by_column.shape[1:3]).transpose(1, 2)
+
+
+def relu(maps: Maps) -> nn.Module:
+    """ReLU of what goes from layer to layer."""
+    return EachLevel(nn.ReLU()) if maps == "levels" else nn.ReLU()
+
+
+def norm(maps: Maps, channels: int, columns: int = 1) -> nn.Module:
+    """Batch norm of what goes from layer to layer."""
+    if maps == "columns":
+        return ColumnNorm(channels, columns)
+    return nn.BatchNorm3d(channels) if maps == "lifted" else nn.BatchNorm2d(channels)
+
+
+def max_pool(maps: Maps, size: int, *, padding: int = 0) -> nn.Module:
+    """The largest of ``size`` x ``size`` places, at every scale alike."""
+    if maps == "plain":
+        return nn.MaxPool2d(size, padding=padding)
+    return nn.MaxPool3d((1, size, size), padding=(0, padding, padding))
+
+
+def mean_pool(maps: Maps, size: int) -> nn.Module:
+    """The mean of ``size`` x ``size`` places, at every scale alike."""
+    return nn.AvgPool2d(size) if maps == "plain" else nn.AvgPool3d((1, size, size))
