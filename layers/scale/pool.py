@@ -38,7 +38,8 @@ class ScalePool(nn.Module):
             value, index = x.max(2)
         else:
             index = self._score(x).argmax(2)
-            value = x.take_along_dim(index[:, :, None, None, None], 2).squeeze(2)
+            chosen = index[:, :, None, None, None].expand(-1, -1, 1, *x.shape[3:])
+            value = x.gather(2, chosen).squeeze(2)
         return (value, index) if return_indices else value
 
     def _score(self, x: Tensor) -> Tensor:

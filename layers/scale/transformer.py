@@ -1,6 +1,6 @@
 """A spatial transformer: a small network looks at the image, and says how to resample it for the network after it.
 
-It turns the whole image by one affine map. It can learn to undo a scale; nothing makes it do so.
+It moves the whole image by one affine map. It can learn to undo a scale; nothing makes it do so.
 """
 
 from __future__ import annotations

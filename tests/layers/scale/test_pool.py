@@ -77,7 +77,7 @@ def test_it_learns(mode: str) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_it_bears_the_tools(mode: str) -> None:
     lift = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Unflatten(1, (4, 2)))
-    bears_tools(nn.Sequential(lift, ScalePool(mode), GlobalMax()), torch.ones(1, 1, 5, 6))
+    bears_tools(nn.Sequential(lift, ScalePool(mode), GlobalMax()), torch.randn(2, 1, 5, 6))
 
 
 def test_bad_input() -> None:

@@ -34,8 +34,14 @@ def test_an_eighth_turn_goes_the_way_of_the_quarter_and_is_bilinear() -> None:
     inside = row.square() + column.square() <= 4  # a plane is turned exactly where the corners do not matter
     plane = (eighth @ column.flatten()).reshape(5, 5)
     torch.testing.assert_close(plane[inside], ((column - row) / 2**0.5)[inside])
-    symmetric = (eighth @ torch.exp(-(row**2 + column**2) / 2).flatten()).reshape(5, 5)
-    torch.testing.assert_close(symmetric, torch.rot90(symmetric))
+
+
+@pytest.mark.parametrize("side", [2, 3, 4, 7])
+def test_an_eighth_turn_is_about_the_middle_and_commutes_with_quarters(side: int) -> None:
+    eighth = turning_matrices(side, 8)[1]
+    kernel = torch.randn(side, side, dtype=torch.float64)
+    turned = (eighth @ torch.rot90(kernel).flatten()).reshape(side, side)
+    torch.testing.assert_close(turned, torch.rot90((eighth @ kernel.flatten()).reshape(side, side)))
 
 
 @pytest.mark.parametrize("order", [4, 8])

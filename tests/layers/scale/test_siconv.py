@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from layers.scale.pool import GlobalMax, ScalePool
 from layers.scale.siconv import SiConv2d, resize_matrix, resized_kernel
@@ -32,6 +33,30 @@ def test_published_numbers(file: str) -> None:
     (y * weighting(settings, y)).sum().backward()
     for name, parameter in layer.named_parameters():
         torch.testing.assert_close(parameter.grad, numbers[f"grad_{name}"], rtol=1e-10, atol=1e-11)
+
+
+def of_rule(seed: int, index: int, shape: list[int], scale: float) -> Tensor:
+    """Parameter ``index`` of a published model."""
+    return torch.from_numpy(np.random.RandomState(1000 * seed + index).uniform(-1, 1, shape) * scale)
+
+
+@pytest.mark.parametrize("model", ["conv3d", "slice_pool"])
+def test_published_first_stage_of_all_29_sides(model: str) -> None:
+    numbers, settings = golden(f"stir_model_{model}_C1_n10")
+    layer = SiConv2d(1, 16, 7, 29, interpolation=settings["interpolation"]).double()
+    seed = settings["seed"]
+    weight = of_rule(seed, 0, [16, 1, 7, 7], (3 / 49) ** 0.5)
+    layer.load_state_dict({"weight": weight, "bias": of_rule(seed, 1, [16], 0.1)})
+    with torch.no_grad():
+        y = layer(numbers["x"])
+    if model == "slice_pool":
+        y, index = ScalePool("slice")(y, return_indices=True)
+        assert torch.equal(index, numbers["pool1_idx"])
+    y = y.relu()
+    assert list(y.shape) == numbers["stage1_shape"].tolist()
+    torch.testing.assert_close(y.sum(), numbers["stage1_sum"], rtol=1e-9, atol=0)
+    sample = y[:, ::8, :, ::9, ::9] if model == "conv3d" else y[:, ::5, ::8, ::8]
+    torch.testing.assert_close(sample, numbers["stage1_sample"], rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("padding", [False, True])

@@ -67,6 +67,18 @@ def test_every_filter_keeps_its_l1_norm_and_its_middle() -> None:
     torch.testing.assert_close(column_kernels(weight.flip(-1), sides), kernels.flip(-1))
 
 
+def test_shrinking_keeps_corners_and_enlarging_repeats_taps() -> None:
+    weight = torch.randn(3, 2, 5, 5, dtype=torch.float64)
+    small, own, large = column_kernels(weight, (3, 5, 15)).unflatten(0, (3, 3))
+    rescaled = (
+        weight[..., ::2, ::2]
+        * (weight[..., ::2, ::2].abs().sum((2, 3)) / weight.abs().sum((2, 3)))[..., None, None] ** -1
+    )
+    torch.testing.assert_close(small[..., 6:9, 6:9], rescaled)
+    torch.testing.assert_close(own[..., 5:10, 5:10], weight)
+    torch.testing.assert_close(large, weight.repeat_interleave(3, 2).repeat_interleave(3, 3) / 9)
+
+
 def test_an_enlarged_image_answers_in_the_enlarged_column() -> None:
     layer = XuConv2d(1, 2, 3, sides=(3, 9), bias=False).double()
     x = torch.randn(1, 1, 7, 6, dtype=torch.float64)
