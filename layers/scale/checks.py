@@ -29,6 +29,8 @@ def require_lifted(x: Tensor, layer: str, levels: int | None = None) -> None:
             "lifting layer before it"
         )
     _require(x, layer, 5, "(B, C, S, H, W)")
+    if x.shape[2] == 0:
+        raise ValueError(f"{layer} got {tuple(x.shape)}, (B, C, S, H, W), without a scale; expected at least one")
     if levels is not None and x.shape[2] != levels:
         raise ValueError(f"{layer} got {x.shape[2]} scales, of {tuple(x.shape)}; expected the {levels} that it has")
 

@@ -9,7 +9,6 @@ a, then so does the result, borders and top levels included. Fields f beyond the
 from __future__ import annotations
 
 import math
-from itertools import groupby
 from typing import Literal
 
 import torch
@@ -83,23 +82,18 @@ class ScaleCorrelation(nn.Module):
             raise ValueError(
                 f"ScaleCorrelation got {channels} channels, of {tuple(x.shape)}; expected {self.in_channels}"
             )
+        levels = x.unbind(2)  # whose gradient is one stack; that of slices would be S maps of full size
         dilations = level_dilations(self.base, S)
-        alike = groupby(range(S), key=lambda s: (dilations[s], min(self.interaction, S - s)))
-        return torch.cat([self._levels(x, list(run), *key) for key, run in alike], dim=2)
+        found = [self._level(levels[s : s + self.interaction], dilation) for s, dilation in enumerate(dilations)]
+        return torch.stack(found, dim=2)
 
-    def _levels(self, x: Tensor, run: list[int], dilation: int, depth: int) -> Tensor:
-        """Levels that follow each other with one dilation, each made of ``depth`` levels: they share one call."""
-        B, C, _, H, W = x.shape
-        seen = x[:, :, run[0] : run[-1] + depth].unfold(2, depth, 1).permute(0, 2, 1, 5, 3, 4)  # B, run, C, depth, H, W
+    def _level(self, levels: tuple[Tensor, ...], dilation: int) -> Tensor:
+        """One level, made of itself and of those above that there are: their channels are laid side by side."""
+        depth = len(levels)
+        seen = levels[0] if depth == 1 else torch.stack(levels, dim=2).flatten(1, 2)
+        weight = self.weight[:, :, :depth].flatten(1, 2)
         margin = dilation * (self.kernel_size // 2)
-        y = F.conv2d(
-            seen.reshape(B * len(run), C * depth, H, W),
-            self.weight[:, :, :depth].flatten(1, 2),
-            self.bias,
-            padding=margin,
-            dilation=dilation,
-        )
-        return y.unflatten(0, (B, len(run))).transpose(1, 2)
+        return F.conv2d(seen, weight, self.bias, padding=margin, dilation=dilation)
 
 
 @torch.no_grad()

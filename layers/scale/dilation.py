@@ -13,7 +13,7 @@ SHOWN = 4  # dilations that the warning names where the number of levels is not 
 
 
 def level_dilations(base: float, levels: int) -> list[int]:
-    """The dilation of each level. A hair is added, for a power of a root, such as sqrt(2)^4, may lie just below 4."""
+    """The dilation of each level. A hair is added, for a power of a root, such as sqrt(3)^2, may lie just below 3."""
     return [int(base**level + 1e-9) for level in range(levels)]
 
 

@@ -54,16 +54,19 @@ class SpacePool2d(nn.Module):
         if return_indices and self.kind == "avg":
             raise ValueError("return_indices is True with kind='avg'; an average has no winner: take kind='max'")
         if not self.dilated:
-            value, indices = self._pooled(x.flatten(1, 2), 1)
-            value, indices = (part.unflatten(1, x.shape[1:3]) for part in (value, indices))
-        else:
-            dilations = level_dilations(self.base, x.shape[2])
-            levels = [self._pooled(x[:, :, s], dilation) for s, dilation in enumerate(dilations)]
-            value, indices = (torch.stack(parts, dim=2) for parts in zip(*levels, strict=True))
-        return (value, indices) if return_indices else value
+            found = self._pooled(x.flatten(1, 2), 1, return_indices)
+            value, indices = (part.unflatten(1, x.shape[1:3]) for part in found)
+            return (value, indices) if return_indices else value
+        dilations = level_dilations(self.base, x.shape[2])
+        levels = zip(x.unbind(2), dilations, strict=True)
+        values, places = zip(
+            *(self._pooled(level, dilation, return_indices) for level, dilation in levels), strict=True
+        )
+        value = torch.stack(values, dim=2)
+        return (value, torch.stack(places, dim=2)) if return_indices else value
 
-    def _pooled(self, x: Tensor, dilation: int) -> tuple[Tensor, Tensor]:
-        """One level, with the places of the winners (of an average: with itself in their stead)."""
+    def _pooled(self, x: Tensor, dilation: int, indexed: bool) -> tuple[Tensor, Tensor]:
+        """One level and, if ``indexed``, the places of its winners; else the second is of no use."""
         H, W = x.shape[-2:]
         rows, columns = H // self.size, W // self.size
         reach = (self.size - 1) * dilation
@@ -74,7 +77,7 @@ class SpacePool2d(nn.Module):
             return mean, mean
         value, place = F.max_pool2d(padded, self.size, self.size, dilation=dilation, return_indices=True)
         value, place = value[..., :rows, :columns], place[..., :rows, :columns]
-        return value, place // (W + right) * W + place % (W + right)
+        return value, place // (W + right) * W + place % (W + right) if indexed else place
 
     def _mean(self, padded: Tensor, dilation: int, rows: int, columns: int) -> Tensor:
         """Over the window; ``F.avg_pool2d`` knows no dilation, so rows and then columns are added up."""

@@ -101,14 +101,6 @@ def test_a_base_that_is_not_whole_warns_of_its_dilations() -> None:
         ScaleCorrelation(1, 1, 3, base=2.0)
 
 
-def test_levels_with_one_dilation_share_a_call(monkeypatch) -> None:
-    numbers, settings = golden("dss_conv_b15_n3_floor")
-    calls = []
-    monkeypatch.setattr(F, "conv2d", lambda *args, **options: calls.append(1) or torch.conv2d(*args, **options))
-    layer_of(numbers, settings)(numbers["x"])
-    assert len(calls) == 3  # of dilations 1, 1, 2, 3 the first two are alike
-
-
 def test_weights_begin_as_he_says_and_biases_at_one() -> None:
     torch.manual_seed(0)
     layer = ScaleCorrelation(16, 32, 3, interaction=3)
@@ -185,6 +177,8 @@ def test_bad_input() -> None:
         layer(torch.rand(1, 2, 2, 8, 8))
     with pytest.raises(ValueError, match=r"ScaleCorrelation got 1 channels, of \(1, 1, 3, 8, 8\); expected 2"):
         layer(torch.rand(1, 1, 3, 8, 8))
+    with pytest.raises(ValueError, match=r"ScaleCorrelation got .*without a scale; expected at least one"):
+        ScaleCorrelation(2, 1, 3)(torch.rand(1, 2, 0, 8, 8))
     with pytest.raises(TypeError, match="ScaleCorrelation got int64"):
         layer(torch.zeros(1, 2, 3, 8, 8, dtype=torch.int64))
 

@@ -151,9 +151,9 @@ def test_bad_input() -> None:
     layer = DeformableConv2d(2, 1, 5, padding=1, dilation=2)
     with pytest.raises(ValueError, match="DeformableConv2d got a lifted tensor"):
         layer(torch.rand(1, 2, 3, 8, 8))
-    with pytest.raises(ValueError, match="DeformableConv2d got 3 channels.*expected 2"):
+    with pytest.raises(ValueError, match=r"DeformableConv2d got 3 channels.*expected 2"):
         layer(torch.rand(1, 3, 8, 8))
-    with pytest.raises(ValueError, match="got 6 x 9.*expected at least 7 pixels a side, for its kernel spans 9"):
+    with pytest.raises(ValueError, match=r"got 6 x 9.*expected at least 7 pixels a side, for its kernel spans 9"):
         layer(torch.rand(1, 2, 6, 9))
     assert layer(torch.rand(1, 2, 7, 7)).shape == (1, 1, 1, 1)
 

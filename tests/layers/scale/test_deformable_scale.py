@@ -139,5 +139,5 @@ def test_bad_input() -> None:
         layer(torch.rand(1, 2, 8, 8))
     with pytest.raises(ValueError, match="DeformableScaleCorrelation got 2 scales"):
         layer(torch.rand(1, 2, 2, 8, 8))
-    with pytest.raises(ValueError, match="DeformableScaleCorrelation got 1 channels.*expected 2"):
+    with pytest.raises(ValueError, match=r"DeformableScaleCorrelation got 1 channels.*expected 2"):
         layer(torch.rand(1, 1, 3, 8, 8))

@@ -141,7 +141,7 @@ def test_compile_export_autocast_and_copies(recursive: bool) -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(ValueError, match="halve got 7 x 8.*expected even sides"):
+    with pytest.raises(ValueError, match=r"halve got 7 x 8.*expected even sides"):
         halve(torch.rand(1, 1, 7, 8))
     with pytest.raises(ValueError, match="levels is 0"):
         Halving(0)
@@ -149,11 +149,11 @@ def test_bad_input() -> None:
         Halving(2, base=3)
     with pytest.raises(ValueError, match="base is 1; expected a number above 1"):
         Halving(2, base=1, recursive=False)
-    with pytest.raises(ValueError, match="Halving got 12 x 10.*expected multiples of 4, to be halved 2 times"):
+    with pytest.raises(ValueError, match=r"Halving got 12 x 10.*expected multiples of 4, to be halved 2 times"):
         Halving(3)(torch.rand(1, 1, 12, 10))
-    with pytest.raises(ValueError, match="Halving got 3 x 9.*expected at least 4 pixels"):
+    with pytest.raises(ValueError, match=r"Halving got 3 x 9.*expected at least 4 pixels"):
         Halving(3, recursive=False)(torch.rand(1, 1, 3, 9))
-    with pytest.raises(ValueError, match="Halving got 2 scales.*expected 3"):
+    with pytest.raises(ValueError, match=r"Halving got 2 scales.*expected 3"):
         Halving(3)(torch.rand(1, 1, 2, 8, 8))
     with pytest.raises(ValueError, match=r"Halving got \(8, 8\)"):
         Halving(3)(torch.rand(8, 8))

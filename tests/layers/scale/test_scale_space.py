@@ -144,6 +144,7 @@ def test_dilations_are_rounded_down_and_told() -> None:
     assert level_dilations(2, 4) == [1, 2, 4, 8]
     assert level_dilations(1.2, 4) == [1, 1, 1, 1]
     assert level_dilations(1.3, 4) == [1, 1, 1, 2]
+    assert level_dilations(math.sqrt(3), 5) == [1, 1, 3, 5, 9]  # its square is 2.9999999999999996
     assert level_dilations(math.sqrt(2), 7) == [1, 1, 2, 2, 4, 5, 8]
     assert level_dilations(2 ** (1 / 3), 10)[::3] == [1, 2, 4, 8]
     assert level_dilations(10 ** (1 / 3), 4)[3] == 10

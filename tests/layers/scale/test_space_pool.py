@@ -103,13 +103,13 @@ def test_bad_input() -> None:
         SpacePool2d(0)
     with pytest.raises(ValueError, match="kind is 'sum'; expected 'max' or 'avg'"):
         SpacePool2d(kind="sum")
-    with pytest.raises(ValueError, match="base is 0.5; expected a number above 1"):
+    with pytest.raises(ValueError, match=r"base is 0.5; expected a number above 1"):
         SpacePool2d(base=0.5)
     with pytest.warns(UserWarning, match="are 1, 1, 2, 3, and"):
         SpacePool2d(base=1.5)
     with pytest.raises(ValueError, match="SpacePool2d got a plain tensor"):
         SpacePool2d()(torch.rand(1, 1, 8, 8))
-    with pytest.raises(ValueError, match="SpacePool2d got 2 x 8.*expected at least 3 x 3"):
+    with pytest.raises(ValueError, match=r"SpacePool2d got 2 x 8.*expected at least 3 x 3"):
         SpacePool2d(3)(torch.rand(1, 1, 2, 2, 8))
     with pytest.raises(ValueError, match="an average has no winner"):
         SpacePool2d(kind="avg")(torch.rand(1, 1, 2, 8, 8), return_indices=True)
