@@ -45,6 +45,9 @@ def behind(layer: nn.Module, before: Geometry) -> Geometry:
         for part in layer:
             before = behind(part, before)
         return before
+    own: Any = getattr(layer, "behind", None)  # of a module that is made of several
+    if own is not None:
+        return own(before)
     for kinds, rule in RULES:
         if isinstance(layer, kinds):
             return rule(layer, before)
@@ -113,7 +116,7 @@ def _xu(layer: XuConv2d, before: Geometry) -> Geometry:
 
 
 def _kanazawa(layer: KanazawaConv2d, before: Geometry) -> Geometry:
-    """A smaller image has its border inside the map. (Of a larger one the outer part is missing: it answers 0 there.)"""
+    """A smaller image has its border inside the map. Of a larger one the outer part is missing, and answers 0."""
     least = min(layer.factors)
     beyond = ceil(layer.kernel_size / 2 / least) if least < 1 else layer.padding
     return _convolved(before, layer.kernel_size, layer.padding, (beyond,))

@@ -1,6 +1,6 @@
 """The three-layer network of the MNIST-scale comparisons, with the systems that were compared on it.
 
-    32, 63 and 95 channels by kernels of 7 x 7; after each ReLU, a pool over space and batch norm; then two linear layers
+    32, 63, 95 channels by kernels of 7 x 7; after each ReLU a pool over space and batch norm; then two linear layers
 
 Networks named ``_56`` see the 28 x 28 image at twice its size. Those named ``_plus`` have the settings that were
 published for training with random scales.
@@ -45,8 +45,8 @@ class Mnist3(ScaleNetwork):
         img_size: its side, 28.
         enlarged: whether the first layer sees the image at twice its size.
         close: whether the scales that are left at the end go before the last ReLU, or after the last norm.
-        mean_pools: whether the first two pools are means, and the last one a maximum at every place before a mean, as DISCO
-            has them.
+        mean_pools: whether the first two pools are means, and the last one a maximum at every place before a mean, as
+            DISCO has them.
         relus: whether there is a ReLU after the first two layers, or after the last one alone.
     """
 
@@ -75,11 +75,13 @@ class Mnist3(ScaleNetwork):
         pool: Callable[..., nn.Module] = mean_pool if mean_pools else max_pool
         side = SIDE * 2 if enlarged else SIDE
         later = system.later or system.first
+        place = Place(KERNEL, side, same=True, shared=None if system.share is None else system.share())
         for number, (entering, leaving) in enumerate(zip((in_chans, *WIDTHS), WIDTHS, strict=False), start=1):
             layer = system.first if number == 1 else later
-            conv = layer(entering, leaving, Place(KERNEL, side, same=True))
+            conv = layer(entering, leaving, place._replace(side=side))
             scale_pool = None if system.pool is None else system.pool()
-            after: list[nn.Module] = [relu(maps) if relus else nn.Identity(), pool(maps, 2), norm(maps, leaving, columns)]
+            between = relu(maps) if relus else nn.Identity()
+            after: list[nn.Module] = [between, pool(maps, 2), norm(maps, leaving, columns)]
             if number == 3:
                 if is_closed:
                     scale_pool, self.close, maps = self.close, nn.Identity(), "plain"
@@ -150,32 +152,29 @@ def disco(mult: float) -> System:
 
 
 def learned(parametrisation: Parametrisation, *, own_width: bool = False) -> System:
-    """SESN that learns its widths, which the layers share; or each has a first width of its own, and they share ratios."""
+    """SESN that learns its widths. Layers share them, or they share ratios and each has a first width of its own."""
     family = Family(kind="B", effective_size=7, mult=1.4, max_order=4)
-    shared: list[ScaleWidths] = []
+    fresh = partial(ScaleWidths, 4, first=1.5, span=2.0, learned=parametrisation)
 
-    def functions(*, is_first: bool) -> LearnedFunctions:
-        if is_first:
-            shared.clear()
-        if is_first or own_width:
-            widths = ScaleWidths(4, first=1.5, span=2.0, learned=parametrisation)
-            if shared and parametrisation != "direct":
-                widths.change = shared[0].change
-            shared.append(widths)
-        return LearnedFunctions(shared[-1], family)
+    def functions(at: Place) -> LearnedFunctions:
+        if not own_width:
+            return LearnedFunctions(at.shared, family)
+        widths = fresh()
+        widths.change = at.shared.change
+        return LearnedFunctions(widths, family)
 
     def first(in_channels: int, out_channels: int, at: Place) -> nn.Module:
-        return LiftingConv2d(in_channels, out_channels, functions(is_first=True), padding=SAME)
+        return LiftingConv2d(in_channels, out_channels, functions(at), padding=SAME)
 
     def later(in_channels: int, out_channels: int, at: Place) -> nn.Module:
-        return ScaleConv2d(in_channels, out_channels, functions(is_first=False), padding=SAME)
+        return ScaleConv2d(in_channels, out_channels, functions(at), padding=SAME)
 
-    return System(first=first, later=later, close=ScalePool, maps="lifted")
+    return System(first=first, later=later, close=ScalePool, maps="lifted", share=fresh)
 
 
 def _register(name: str, system: System, **fixed: Any) -> None:
-    size = (1, SIDE, SIDE)
-    register(f"mnist3_{name}", Mnist3, system, input_size=size, first_conv="layer1.conv", mean=0.0607, std=0.2161, **fixed)
+    images: Any = {"input_size": (1, SIDE, SIDE), "mean": 0.0607, "std": 0.2161}
+    register(f"mnist3_{name}", Mnist3, system, first_conv="layer1.conv", **images, **fixed)
 
 
 for _end, _enlarged in (("", False), ("_56", True)):

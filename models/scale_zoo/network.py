@@ -62,11 +62,11 @@ class ScaleIndex(NamedTuple):
     """Which scale answered best.
 
     Args:
-        index: (B, C), or (B, C, H, W) where each place has its own.
-        scales: what the indices stand for, such as sides of kernels; they grow with the index.
+        level: (B, C), or (B, C, H, W) where each place has its own; counted from 0.
+        scales: what the levels stand for, such as sides of kernels; they grow with the level.
     """
 
-    index: Tensor
+    level: Tensor
     scales: tuple[float, ...]
 
 
@@ -158,13 +158,11 @@ class ScaleNetwork(nn.Module):
         x = self.prepare(x)
         for name in self.stages:
             stage = self.get_submodule(name)
-            if isinstance(getattr(stage, "pool", None), ScalePool):
-                lifted = stage.conv(x)
-                _, index = stage.pool(lifted, return_indices=True)
-                found[name] = ScaleIndex(index, self.scale_values(stage.conv))
+            if isinstance(stage, Stage) and isinstance(stage.pool, ScalePool):
+                _, index = stage.pool(stage.conv(x), return_indices=True)
+                found[name] = ScaleIndex(index, self.scale_values(stage))
             x = stage(x)
-        last = matched(x) if isinstance(x, tuple) else x
-        values = self.scale_values(stage.conv)
+        last, values = matched(x) if isinstance(x, tuple) else x, self.scale_values(stage)
         if last.ndim == 5 and values:
             _, index = ScalePool("slice")(last, return_indices=True)
             found[self.stages[-1]] = ScaleIndex(index, values)
@@ -172,8 +170,9 @@ class ScaleNetwork(nn.Module):
             raise ValueError(f"{type(self).__name__} of this system never leaves one scale of several; it has no index")
         return found
 
-    def scale_values(self, conv: nn.Module) -> tuple[float, ...]:
-        """What the indices after a layer stand for; nothing, where they stand for no scales."""
+    def scale_values(self, stage: nn.Module) -> tuple[float, ...]:
+        """What the indices after a stage stand for; nothing, where they stand for no scales."""
+        conv = getattr(stage, "conv", None)
         sides, widths = getattr(conv, "sides", None), getattr(getattr(conv, "functions", None), "widths", None)
         if sides is not None:
             return tuple(map(float, sides))

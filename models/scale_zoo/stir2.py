@@ -1,6 +1,6 @@
 """The two-layer network of the STIR study, with every system: it is small, so that systems and not sizes compare.
 
-    image 64 x 64, 16 channels by 7 x 7, ReLU, 32 channels by 7 x 7, ReLU, the global maximum, a linear layer
+image 64 x 64, 16 channels by 7 x 7, ReLU, 32 channels by 7 x 7, ReLU, the global maximum, a linear layer
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ DISCO = Disco(
     family=Family(kind="B", effective_size=7, mult=1.9, max_order=4),
     sigma=1.9,
 )
+REACH = 1.75  # kernels of learned widths begin with 15 pixels too
 FACTORS = tuple(1.26**power for power in range(-2, 4))
 SIDES = (3, 5, 7, 9, 11)
 COARSE = (7, 11, 17, 25, 37)  # every side about 1.5 times the one before: a sixth of SiConv's sides, a 25th of its work
@@ -73,7 +74,8 @@ class Stir2(ScaleNetwork):
         if side < 2 * KERNEL:
             raise ValueError(f"img_size is {img_size}; expected at least {2 * KERNEL}, for two kernels of {KERNEL}")
         same = system.pyramid > 1
-        first, second = Place(KERNEL, side, same), Place(KERNEL, side if same else side - KERNEL + 1, same)
+        first = Place(KERNEL, side, same, shared=None if system.share is None else system.share())
+        second = first._replace(side=side if same else side - KERNEL + 1)
         self.layer1 = Stage(system.first(in_chans, WIDTHS[0], first), _made(system.pool), relu(system.maps))
         later = system.later or system.first
         self.layer2 = Stage(later(WIDTHS[0], WIDTHS[1], second), _made(system.pool), relu(system.maps))
@@ -121,9 +123,7 @@ def kanazawa(in_channels: int, out_channels: int, at: Place) -> nn.Module:
 def xu(in_channels: int, out_channels: int, at: Place, *, lifted: bool) -> nn.Module:
     """The five published sides, without a bias."""
     padding = max(SIDES) // 2
-    return XuConv2d(
-        in_channels, out_channels, at.kernel, sides=SIDES, lifted=lifted, padding=padding, bias=False
-    )
+    return XuConv2d(in_channels, out_channels, at.kernel, sides=SIDES, lifted=lifted, padding=padding, bias=False)
 
 
 def correlation(in_channels: int, out_channels: int, at: Place) -> nn.Module:
@@ -158,19 +158,14 @@ def rotations(order: int) -> System:
     return System(first=first, later=later, maps="lifted")
 
 
-def learned_scales() -> System:
-    """SESN with widths that all layers share and learn. Its kernels grow with them, so it keeps the side of maps."""
-    functions: list[LearnedFunctions] = []
+def learned_lifting(in_channels: int, out_channels: int, at: Place) -> nn.Module:
+    """SESN's, with widths that all layers share and learn. The kernels grow with them: so maps keep their side."""
+    return LiftingConv2d(in_channels, out_channels, LearnedFunctions(at.shared, HERMITE.family, REACH), padding=SAME)
 
-    def first(in_channels: int, out_channels: int, at: Place) -> nn.Module:
-        widths = ScaleWidths(len(HERMITE.sigmas), first=HERMITE.sigmas[0], span=2.0)
-        functions[:] = [LearnedFunctions(widths, HERMITE.family, reach=1.75)]
-        return LiftingConv2d(in_channels, out_channels, functions[0], padding=SAME)
 
-    def later(in_channels: int, out_channels: int, at: Place) -> nn.Module:
-        return ScaleConv2d(in_channels, out_channels, functions[0], padding=SAME)
-
-    return System(first=first, later=later, close=ScalePool, maps="lifted")
+def learned_later(in_channels: int, out_channels: int, at: Place) -> nn.Module:
+    """The same on a lifted map."""
+    return ScaleConv2d(in_channels, out_channels, LearnedFunctions(at.shared, HERMITE.family, REACH), padding=SAME)
 
 
 SCALE_SPACE = partial(ScaleSpace, LEVELS)
@@ -193,10 +188,14 @@ SYSTEMS: dict[str, System] = {
     "kanazawa": System(first=kanazawa),
     "hermite": steerable(lambda: HERMITE, HERMITE.sigmas),
     "disco": steerable(lambda: DISCO, DISCO.scales),
-    "learned_scales": learned_scales(),
-    "dss": System(
-        first=correlation, lift=lambda _: SCALE_SPACE(), close=ScaleMean, maps="lifted", scales=LEVEL_SCALES
+    "learned_scales": System(
+        first=learned_lifting,
+        later=learned_later,
+        close=ScalePool,
+        maps="lifted",
+        share=partial(ScaleWidths, len(HERMITE.sigmas), first=HERMITE.sigmas[0], span=2.0),
     ),
+    "dss": System(first=correlation, lift=lambda _: SCALE_SPACE(), close=ScaleMean, maps="lifted", scales=LEVEL_SCALES),
     "dss_max": System(
         first=correlation, lift=lambda _: SCALE_SPACE(), close=ScalePool, maps="lifted", scales=LEVEL_SCALES
     ),

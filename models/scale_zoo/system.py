@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -18,12 +18,20 @@ class Place(NamedTuple):
     Args:
         kernel: side of the plain network's kernel there.
         side: of the map that arrives.
-        same: whether the layer keeps the side.
+        same: whether the layer keeps the side, but for its stride.
+        stride: of the layer, where the network has one.
+        interaction: how many scales a layer on a lifted map reads.
+        bias: whether the layer has one.
+        shared: what ``System.share`` made for all layers of the network.
     """
 
     kernel: int
     side: int
     same: bool = False
+    stride: int = 1
+    interaction: int = 1
+    bias: bool = True
+    shared: Any = None
 
     @property
     def padding(self) -> int:
@@ -48,6 +56,7 @@ class System:
         maps: what goes from layer to layer: (B, C, H, W), or (B, C, S, H, W), whose norms share statistics over S
             ("lifted") or have their own at every scale ("columns"), or a tuple of maps of unequal size ("levels").
         pyramid: at how many sizes the network sees the image; its answers are averaged.
+        share: makes what all layers of one network have in common, such as widths that are learned.
         scales: what the positions of the scale axis stand for, such as widths of kernels, where the layers do not tell.
     """
 
@@ -58,22 +67,25 @@ class System:
     close: Callable[[], nn.Module] | None = None
     maps: Maps = "plain"
     pyramid: int = 1
+    share: Callable[[], Any] | None = None
     scales: tuple[float, ...] | None = None
 
 
 def plain(in_channels: int, out_channels: int, at: Place) -> nn.Module:
     """An ordinary convolution."""
-    return nn.Conv2d(in_channels, out_channels, at.kernel, padding=at.padding)
+    return nn.Conv2d(in_channels, out_channels, at.kernel, at.stride, at.padding, bias=at.bias)
 
 
 def steerable(basis: Callable[[], Basis], scales: tuple[float, ...] | None, *, scalar: bool = False) -> System:
     """SESN or DISCO. Where it is scalar, each layer lifts and leaves one scale; else the scales stay to the end."""
 
     def lifting(in_channels: int, out_channels: int, at: Place) -> nn.Module:
-        return LiftingConv2d(in_channels, out_channels, basis(), padding=SAME if at.same else 0)
+        padding = SAME if at.same else 0
+        return LiftingConv2d(in_channels, out_channels, basis(), stride=at.stride, padding=padding, bias=at.bias)
 
     def later(in_channels: int, out_channels: int, at: Place) -> nn.Module:
-        return ScaleConv2d(in_channels, out_channels, basis(), padding=SAME if at.same else 0)
+        shape = {"interaction": at.interaction, "stride": at.stride, "padding": SAME if at.same else 0}
+        return ScaleConv2d(in_channels, out_channels, basis(), **shape, bias=at.bias)
 
     if scalar:
         return System(first=lifting, pool=ScalePool, scales=scales)

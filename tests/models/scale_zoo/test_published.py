@@ -80,7 +80,7 @@ def test_stir2(name: str) -> None:
             same(found.value.square().sum(), values[f"stage{number}_sumsq"])
     if "pool1_idx" in values:
         for number, found in enumerate(model.scale_indices(values["x"]).values(), start=1):
-            wanted, index = values[f"pool{number}_idx"], found.index
+            wanted, index = values[f"pool{number}_idx"], found.level
             assert torch.equal(index if index.ndim == 2 else index[:, ::5, ::8, ::8], wanted)
             assert found.scales[:3] == (7.0, 9.0, 11.0)
 
