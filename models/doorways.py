@@ -18,7 +18,7 @@ from layers.layout import Layout
 from layers.monotone import unchecked_inverse_warp, unchecked_warp
 from layers.residual import exactly_still
 from layers.spec import Site
-from models.sites import Doorway, Probe, Size
+from models.sites import Doorway, Probe, Size, StageInfo
 
 
 @dataclass
@@ -58,7 +58,7 @@ class WarpSite(Doorway):
         super().__init__()
         self.check(site, found)
         self.restores, self.image_size = site.restore, found.image_size  # the size that the backbone was probed with
-        stage, output = found.stages[self._stage(site, found)], self._output(site, found)
+        stage, output = self._info(site, found), self._output(site, found)
         self.name, self.layout, self.size = stage.module, stage.layout, stage.size
         self.output = output if isinstance(output, Layout) else None
         self.hooked: str | None = stage.module
@@ -71,15 +71,15 @@ class WarpSite(Doorway):
     def check(cls, site: Site, found: Probe) -> None:
         """Refuse what a backbone does not have, or cannot undo, with what it has."""
         if type(site.stage) is not int or site.stage not in range(len(found.stages)):
-            stages = ", ".join(f"{stage.stage} ({stage.module})" for stage in found.stages)
-            named = ", ".join(repr(name) for name in KINDS)
-            raise ValueError(f"there is no stage {site.stage!r}; valid stages are {named}, {stages}")
+            valid = [*map(repr, KINDS), *(f"{stage.stage} ({stage.module})" for stage in found.stages)]
+            reason = "" if found.stages else "; what arrives at its stages has scales, which no warp of one map moves"
+            raise ValueError(f"there is no stage {site.stage!r}; valid stages are {', '.join(valid)}{reason}")
         cls._check_output(site, found)
 
     @classmethod
     def arriving(cls, site: Site, found: Probe, image_channels: int) -> tuple[int, Size]:
         """Channels and (H, W) of what a canonicalizer conditioned on features reads there."""
-        stage = found.stages[cls._stage(site, found)]
+        stage = cls._info(site, found)
         return stage.channels, stage.size
 
     def attach(self, backbone: nn.Module) -> None:
@@ -88,6 +88,11 @@ class WarpSite(Doorway):
         stage.register_forward_pre_hook(self.canonicalize)
         if self.restores:
             stage.register_forward_hook(self.restore)
+
+    @classmethod
+    def _info(cls, site: Site, found: Probe) -> StageInfo:
+        """What the backbone has there."""
+        return found.stages[cls._stage(site, found)]
 
     @classmethod
     def _stage(cls, site: Site, found: Probe) -> int:
@@ -198,12 +203,18 @@ class ImageSite(WarpSite):
         return of_seen
 
     @classmethod
+    def _info(cls, site: Site, found: Probe) -> StageInfo:
+        """The first stage; or nothing but the image, where all stages have scales."""
+        whole = StageInfo(0, "", Layout("NCHW"), found.image_size, found.image_channels)
+        return found.stages[0] if found.stages else whole
+
+    @classmethod
     def _stage(cls, site: Site, found: Probe) -> int:
         return 0
 
     @classmethod
     def _output(cls, site: Site, found: Probe) -> Layout | str:
-        return found.stages[0].layout
+        return found.stages[0].layout if found.stages else "what its first stage gets has scales"
 
 
 class InputSite(ImageSite):

@@ -50,7 +50,8 @@ class Probe:
     Args:
         image_size: (H, W) of the images it was probed with.
         image_channels: their C.
-        stages: what can be adapted.
+        stages: what can be adapted: no stage that gets a map with a scale axis, or a tuple of maps. Where the first one
+            does, there is none, and sites are on the image alone.
         outputs: per stage the layout of what it returns, or why that cannot be restored.
     """
 
@@ -79,6 +80,7 @@ def probe(backbone: nn.Module, image_size: Size | int | None = None) -> Probe:
     seen, channels_of_image = _watched_forward(backbone, names, size)
     stages: list[StageInfo] = []
     outputs: list[Layout | str] = []
+    has_scales = False
     for name in names:
         if len(seen[name]) != 1:
             raise ValueError(
@@ -87,6 +89,9 @@ def probe(backbone: nn.Module, image_size: Size | int | None = None) -> Probe:
         arriving, leaving = seen[name][0]
         if _is_image(arriving, size) and not stages:
             continue  # the stem: it reads the image itself
+        if _has_scales(arriving):
+            has_scales = True
+            break  # and so do the stages behind it
         readings = _readings(backbone, arriving, size)
         if len(readings) > 1 or not stages:
             readings = [reading for reading in readings if _is_in_place(*reading, arriving)]
@@ -99,7 +104,7 @@ def probe(backbone: nn.Module, image_size: Size | int | None = None) -> Probe:
         channels = arriving.shape[1] if layout.order == "NCHW" else arriving.shape[-1]
         stages.append(StageInfo(len(stages), name, layout, at, channels))
         outputs.append(_output_layout(backbone, layout, leaving, size))
-    if not stages:
+    if not stages and not has_scales:
         raise ValueError(f"{_kind(backbone)} cannot be adapted: its feature_info names nothing but the stem")
     return Probe(size, channels_of_image, stages, outputs)
 
@@ -151,7 +156,8 @@ def _watched_forward(backbone: nn.Module, names: list[str], size: Size) -> tuple
     convolution = next((module for module in backbone.modules() if isinstance(module, nn.Conv2d)), None)
     problem: Exception | None = None
     try:
-        for channels in dict.fromkeys((3, convolution.in_channels if convolution is not None else 3)):
+        told: int = getattr(backbone, "in_chans", 3)
+        for channels in dict.fromkeys((told, 3, convolution.in_channels if convolution is not None else 3)):
             try:
                 with torch.no_grad(), evaluating(backbone):
                     backbone(_impulses(backbone, channels, size))
@@ -257,6 +263,14 @@ def _owner(hook: Callable) -> Any:
 
 def _is_image(feature: Any, size: Size) -> bool:
     return isinstance(feature, Tensor) and feature.ndim == 4 and feature.shape[1] <= 4 and feature.shape[2:] == size
+
+
+def _has_scales(feature: Any) -> bool:
+    """Whether this is a lifted map (B, C, S, H, W), or the same as a tuple of maps of unequal size."""
+    is_tuple = isinstance(feature, tuple) and len(feature) > 1
+    return (is_tuple and all(isinstance(part, Tensor) and part.ndim == 4 for part in feature)) or (
+        isinstance(feature, Tensor) and feature.ndim == 5
+    )
 
 
 def _kind(backbone: nn.Module) -> str:
