@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from timm.data import resolve_data_config
 from torch import Tensor, nn
 
+import models.scale_zoo  # noqa: F401  (makes its networks known to timm)
 from config.schema import Config, ConfigError, ModelConfig, PictureData
 from layers.seeds import seed_of
 from layers.spec import DEC, Average, Candidates, Energy, Plain

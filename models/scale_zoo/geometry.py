@@ -17,7 +17,7 @@ from layers.scale.pool import ScalePool
 from layers.scale.rotations import RotationConv, RotationLifting
 from layers.scale.scale_space import ScaleSpace
 from layers.scale.siconv import SiConv2d
-from layers.scale.space_pool import ScaleMean
+from layers.scale.space_pool import ScaleMean, SpacePool2d
 from layers.scale.steerable import LiftingConv2d, ScaleConv2d
 from layers.scale.xu import XuConv2d
 
@@ -148,6 +148,14 @@ def _rotation(layer: Any, before: Geometry) -> Geometry:
     return _convolved(before, layer.weight.shape[-1], layer.padding, (layer.padding,))
 
 
+def _dilated(layer: SpacePool2d, before: Geometry) -> Geometry:
+    """Counted at the first level; at others the window reaches further to the right and below."""
+    levels = len(before.margins)
+    reach = level_dilations(layer.base, levels) if layer.dilated else [1] * levels
+    beyond = tuple((layer.size - 1) * (dilation - 1) for dilation in reach)
+    return _convolved(before, layer.size, 0, beyond, layer.size)
+
+
 def _pooled(layer: ScalePool | ScaleMean, before: Geometry) -> Geometry:
     """Counted as the first scale is: that larger kernels answer 0 near the border is part of the system."""
     return replace(before, margins=before.margins[:1])
@@ -173,5 +181,6 @@ RULES: list[tuple[Any, Any]] = [  # the first that fits counts
     (nn.Conv2d, _conv),
     ((nn.MaxPool2d, nn.AvgPool2d, nn.MaxPool3d, nn.AvgPool3d), _window),
     ((ScalePool, ScaleMean), _pooled),
+    (SpacePool2d, _dilated),
     (nn.Upsample, _doubled),
 ]

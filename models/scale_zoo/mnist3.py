@@ -8,7 +8,6 @@ published for training with random scales.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
@@ -21,18 +20,20 @@ from layers.scale.hermite import Family, Hermite, geometric
 from layers.scale.kanazawa import KanazawaConv2d
 from layers.scale.pool import ScalePool
 from layers.scale.scale_space import ScaleSpace
+from layers.scale.space_pool import SpacePool2d
 from layers.scale.steerable import SAME, LiftingConv2d, ScaleConv2d
 from layers.scale.widths import Parametrisation, ScaleWidths
 from layers.scale.xu import XuConv2d
 from models.scale_zoo.geometry import Geometry, behind
 from models.scale_zoo.network import ScaleNetwork, Stage, square_side
 from models.scale_zoo.registry import register
-from models.scale_zoo.system import Place, System, max_pool, mean_pool, norm, plain, relu, steerable
+from models.scale_zoo.system import Maps, Place, System, max_pool, mean_pool, norm, plain, relu, steerable
 
 KERNEL, SIDE, WIDTHS, HIDDEN = 7, 28, (32, 63, 95), 256
 FACTORS = (0.3, 0.45, 0.67, 1.0, 1.49, 2.23, 3.33)
 SIDES = (1, 3, 5, 7, 11, 15, 23)  # the odd sides nearest to those factors of 7 that leave seven of them
 Close = Literal["before", "after"]
+Pools = Literal["max", "mean", "dilated"]
 
 
 class Mnist3(ScaleNetwork):
@@ -45,8 +46,9 @@ class Mnist3(ScaleNetwork):
         img_size: its side, 28.
         enlarged: whether the first layer sees the image at twice its size.
         close: whether the scales that are left at the end go before the last ReLU, or after the last norm.
-        mean_pools: whether the first two pools are means, and the last one a maximum at every place before a mean, as
-            DISCO has them.
+        pools: over space. "max" is the usual. "mean": the first two are means, and the last one a maximum around every
+            place before a mean, as DISCO has it. "dilated": the windows of the first two grow with the level, which
+            keeps the equivariance of Deep Scale Spaces exact.
         relus: whether there is a ReLU after the first two layers, or after the last one alone.
     """
 
@@ -61,18 +63,19 @@ class Mnist3(ScaleNetwork):
         *,
         enlarged: bool = False,
         close: Close = "before",
-        mean_pools: bool = False,
+        pools: Pools = "max",
         relus: bool = True,
     ):
         super().__init__(system, num_classes, in_chans)
         if square_side(img_size) != SIDE:
             raise ValueError(f"img_size is {img_size}; expected {SIDE}, for which the linear layers are made")
-        if mean_pools and not enlarged:
-            raise ValueError("mean_pools end in a window of 7 x 7 on a map of 14 x 14; it needs enlarged=True")
+        if pools == "mean" and not enlarged:
+            raise ValueError(
+                "pools is 'mean', whose last windows need 14 x 14 places; it needs enlarged=True"
+            )
         maps, columns = system.maps, len(SIDES)
         is_closed = close == "before" and system.close is not None
         self.enlarge = nn.Upsample(scale_factor=2) if enlarged else nn.Identity()
-        pool: Callable[..., nn.Module] = mean_pool if mean_pools else max_pool
         side = SIDE * 2 if enlarged else SIDE
         later = system.later or system.first
         place = Place(KERNEL, side, same=True, shared=None if system.share is None else system.share())
@@ -81,11 +84,11 @@ class Mnist3(ScaleNetwork):
             conv = layer(entering, leaving, place._replace(side=side))
             scale_pool = None if system.pool is None else system.pool()
             between = relu(maps) if relus else nn.Identity()
-            after: list[nn.Module] = [between, pool(maps, 2), norm(maps, leaving, columns)]
+            after: list[nn.Module] = [between, _pool(pools, maps), norm(maps, leaving, columns)]
             if number == 3:
                 if is_closed:
                     scale_pool, self.close, maps = self.close, nn.Identity(), "plain"
-                last = _disco_tail() if mean_pools else [max_pool(maps, 8 if enlarged else 4, padding=2)]
+                last = _disco_tail() if pools == "mean" else [max_pool(maps, 8 if enlarged else 4, padding=2)]
                 after = [relu(maps), *last, norm(maps, leaving, columns)]
             self.add_module(f"layer{number}", Stage(conv, scale_pool, *after))
             side //= 2
@@ -104,6 +107,12 @@ class Mnist3(ScaleNetwork):
     def forward_head(self, x: Any, pre_logits: bool = False) -> Tensor:
         hidden = self.fc1(self.close(x).flatten(1))
         return hidden if pre_logits else self.fc(hidden)
+
+
+def _pool(pools: Pools, maps: Maps) -> nn.Module:
+    if pools == "dilated":
+        return SpacePool2d()
+    return mean_pool(maps, 2) if pools == "mean" else max_pool(maps, 2)
 
 
 def _disco_tail() -> list[nn.Module]:
@@ -184,6 +193,7 @@ for _end, _enlarged in (("", False), ("_56", True)):
     _register(f"xu{_end}", _columns, enlarged=_enlarged, close="after")
     _register(f"dss{_end}", dss(scalar=False), enlarged=_enlarged, close="after")
     _register(f"dss_scalar{_end}", dss(scalar=True), enlarged=_enlarged)
+_register("dss_exact", dss(scalar=False), close="after", pools="dilated")
 _register("hermite", hermite(3, 3.0, 1.5, 1.5, 13))
 _register("hermite_plus", hermite(3, 3.0, 1.5, 1.4, 15))
 _register("hermite_scalar", hermite(4, 3.0, 1.7, 1.5, 15, scalar=True))
@@ -192,8 +202,8 @@ _register("hermite_56", hermite(4, 2.0, 2.0, 1.5, 15), enlarged=True)
 _register("hermite_56_plus", hermite(4, 2.0, 1.5, 1.4, 13), enlarged=True)
 _register("hermite_scalar_56", hermite(3, 2.0, 2.0, 1.4, 15, scalar=True), enlarged=True)
 _register("hermite_scalar_56_plus", hermite(3, 3.0, 1.0, 1.4, 17, scalar=True), enlarged=True)
-_register("disco_56", disco(1.5), enlarged=True, mean_pools=True)
-_register("disco_56_plus", disco(1.9), enlarged=True, mean_pools=True)
+_register("disco_56", disco(1.5), enlarged=True, pools="mean")
+_register("disco_56_plus", disco(1.9), enlarged=True, pools="mean")
 for _name in ("fixed", "direct", "ratios", "ratios_squared", "ratio", "ratio_squared"):
     _end = "" if _name == "ratio_squared" else f"_{_name}"
     _register(f"learned_scales{_end}", learned(_name))  # type: ignore[arg-type]

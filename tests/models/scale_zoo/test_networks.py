@@ -155,6 +155,19 @@ def test_wrn16_8(name: str) -> None:
     assert model(random(1, 3, 24, 24)).shape == (1, 10)
 
 
+@pytest.mark.parametrize(("name", "is_exact"), [("mnist3_dss_exact", True), ("mnist3_dss", False)])
+@torch.no_grad()
+def test_shrinking_moves_the_levels_of_a_network(name: str, is_exact: bool) -> None:
+    """Taking every second pixel of all levels moves the map of the second stage by one level, but for usual pools."""
+    torch.manual_seed(0)
+    model = timm.create_model(name).double().eval()
+    lifted = random(1, 1, 2, 32, 32).double()
+    smaller = torch.stack([lifted[:, :, 1, ::2, ::2], torch.zeros(1, 1, 16, 16, dtype=torch.float64)], dim=2)
+    whole, half = (model.layer2(model.layer1(x)) for x in (lifted, smaller))
+    apart = (half[:, :, 0] - whole[:, :, 1, ::2, ::2]).abs().max()
+    assert (apart < 1e-12) == is_exact
+
+
 def test_learned_widths_learn() -> None:
     """Their gradient arrives, from both layers, and each network has widths of its own."""
     first, second = small("learned_scales"), small("learned_scales")
@@ -170,6 +183,7 @@ def test_learned_widths_learn() -> None:
         ("stir2_standard", {"img_size": 12}, "img_size is 12; expected at least 14"),
         ("stir2_standard", {"img_size": (64, 32)}, "expected a square, such as 64"),
         ("mnist3_standard", {"img_size": 32}, "img_size is 32; expected 28"),
+        ("mnist3_disco_56", {"enlarged": False}, "pools is 'mean', .*; it needs enlarged=True"),
     ],
 )
 def test_bad_input(name: str, options: dict, message: str) -> None:
