@@ -33,9 +33,8 @@ def model_and_batch(name: str) -> tuple[nn.Module, Tensor, Tensor]:
 
 def gradients_of(network: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
     F.cross_entropy(network(images), labels).backward()
-    return {
-        name.removeprefix("module."): part.grad for name, part in network.named_parameters() if part.grad is not None
-    }
+    found = {name.removeprefix("module."): part.grad for name, part in network.named_parameters()}
+    return {name: gradient for name, gradient in found.items() if gradient is not None}
 
 
 def run_rank(rank: int, folder: str) -> None:
