@@ -269,10 +269,10 @@ def test_an_image_size_reaches_an_architecture_that_is_built_for_one() -> None:
 def test_networks_of_the_zoo_are_backbones(method: str) -> None:
     """A recipe names them like any other, and their number of channels is that of the data."""
     spec = METHODS[method]
-    if isinstance(spec, DEC | Energy):
-        spec = replace(spec, channels=(1, *spec.channels[1:]), normalize=False)
-    elif isinstance(spec, Candidates):
+    if not isinstance(spec, Plain):
         spec = replace(spec, channels=(1, *spec.channels[1:]))
+    if isinstance(spec, DEC):
+        spec = replace(spec, normalize=False)
     config = Config(model=config_of("stir2_hermite", image_size=32), data=DigitsData(channels=1), method=spec)
     model = build_model(config, 10, seed=3).eval()
     assert model(torch.rand(2, 1, 32, 32)).shape == (2, 10)
