@@ -270,9 +270,8 @@ def test_networks_of_the_zoo_are_backbones(method: str) -> None:
     """A recipe names them like any other, and their number of channels is that of the data."""
     spec = METHODS[method]
     if not isinstance(spec, Plain):
-        spec = replace(spec, channels=(1, *spec.channels[1:]))
-    if isinstance(spec, DEC):
-        spec = replace(spec, normalize=False)
+        unnormalized = {"normalize": False} if isinstance(spec, DEC) else {}
+        spec = replace(spec, channels=(1, *spec.channels[1:]), **unnormalized)
     config = Config(model=config_of("stir2_hermite", image_size=32), data=DigitsData(channels=1), method=spec)
     model = build_model(config, 10, seed=3).eval()
     assert model(torch.rand(2, 1, 32, 32)).shape == (2, 10)
