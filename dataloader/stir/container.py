@@ -1,0 +1,153 @@
+"""The container of the STIR study: a file with images of every class at every size, and what is known of each.
+
+Scale number j shows objects of 64 - j pixels: the first ones are the largest. A file that was published, and lies on the
+disk of whoever downloaded it, is read as it is. Nothing in it is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+SIDE, SMALLEST = 64, 17
+SIDES = tuple(range(SIDE, SMALLEST - 1, -1))  # of the objects, in the order of the container
+SPLITS = ("train", "validation", "test")
+FIELDS = ("title", "description", "author", "license", "version", "date")
+SHUFFLE_SEED = 42  # of the published loader
+KEYS = {"images": "imgs", "labels": "lbls", "sides": "scls", "positions": "psts", "metadata": "metadata"}
+
+
+class Selection(NamedTuple):
+    """Items of a split at some sizes, in the order of the published loader.
+
+    Args:
+        images: uint8 (N, 64, 64), or (N, 64, 64, 3).
+        labels: (N,).
+        sides: (N,), of the objects in pixels.
+        positions: (N, 2), left and top of their boxes.
+        instances: (N,), a number for each object, which is the same at all of its sizes.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    sides: np.ndarray
+    positions: np.ndarray
+    instances: np.ndarray
+
+
+@dataclass(frozen=True)
+class Container:
+    """All images, by split, size, class and instance.
+
+    Args:
+        images: uint8 (3, 48, n, m, 64, 64), or the same with three channels at the end.
+        labels: (3, 48, n, m).
+        sides: (3, 48, n, m), of the objects in pixels.
+        positions: (3, 48, n, m, 2), left and top of their boxes.
+        names: of the n classes.
+        metadata: title, description, author, license, version and date.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    sides: np.ndarray
+    positions: np.ndarray
+    names: tuple[str, ...]
+    metadata: dict[str, str]
+
+    def __post_init__(self) -> None:
+        images, latents = self.images, self.images.shape[:4]
+        shape = f"(3, {len(SIDES)}, classes, instances, {SIDE}, {SIDE})"
+        is_right = images.ndim in (6, 7) and latents[:2] == (3, len(SIDES)) and images.shape[4:6] == (SIDE, SIDE)
+        if not is_right or images.dtype != np.uint8 or images.shape[6:] not in ((), (3,)):
+            raise ValueError(f"imgs is {images.dtype} {images.shape}; expected uint8 {shape}, perhaps with 3 channels")
+        for name, value, wanted in (
+            ("lbls", self.labels, latents),
+            ("scls", self.sides, latents),
+            ("psts", self.positions, (*latents, 2)),
+        ):
+            if value.shape != wanted or value.dtype.kind not in "iu":
+                raise ValueError(f"{name} is {value.dtype} {value.shape}; expected whole numbers {wanted}, as of imgs")
+        if len(self.names) != latents[2]:
+            raise ValueError(f"lbldata has {len(self.names)} names; expected one for each of the {latents[2]} classes")
+        if not (0 <= self.labels.min() and self.labels.max() < latents[2]):
+            low, high = self.labels.min(), self.labels.max()
+            raise ValueError(f"lbls runs from {low} to {high}; expected 0 to {latents[2] - 1}, one of the classes")
+        wrong = self.sides != np.array(SIDES).reshape(1, -1, 1, 1)
+        if wrong.any():
+            split, scale, *_ = map(int, np.argwhere(wrong)[0])
+            raise ValueError(
+                f"scls has {self.sides[split, scale].flat[0]} at scale {scale} of split {split}; expected {SIDES[scale]}, "
+                f"for sizes run from {SIDE} down to {SMALLEST}"
+            )
+        ends = self.positions + self.sides[..., None]
+        if self.positions.min() < 0 or ends.max() > SIDE:
+            raise ValueError(f"psts puts an object beyond the canvas; expected left and top of 0 to {SIDE} less its side")
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+        return 1 if self.images.ndim == 6 else 3
+
+    def select(self, split: str, sides: Sequence[int], *, shuffled: bool = False) -> Selection:
+        """Items of a split at these sizes: size by size as they are asked for, then by class, then by instance.
+
+        Args:
+            split: train, validation or test.
+            sides: of the objects, 17 to 64.
+            shuffled: into the order that the published loader trains in.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"split is {split!r}; expected one of {', '.join(SPLITS)}")
+        unknown = sorted(set(sides) - set(SIDES))
+        if unknown or not len(sides):
+            raise ValueError(f"sides holds {unknown or 'nothing'}; expected sizes of {SMALLEST} to {SIDE} pixels")
+        of_split, chosen = SPLITS.index(split), [SIDES.index(side) for side in sides]
+        classes, count = self.labels.shape[2:]
+        instances = np.tile(np.arange(classes * count), len(chosen))
+        order = np.arange(len(instances))
+        if shuffled:
+            np.random.RandomState(SHUFFLE_SEED).shuffle(order)
+        parts = (self.images, self.labels, self.sides, self.positions)
+        flat = (part[of_split][chosen].reshape(-1, *part.shape[4:])[order] for part in parts)
+        return Selection(*flat, instances[order])
+
+    def checksum(self) -> str:
+        """Of images and latents, as 16 hexadecimal digits."""
+        digest = hashlib.sha256()
+        for part in (self.images, self.labels, self.sides, self.positions):
+            digest.update(np.ascontiguousarray(part if part is self.images else part.astype("<i8")).tobytes())
+        return digest.hexdigest()[:16]
+
+    def write(self, path: Path) -> None:
+        """Write the file, in the published layout."""
+        described = np.array([[field, self.metadata.get(field, "")] for field in FIELDS])
+        arrays = {KEYS[name]: getattr(self, name) for name in ("images", "labels", "sides", "positions")}
+        np.savez_compressed(path, **arrays, metadata=described, lbldata=np.array(self.names))
+
+
+def read(path: Path) -> Container:
+    """Read a file of the published layout; a ``ValueError`` says which key is wrong, and how."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = sorted({*KEYS.values(), "lbldata"} - {*file.files})
+            if missing:
+                raise ValueError(f"it lacks {', '.join(missing)}; expected the keys of the STIR container")
+            arrays = {name: _array(file, key) for name, key in KEYS.items()}
+            names = tuple(map(str, _array(file, "lbldata")))
+        described = {str(field): str(value) for field, value in arrays.pop("metadata")}
+        return Container(**arrays, names=names, metadata=described)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _array(file: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
+    try:
+        return file[key]
+    except ValueError:
+        raise ValueError(f"{key} holds Python objects, which are never unpickled; save it as plain numbers") from None
