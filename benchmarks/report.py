@@ -18,8 +18,18 @@ def typed(name: str) -> str:
     return shlex.join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]])
 
 
-def write(name: str, command: str, rows: list[dict[str, Any]], notes: str) -> None:
-    """Print a table, and store it with command, commit, versions and hardware as JSON and Markdown."""
+def write(
+    name: str, command: str, rows: list[dict[str, Any]], notes: str, **more: tuple[str, list[dict[str, Any]]]
+) -> None:
+    """Print a table, and store it with command, commit, versions and hardware as JSON and Markdown.
+
+    Args:
+        name: of the two files.
+        command: that makes them.
+        rows: of the table.
+        notes: on its columns.
+        more: notes and rows of further tables, by their keys in the JSON; those without rows are left out.
+    """
     known = origin()
     facts = {
         "command": command,
@@ -27,9 +37,12 @@ def write(name: str, command: str, rows: list[dict[str, Any]], notes: str) -> No
         **{key: known[key] for key in ("commit", "hardware", "threads")},
     }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps({"origin": facts, "rows": rows}, indent=1) + "\n")
+    tables = {"rows": (notes, rows), **more}
+    told = {"origin": facts, **{key: rows for key, (_, rows) in tables.items()}}
+    (RESULTS / f"{name}.json").write_text(json.dumps(told, indent=1) + "\n")
     line = "; ".join(f"{key} {value}" for key, value in facts.items() if key != "command")
-    text = f"# {name}\n\n{notes}\n\n{_table(rows)}\n\n`{command}`; {line}.\n"
+    shown = "\n\n".join(f"{notes}\n\n{_table(rows)}" for notes, rows in tables.values() if rows)
+    text = f"# {name}\n\n{shown}\n\n`{command}`; {line}.\n"
     (RESULTS / f"{name}.md").write_text(text)
     print(text)
 

@@ -14,7 +14,7 @@ import train_mnist
 from config.load import recipe_names
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ADAPTING = (ROOT / "docs" / "adapting.md").read_text()
 SCRIPTS = {"train_mnist.py": train_mnist, "train_imagenet.py": train_imagenet}
 STAND_INS = {"SEED": "70"}  # words of the pages that stand for a number
@@ -76,14 +76,14 @@ TRAININGS = [(page, *found) for page in PAGES for words in commands(page.read_te
 
 
 def test_there_is_something_to_hold() -> None:
-    assert len(PAGES) == 8 and len(TRAININGS) > 20
+    assert len(PAGES) >= 24 and len(TRAININGS) > 20
     assert {name for _, name, _ in TRAININGS} == set(SCRIPTS)
 
 
 @every_page
 def test_every_link_leads_somewhere(page: Path) -> None:
     found = links(page.read_text())
-    assert found
+    assert found or page.parent.name == "scale"
     for target in found:
         if target.startswith(("http://", "https://")):
             continue
@@ -93,9 +93,10 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert not fragment or fragment in anchors(file.read_text()), target
 
 
-def test_the_index_lists_every_page() -> None:
-    listed = set(links((ROOT / "docs" / "README.md").read_text()))
-    assert {page.name for page in PAGES[1:]} - {"README.md"} <= listed
+@pytest.mark.parametrize("index", [page for page in PAGES[1:] if page.name == "README.md"], ids=str)
+def test_the_index_lists_every_page(index: Path) -> None:
+    listed = set(links(index.read_text()))
+    assert {page.name for page in PAGES if page.parent == index.parent} - {"README.md"} <= listed
 
 
 @pytest.mark.parametrize(
@@ -152,6 +153,16 @@ def test_the_lines_for_adopters_run(capsys) -> None:
     assert scope["logits"].shape == (2, 1000) and scope["residual"].shape == (2, 1)
     assert scope["moved"].shape == scope["labels"].shape and scope["folded"].shape == (8, 64, 64)
     assert (scope["back"] - scope["image"]).abs().mean() < (scope["warped"] - scope["image"]).abs().mean()
+
+
+def test_the_lines_on_scale_run_and_name_all_systems(capsys) -> None:
+    page = (ROOT / "docs" / "scale" / "README.md").read_text()
+    scope = run(blocks(page, "python"))
+    assert scope["logits"].shape == (2, 10) and scope["widths"].shape == (2, 32)
+    assert "layer2 (2, 32, 4, 36, 36) True 1.0 14.0" in capsys.readouterr().out
+    named = set(re.findall(r"`(stir2_\w+)`", page))
+    made = set(scope["timm"].list_models("stir2_*"))
+    assert named == {name for name in made if not name.endswith("_coarse")}
 
 
 @pytest.mark.slow

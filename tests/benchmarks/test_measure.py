@@ -8,6 +8,7 @@ from torch import nn
 from benchmarks.cost import train
 from benchmarks.measure import medians, multiply_adds, peak_bytes
 from layers.fixed_point import FixedPointSolver
+from layers.scale.deformable import DeformableConv2d
 from models.dec import Site, with_dec
 
 
@@ -18,6 +19,15 @@ def test_multiply_adds_of_a_convolution_and_its_backward_pass() -> None:
     assert multiply_adds(lambda: convolution(image)) == expected
     # The image needs no gradient, so only that of the weight is added.
     assert multiply_adds(lambda: convolution(image).sum().backward()) == 2 * expected
+
+
+def test_multiply_adds_of_a_deformable_convolution_and_of_einsum() -> None:
+    """Of each tap's product with what it read; how it was read does not count."""
+    layer, image = DeformableConv2d(4, 6, 3, padding=1, groups=2), torch.rand(2, 4, 8, 8)
+    offsets = 2 * 8 * 8 * 4 * 18 * 9
+    with torch.no_grad():
+        assert multiply_adds(lambda: layer(image)) == offsets + 2 * 8 * 8 * 6 * 2 * 9
+        assert multiply_adds(lambda: torch.einsum("ocf,fs->ocs", image[0, :, :2], image[0, 0, :, :3])) == 4 * 2 * 8 * 3
 
 
 def test_peak_counts_what_lives_at_the_same_time() -> None:
