@@ -87,7 +87,9 @@ class Container:
             )
         ends = self.positions + self.sides[..., None]
         if self.positions.min() < 0 or ends.max() > SIDE:
-            raise ValueError(f"psts puts an object beyond the canvas; expected left and top of 0 to {SIDE} less its side")
+            raise ValueError(
+                f"psts puts an object beyond the canvas; expected left and top of 0 to {SIDE} less its side"
+            )
 
     @property
     def channels(self) -> int:

@@ -1,7 +1,7 @@
 """Makes a container of objects at 17 to 64 pixels, without any download.
 
-    python -m dataloader.stir.make emoji-dejavu emoji.npz
-    python -m dataloader.stir.make mnist mnist.npz --root FOLDER
+python -m dataloader.stir.make emoji-dejavu emoji.npz
+python -m dataloader.stir.make mnist mnist.npz --root FOLDER
 """
 
 from __future__ import annotations

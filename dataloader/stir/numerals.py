@@ -39,7 +39,11 @@ def mnist(
         resizing: "published": as scikit-image 0.18 did it, of which the published set was made; or "modern".
         title: of the container.
     """
-    own = {"train": chosen(*train, 0, count), "validation": chosen(*train, count, count), "test": chosen(*test, 0, count)}
+    own = {
+        "train": chosen(*train, 0, count),
+        "validation": chosen(*train, count, count),
+        "test": chosen(*test, 0, count),
+    }
 
     def draw(split: int, label: int, side: int, positions: np.ndarray) -> np.ndarray:
         return finished(placed(resized(own[SPLITS[split]][label], side, resizing), positions), side)

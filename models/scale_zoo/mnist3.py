@@ -70,9 +70,7 @@ class Mnist3(ScaleNetwork):
         if square_side(img_size) != SIDE:
             raise ValueError(f"img_size is {img_size}; expected {SIDE}, for which the linear layers are made")
         if pools == "mean" and not enlarged:
-            raise ValueError(
-                "pools is 'mean', whose last windows need 14 x 14 places; it needs enlarged=True"
-            )
+            raise ValueError("pools is 'mean', whose last windows need 14 x 14 places; it needs enlarged=True")
         maps, columns = system.maps, len(SIDES)
         is_closed = close == "before" and system.close is not None
         self.enlarge = nn.Upsample(scale_factor=2) if enlarged else nn.Identity()

@@ -38,7 +38,7 @@ class FeatureMap(NamedTuple):
 
     Args:
         value: (B, C, H, W), or (B, C, S, H, W) where there is a scale axis.
-        is_lifted: whether there is one.
+        is_lifted: whether there is one. The axis of turns that C4 and C8 have at its place is none.
         stride: pixels of the image from one place of the map to the next.
         start: the pixel of the image, along both axes, that the map's first place is the middle of.
         margins: per scale, how many places at each border have seen zeros from beyond the image. One number for all
@@ -141,7 +141,7 @@ class ScaleNetwork(nn.Module):
             value = matched(x) if isinstance(x, tuple) else x
             stride = geometry.stride * (x[0].shape[-1] / value.shape[-1] if isinstance(x, tuple) else 1)
             start = geometry.start + (stride - geometry.stride) / 2
-            is_lifted = value.ndim == 5
+            is_lifted = value.ndim == 5 and self.system.has_scales
             found[name] = FeatureMap(value, is_lifted, stride, start, geometry.margins)
         return found
 

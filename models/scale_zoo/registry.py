@@ -62,4 +62,5 @@ def register(
     create.__name__ = create.__qualname__ = name
     create.__module__ = module.__name__
     create.__doc__ = f"{network.__name__} with the layers of {name.partition('_')[2]}."
+    setattr(module, name, create)  # for timm lists it among the module's names
     register_model(create)

@@ -43,10 +43,10 @@ DISCO = Disco(
     family=Family(kind="B", effective_size=7, mult=1.9, max_order=4),
     sigma=1.9,
 )
-REACH = 1.75  # kernels of learned widths begin with 15 pixels too
+REACH = 1.7  # kernels of learned widths begin with 15 pixels too
 FACTORS = tuple(1.26**power for power in range(-2, 4))
 SIDES = (3, 5, 7, 9, 11)
-COARSE = (7, 11, 17, 25, 37)  # every side about 1.5 times the one before: a sixth of SiConv's sides, a 25th of its work
+COARSE = (7, 11, 17, 25, 37)  # each about 1.5 times the one before: a sixth of SiConv's sides, a fifth of its work
 LEVELS = 3  # of Deep Scale Spaces: kernels of 7, 13 and 25 pixels
 
 
@@ -155,7 +155,7 @@ def rotations(order: int) -> System:
     def later(in_channels: int, out_channels: int, at: Place) -> nn.Module:
         return RotationConv(in_channels, out_channels, at.kernel, order=order)
 
-    return System(first=first, later=later, maps="lifted")
+    return System(first=first, later=later, maps="lifted", has_scales=False)
 
 
 def learned_lifting(in_channels: int, out_channels: int, at: Place) -> nn.Module:

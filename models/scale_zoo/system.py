@@ -58,6 +58,7 @@ class System:
         pyramid: at how many sizes the network sees the image; its answers are averaged.
         share: makes what all layers of one network have in common, such as widths that are learned.
         scales: what the positions of the scale axis stand for, such as widths of kernels, where the layers do not tell.
+        has_scales: whether the fifth axis of its maps, if there is one, is that of scales.
     """
 
     first: Layer
@@ -69,6 +70,7 @@ class System:
     pyramid: int = 1
     share: Callable[[], Any] | None = None
     scales: tuple[float, ...] | None = None
+    has_scales: bool = True
 
 
 def plain(in_channels: int, out_channels: int, at: Place) -> nn.Module:
