@@ -1,7 +1,7 @@
 """The container of the STIR study: a file with images of every class at every size, and what is known of each.
 
-Scale number j shows objects of 64 - j pixels: the first ones are the largest. A file that was published, and lies on the
-disk of whoever downloaded it, is read as it is. Nothing in it is ever unpickled.
+Scale number j shows objects of 64 - j pixels: the first ones are the largest. A file that was published, and lies on
+the disk of whoever downloaded it, is read as it is. Nothing in it is ever unpickled.
 """
 
 from __future__ import annotations
@@ -75,21 +75,19 @@ class Container:
                 raise ValueError(f"{name} is {value.dtype} {value.shape}; expected whole numbers {wanted}, as of imgs")
         if len(self.names) != latents[2]:
             raise ValueError(f"lbldata has {len(self.names)} names; expected one for each of the {latents[2]} classes")
-        if not (0 <= self.labels.min() and self.labels.max() < latents[2]):
-            low, high = self.labels.min(), self.labels.max()
+        low, high = self.labels.min(), self.labels.max()
+        if low < 0 or high >= latents[2]:
             raise ValueError(f"lbls runs from {low} to {high}; expected 0 to {latents[2] - 1}, one of the classes")
         wrong = self.sides != np.array(SIDES).reshape(1, -1, 1, 1)
         if wrong.any():
             split, scale, *_ = map(int, np.argwhere(wrong)[0])
             raise ValueError(
-                f"scls has {self.sides[split, scale].flat[0]} at scale {scale} of split {split}; expected {SIDES[scale]}, "
-                f"for sizes run from {SIDE} down to {SMALLEST}"
+                f"scls has {self.sides[split, scale].flat[0]} at scale {scale} of split {split}; expected "
+                f"{SIDES[scale]}, for sizes run from {SIDE} down to {SMALLEST}"
             )
         ends = self.positions + self.sides[..., None]
         if self.positions.min() < 0 or ends.max() > SIDE:
-            raise ValueError(
-                f"psts puts an object beyond the canvas; expected left and top of 0 to {SIDE} less its side"
-            )
+            raise ValueError(f"psts puts an object beyond the canvas; expected left and top of 0 to {SIDE} - side")
 
     @property
     def channels(self) -> int:
@@ -115,9 +113,12 @@ class Container:
         order = np.arange(len(instances))
         if shuffled:
             np.random.RandomState(SHUFFLE_SEED).shuffle(order)
-        parts = (self.images, self.labels, self.sides, self.positions)
-        flat = (part[of_split][chosen].reshape(-1, *part.shape[4:])[order] for part in parts)
-        return Selection(*flat, instances[order])
+
+        def flat(part: np.ndarray) -> np.ndarray:
+            return part[of_split][chosen].reshape(-1, *part.shape[4:])[order]
+
+        found = map(flat, (self.images, self.labels, self.sides, self.positions))
+        return Selection._make([*found, instances[order]])
 
     def checksum(self) -> str:
         """Of images and latents, as 16 hexadecimal digits."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import matplotlib
@@ -13,14 +13,11 @@ from dataloader.stir.container import Container
 from dataloader.stir.drawing import drawn, placed
 
 DEJAVU = tuple(range(0x1F600, 0x1F624))
-FA6 = tuple(
-    int(code, 16)
-    for code in (
-        "f556 f567 f579 f119 f57a f57f f580 f582 f583 f584 f585 f586 f587 f588 f589 f58a f58b f581 f58c f596 f597 f598 "
-        "f599 f59a f59b f59c f11a f5a4 f5a5 f5b3 f5b4 f118 f5b8 f4da f5c2 f5c8"
-    ).split()
+FA6 = (
+    *(0xF556, 0xF567, 0xF579, 0xF119, 0xF57A, 0xF57F, 0xF580, *range(0xF582, 0xF58C), 0xF581, 0xF58C),
+    *(*range(0xF596, 0xF59D), 0xF11A, 0xF5A4, 0xF5A5, 0xF5B3, 0xF5B4, 0xF118, 0xF5B8, 0xF4DA, 0xF5C2, 0xF5C8),
 )
-LARGE = 512  # size of font at which the extent of a face is measured
+LARGE = 1024  # size of the font that a face is drawn in at first
 
 
 def emoji(seed: int = 0, *, font: str = "dejavu") -> Container:
@@ -41,32 +38,29 @@ def emoji(seed: int = 0, *, font: str = "dejavu") -> Container:
     return drawn(draw, [f"{code:x}" for code in codes], 1, seed, described)
 
 
-@lru_cache(maxsize=None)
+@cache
 def face(font: Path, code: int, side: int) -> np.ndarray:
-    """uint8 (side, side): white on black, the longer side of the ink as long as the box, in its middle."""
-    left, top, right, bottom = ImageFont.truetype(str(font), LARGE).getbbox(chr(code))
-    size = LARGE * side / max(right - left, bottom - top)
-    for _ in range(64):  # hinting and whole pixels: the ink is measured, and the size corrected until it fits
-        ink = _ink(font, code, size)
-        longer = max(ink.shape)
-        if longer == side:
-            break
-        size *= 1 + 0.5 * (side - longer) / side if abs(side - longer) > 1 else 1 + 0.2 * (side - longer) / side
-    canvas = np.zeros((side, side), np.uint8)
-    ink = ink[:side, :side]
-    top, left = ((side - length) // 2 for length in ink.shape)
-    canvas[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
-    return canvas
+    """uint8 (side, side): white on black, the longer side of the ink as long as the box, in its middle.
+
+    The face is drawn large, and every pixel is the mean of what it covers. (Drawn small at once, hinting would round its
+    size, and some sizes would not occur.)
+    """
+    ink = _ink(font, code)
+    wanted = [max(1, round(length * side / max(ink.size))) for length in ink.size]
+    small = ink.resize((wanted[0], wanted[1]), Image.Resampling.BOX)
+    canvas = Image.new("L", (side, side))
+    canvas.paste(small, ((side - wanted[0]) // 2, (side - wanted[1]) // 2))
+    return np.asarray(canvas)
 
 
-def _ink(font: Path, code: int, size: float) -> np.ndarray:
-    """The face alone, without the empty rows and columns around it."""
-    room = int(3 * size) + 8
-    canvas = Image.new("L", (room, room))
-    ImageDraw.Draw(canvas).text((room // 3, room // 3), chr(code), 255, ImageFont.truetype(str(font), size))
+@cache
+def _ink(font: Path, code: int) -> Image.Image:
+    """The face alone, large, without the empty rows and columns around it."""
+    canvas = Image.new("L", (3 * LARGE, 3 * LARGE))
+    ImageDraw.Draw(canvas).text((LARGE, LARGE), chr(code), 255, ImageFont.truetype(str(font), LARGE))
     box = canvas.getbbox()
     assert box is not None
-    return np.asarray(canvas.crop(box))
+    return canvas.crop(box)
 
 
 def _dejavu() -> Path:

@@ -74,7 +74,7 @@ def resized(images: np.ndarray, side: int, resizing: Resizing) -> np.ndarray:
 
 
 def blurred(images: np.ndarray, side: int, resizing: Resizing) -> np.ndarray:
-    """What scikit-image does before it makes images smaller. The old one kept whole numbers, and cut off what was left."""
+    """What scikit-image does before it makes images smaller. The old one kept whole numbers, and cut off the rest."""
     exact = images.astype(np.float64)
     if side >= images.shape[-1]:
         return exact
@@ -86,7 +86,7 @@ def blurred(images: np.ndarray, side: int, resizing: Resizing) -> np.ndarray:
 
 
 def finished(canvases: np.ndarray, side: int) -> np.ndarray:
-    """uint8 of float64 (m, 64, 64): blurred in proportion to the object, then contrasts raised, then spread to 0..255."""
+    """uint8 of float64 (m, 64, 64): blurred in proportion to the object, sharpened, and spread to 0..255."""
     matrix = _gaussian(SIDE, 7 / 8 * side / DIGIT, "nearest")
     value = matrix @ canvases @ matrix.T
     value = 2 / np.pi * np.arctan(0.02 * (value - 128))

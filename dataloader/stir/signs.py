@@ -1,7 +1,7 @@
 """Procedural traffic signs on textured ground: a stand-in for photographs of signs, which cannot be passed on.
 
-16 classes: a disc, a triangle, an octagon or a square, each in a colour of its own, with one of four glyphs. Everything is
-drawn four times as large and averaged, so that a small sign has the edges that a camera would see.
+16 classes: a disc, a triangle, an octagon or a square, each in a colour of its own, with one of four glyphs. Everything
+is drawn four times as large and averaged, so that a small sign has the edges that a camera would see.
 """
 
 from __future__ import annotations
