@@ -42,8 +42,8 @@ def emoji(seed: int = 0, *, font: str = "dejavu") -> Container:
 def face(font: Path, code: int, side: int) -> np.ndarray:
     """uint8 (side, side): white on black, the longer side of the ink as long as the box, in its middle.
 
-    The face is drawn large, and every pixel is the mean of what it covers. (Drawn small at once, hinting would round its
-    size, and some sizes would not occur.)
+    The face is drawn large, and every pixel is the mean of what it covers. Were it drawn small at once, hinting would
+    round its size, and some sizes would not occur.
     """
     ink = _ink(font, code)
     wanted = [max(1, round(length * side / max(ink.size))) for length in ink.size]
