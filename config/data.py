@@ -173,4 +173,59 @@ class AugmentationConfig:
         require(0 <= self.smoothing < 1, f"smoothing is {self.smoothing}; expected 0 to below 1")
 
 
-Data = DigitsData | PictureData
+@dataclass(frozen=True, kw_only=True)
+class StirData(DataSection):
+    """Objects of one class at 17 to 64 pixels on a canvas of 64: trained at some sizes, judged at others."""
+
+    kind: ClassVar = "stir"
+    tags: ClassVar = ("stir/digits", "stir/")
+    splits: ClassVar = ("test", "validation")
+    has_published_heads: ClassVar = False
+    standardize: ClassVar = False
+    defaults: ClassVar = {
+        "model": {"pretrained": False, "image_size": None},
+        "train": {
+            "epochs": 200,
+            "patience": 10,
+            "batch_size": 16,
+            "weight_decay": 0.0,
+            "backbone_clip": None,
+            "schedule": {"name": "constant"},
+        },
+        "evaluation": {"every": 1000, "full_every": 1000, "warp_items": 500, "floor_items": 100},
+        "wandb": {"project": "scale_zoo"},
+    }
+
+    name: str = "stir/digits"
+    """stir/digits: scikit-learn's, which need no file; stir/mnist; stir/emoji-dejavu and stir/emoji-fa6, faces of two
+    fonts; stir/signs-synth, signs in colour; or stir/FILE, where data.file names a container of one's own."""
+    file: str | None = None
+    """A container, .npz; null makes the data that data.name says, which takes seconds."""
+    root: str = "data"
+    """Folder of the MNIST files."""
+    seed: int = 0
+    """Of the objects' places."""
+    scenario: int = 2
+    """Which sizes are trained on. 1: the small, 17 to 32 pixels; 2: the middle, 33 to 48; 3: the large, 49 to 64; 4:
+    all of them. The others are tested, and validation has the sizes of training."""
+    channels: int = 1
+    """3 for signs and for other containers of colour."""
+    rescale: tuple[float, float] | None = None
+    """In training, the interval of a factor that every image is rescaled by about its centre, drawn per epoch."""
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        known = ("digits", "mnist", "emoji-dejavu", "emoji-fa6", "signs-synth", "FILE")
+        name = self.name.removeprefix("stir/")
+        require(name in known, f"name is {self.name!r}; expected one of {', '.join(f'stir/{one}' for one in known)}")
+        is_file = name == "FILE"
+        require(is_file == (self.file is not None), f"name is {self.name} and file {self.file}; expected both or none")
+        require(self.scenario in (1, 2, 3, 4), f"scenario is {self.scenario}; expected 1, 2, 3 or 4")
+        require(self.channels in (1, 3), f"channels is {self.channels}; expected 1 or 3")
+        require(self.workers >= 0, f"workers is {self.workers}; expected at least 0")
+        if self.rescale is not None:
+            low, high = self.rescale
+            require(0 < low <= high, f"rescale is [{low}, {high}]; expected 0 < low <= high")
+
+
+Data = DigitsData | PictureData | StirData

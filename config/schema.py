@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
-from config.data import AugmentationConfig, Data, DigitsData, PictureData
+from config.data import AugmentationConfig, Data, DigitsData, PictureData, StirData
 from config.errors import ConfigError, require
 from config.losses import LossConfig
 from config.training import Phase, ScheduleConfig, TrainConfig
@@ -25,6 +25,7 @@ __all__ = [
     "Phase",
     "PictureData",
     "ScheduleConfig",
+    "StirData",
     "TrainConfig",
     "WandbConfig",
     "WarpConfig",
@@ -216,6 +217,10 @@ class Config:
             not cropped or self.model.resize is None,
             "method.sites restores a warp of the input, but model.resize cuts a part of it away; warp the image "
             "instead, or do not restore",
+        )
+        require(
+            self.train.patience is None or self.data.kind == "stir",
+            f"train.patience is {self.train.patience}; it needs data that are watched while a model trains, stir/",
         )
         if self.legacy_double_normalization or self.legacy_shifted_sites:
             is_dec = isinstance(self.method, DEC)

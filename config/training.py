@@ -105,6 +105,9 @@ class TrainConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     checkpoint_steps: int | None = None
     """Save the state every so many steps too, not only after every epoch."""
+    patience: int | None = None
+    """Epochs without a better accuracy on the items that are watched, after which training ends; the weights of the
+    best epoch are the run's. null: train all epochs and keep the last weights."""
     statistics_steps: int = 0
     """Batches that batch norm's statistics are estimated from once more after the last step. 0, published, keeps the
     running ones, which lag behind weights that still moved."""
@@ -126,6 +129,11 @@ class TrainConfig:
             self.layer_decay is None or 0 < self.layer_decay <= 1,
             f"layer_decay is {self.layer_decay}; expected null, or above 0 and at most 1",
         )
+        require(
+            self.patience is None or self.patience >= 1, f"patience is {self.patience}; expected null or at least 1"
+        )
+        is_plain = self.patience is None or self.statistics_steps == 0
+        require(is_plain, "statistics_steps is set with patience; they belong to the last weights, not to the best")
         require(self.ema is None or 0 < self.ema < 1, f"ema is {self.ema}; expected between 0 and 1")
         require(
             self.checkpoint_steps is None or self.checkpoint_steps >= 1,

@@ -60,6 +60,7 @@ class Splits:
         evaluated: by name; the first one is the split that the recipe names.
         train: one process's share of the shuffled training batches, (image, label, number); None where nothing is to
             be trained.
+        watched: items that are looked at after every epoch, where training ends by what they show; None elsewhere.
         calibration: items that are neither trained on nor judged by, for the temperature; None where there are none.
         mix: what is done to whole batches, such as mixup.
         report: what was found, line by line.
@@ -69,6 +70,7 @@ class Splits:
     evaluated: Mapping[str, Part]
     train: DataLoader | None = None
     calibration: Part | None = None
+    watched: Part | None = None
     mix: Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]] | None = None
     report: tuple[str, ...] = ()
 

@@ -16,8 +16,10 @@ from report.table import headline, render, table
 CURVES = (  # file, metric, and what it is drawn over; a suite has one kind of data, and so one metric over scales
     ("scales.png", "top1", "scale of the object"),
     ("scales.png", "accuracy", "scale of all digits"),
+    ("sizes.png", "size_accuracy", "side of the object in pixels"),
     ("strengths.png", "warp_accuracy", "strength of the warps"),
 )
+SHADED = ("accuracy", "size_accuracy")
 
 
 def write_report(
@@ -36,7 +38,7 @@ def write_report(
         recipes: one row each, in this order.
         seed: of the runs.
         shown: images (B, C, H, W) and the warp that every site found for them; None leaves figure.png out.
-        trained: (low, high) of the digits' scale in training, which is shaded in scales.png.
+        trained: (low, high) of what scales.png and sizes.png are drawn over in training, which is shaded there.
     """
     runs = [run for run in collect(root) if run.seed == seed and run.recipe in recipes]
     rows = table(runs, headline(runs), list(recipes))
@@ -55,5 +57,5 @@ def write_report(
         if curves:
             written.append(folder / file)
             ordered = {name: curves[name] for name in recipes if name in curves}
-            scale_figure(written[-1], ordered, axis=axis, band=trained if metric == "accuracy" else None)
+            scale_figure(written[-1], ordered, axis=axis, band=trained if metric in SHADED else None)
     return written

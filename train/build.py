@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from config.schema import Config, ConfigError
+from train.best import Best
 from train.distributed import Process
 from train.loop import Mix, Trainer
 from train.objective import build_objective
@@ -48,6 +49,7 @@ def build_trainer(
         checkpoint_steps=train.checkpoint_steps,
         statistics_steps=train.statistics_steps,
         ema=ema,
+        best=Best(patience=train.patience),
     )
 
 

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from layers.seeds import seed_of
+from train.best import Best
 from train.distributed import Process
 from train.objective import Objective, Outcome
 from train.optim import Learner
@@ -50,6 +51,7 @@ class Trainer:
         statistics_steps: batches that batch norm's statistics are estimated from once more after the last step; 0 keeps
             the running ones, which lag behind weights that still moved.
         ema: averaged copy of the model, if one is kept.
+        best: the best weights so far, where an epoch's result is told to ``watch``; it may end training early.
     """
 
     model: Any
@@ -65,6 +67,7 @@ class Trainer:
     checkpoint_steps: int | None = None
     statistics_steps: int = 0
     ema: ModelEmaV3 | None = None
+    best: Best = field(default_factory=Best)
     place: Place = field(default_factory=Place)
 
     def __post_init__(self) -> None:
@@ -114,7 +117,7 @@ class Trainer:
             max_steps: stop after so many steps, in the middle of the first epoch; 0 goes to the end.
         """
         wrapped, begun = self.model, None
-        while self.place.epoch < self.epochs:
+        while self.place.epoch < self.epochs and not self.best.is_over(self.place.epoch):
             if self.phase is not begun:
                 wrapped, begun = self._begin_phase(), self.phase
             train_what_trains(self.model)
@@ -126,6 +129,7 @@ class Trainer:
             save()
         if self.statistics_steps and self.epochs:
             self._estimate_statistics()
+        self.best.restore(self.evaluated)
 
     def _begin_phase(self) -> nn.Module:
         """Let the parts of the present phase train, at its rates, and wrap the model for several processes."""
@@ -290,6 +294,7 @@ class Trainer:
             "ema": None if self.ema is None else self.ema.module.state_dict(),
             "learners": {name: learner.state_dict() for name, learner in self.learners.items()},
             "scaler": self.scaler.state_dict(),
+            "best": self.best.state_dict(),
             "place": {"epoch": place.epoch, "step": place.step, "seconds": place.seconds, "tally": tally},
         }
 
@@ -306,6 +311,7 @@ class Trainer:
             raise RunError(f"the saved state belongs to another model or recipe ({reason})") from error
         if state["scaler"]:  # empty where nothing was scaled
             self.scaler.load_state_dict(state["scaler"])
+        self.best.load_state_dict(state.get("best", Best().state_dict()))  # older states have none
         place = dict(state["place"])
         tally = place.pop("tally")
         self.place = Place(**place)

@@ -51,6 +51,22 @@ def build_measure(config: Config, data: Any, process: Process) -> Measure:
     return measure
 
 
+Watch = Callable[[nn.Module], float]  # a model's accuracy on the items that are watched; every process calls it
+
+
+def build_watch(data: Any, process: Process) -> Watch | None:
+    """What is looked at after every epoch, where the data have items for it."""
+    if data.watched is None:
+        return None
+    quickly = partial(evaluate, evaluated={"watched": data.watched}, full=False)
+
+    def watch(model: nn.Module) -> float:
+        found = quickly(model, device=process.device, share=process.share, gather=process.gather)
+        return found.metrics["accuracy"]
+
+    return watch
+
+
 def _finds_forms(config: Config) -> bool:
     """Whether each warp that the model finds could undo a random warp of the image by itself.
 

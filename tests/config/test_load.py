@@ -110,7 +110,7 @@ def test_numbers_with_an_exponent_are_numbers_in_free_options_too(write) -> None
     [
         ("trainn: {}", "trainn: unknown key. Did you mean 'train'?"),
         ("train: {epoch: 3}", "train.epoch: unknown key. Did you mean 'epochs'?"),
-        ("patience: 3", "patience: unknown key. Did you mean 'train.schedule.patience'?"),
+        ("patience: 3", "patience: unknown key. Did you mean 'train.schedule.patience' or 'train.patience'?"),
         ("grid_size: 3", "grid_size: unknown key. Did you mean 'method.grid_size' or 'warp.grid_size'?"),
         (
             "model: {backbone: x, options: {checkpoint_path: f, pretrained_cfg_overlay: {}}}",

@@ -19,6 +19,7 @@ COMMANDS = {
     "networks.yaml": "python train_imagenet.py --config_file networks.yaml --config NAME --data_dir DIR",
     "mnist": "bash run_mnist.sh config_1.yaml NAME ",
     "imagenet": "python train_imagenet.py --config NAME",
+    "scale": "python train_scale.py --config NAME",
 }
 
 every_file = pytest.mark.parametrize("file", FILES)
@@ -27,7 +28,7 @@ every_recipe = pytest.mark.parametrize(("file", "name"), RECIPES, ids=[name for 
 
 def kind_of(file: str) -> str:
     """Of the data that a file's recipes are about."""
-    return "pictures" if file.startswith(("adapter", "imagenet")) else "digits"
+    return "stir" if file.startswith("scale") else "pictures" if file.startswith(("adapter", "imagenet")) else "digits"
 
 
 def header(file: str) -> str:

@@ -20,7 +20,7 @@ from config.schema import Config, ConfigError
 from train import distributed
 from train.distributed import Process
 from train.loop import Trainer
-from train.measuring import Measure
+from train.measuring import Measure, Watch
 from train.runs.checkpoint import load_state, save_items, save_state, save_weights, start_from
 from train.runs.errors import RunError
 from train.runs.folder import claim, locked, refuse_foreign
@@ -88,19 +88,25 @@ class Run:
         size = self.config.train.batch_size
         self.process.say(f"{self.name}: two steps of {size} items ran, nothing was written")
 
-    def fit(self, trainer: Trainer, measure: Measure) -> dict[str, Any]:
-        """Train to the end, from the start or from the saved state, and return what the summary holds."""
+    def fit(self, trainer: Trainer, measure: Measure, watch: Watch | None = None) -> dict[str, Any]:
+        """Train to the end, from the start or from the saved state, and return what the summary holds.
+
+        Args:
+            trainer: of the model.
+            measure: of its metrics.
+            watch: of the one value that tells, after every epoch, whether training may end.
+        """
         if self.state is not None:
             trainer.load_state_dict(self.state["trainer"])
         folder = self.folder if self.writes else None
         settings, title = {self.name: to_dict(self.config)}, f"{self.name}-{self.seed}"
         tracker = None if folder is None else build_wandb(self.config.wandb, folder, title, settings)
         with Log(folder, self.state["log_size"] if self.state else 0, tracker) as log:
-            summary = self._fit(trainer, measure, log)
+            summary = self._fit(trainer, measure, watch, log)
             log.summary = summary["metrics"]
         return summary
 
-    def _fit(self, trainer: Trainer, measure: Measure, log: Log) -> dict[str, Any]:
+    def _fit(self, trainer: Trainer, measure: Measure, watch: Watch | None, log: Log) -> dict[str, Any]:
         rhythm = self.config.evaluation
 
         def save() -> None:
@@ -110,6 +116,9 @@ class Run:
 
         def end_epoch(metrics: dict[str, float]) -> None:
             epoch = trainer.place.epoch
+            if watch is not None:
+                metrics = metrics | {"watched_accuracy": watch(trainer.evaluated)}
+                trainer.best.see(metrics["watched_accuracy"], epoch, trainer.evaluated)
             if epoch % rhythm.every == 0 and epoch < trainer.epochs:
                 metrics = metrics | measure(trainer.evaluated, epoch % rhythm.full_every == 0).metrics
                 if self.writes:
@@ -121,7 +130,7 @@ class Run:
         trainer.fit(save, end_epoch)
         began = time.perf_counter()
         final = measure(trainer.evaluated, True)
-        log(trainer.epochs, final.metrics)
+        log(trainer.place.epoch, final.metrics)
         if self.writes:
             save_weights(self.folder, trainer.evaluated)
             save_items(self.folder, final.items)
@@ -130,8 +139,8 @@ class Run:
             "metrics": final.metrics,
             "seconds": seconds,
             "evaluation_seconds": time.perf_counter() - began,
-            "images_per_second": len(trainer.order.items) * trainer.epochs / seconds if seconds else 0.0,
-            "epochs": trainer.epochs,
+            "images_per_second": len(trainer.order.items) * trainer.place.epoch / seconds if seconds else 0.0,
+            "epochs": trainer.place.epoch,
             "parameters": sum(value.numel() for value in trainer.model.parameters()),
             "processes": self.process.world,
         }

@@ -1,0 +1,95 @@
+"""The splits of a recipe on objects at many sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from config.schema import Config, ConfigError, StirData
+from dataloader.order import BatchOrder, Indexed
+from dataloader.splits import Part, Splits, batches_of
+from dataloader.stir.container import SIDES, Container, read
+from dataloader.stir.items import Objects
+from dataloader.stir.make import make
+from dataloader.stir.scenarios import SCENARIOS
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of every item its object's side in pixels, and the number of the object, which is the same at all sizes."""
+
+    scales: np.ndarray
+    of_item: np.ndarray
+
+
+def count_classes(config: Config) -> int:
+    """Of the container."""
+    return len(_container(_section(config)).names)
+
+
+def build_splits(
+    config: Config, seed: int, share: tuple[int, int], description: object, *, trains: bool, siblings: bool = False
+) -> Splits:
+    """See ``dataloader.build``. Objects of one split are shown in no other.
+
+    The items of the sizes that the scenario tests are judged, and after them all items of the split at all sizes, for
+    curves. Validation has the sizes of training: it is watched, and the temperature is fitted on it.
+    """
+    if siblings:
+        raise ConfigError(
+            "loss.sibling has a weight; objects of stir/ have no scale 1 that others would be versions of"
+        )
+    data, evaluation = _section(config), config.evaluation
+    container, scenario = _container(data), SCENARIOS[data.scenario]
+    if container.channels != data.channels:
+        raise ConfigError(f"data.channels is {data.channels}; {data.name} has {container.channels}")
+    split = evaluation.split
+
+    def part(split: str, sides: Sequence[int], items: int | None = None, *, at_sizes: bool = False) -> Part:
+        selection = container.select(split, sides)
+        sizes = Sizes(selection.sides.astype(float), selection.instances) if at_sizes else None
+        count = len(selection.labels) if items is None else min(items, len(selection.labels))
+        chosen = np.linspace(0, len(selection.labels) - 1, count).round().astype(int).tolist()
+        batches = batches_of([[item] for item in chosen], evaluation.batch_size)
+        dataset = Indexed(Objects(selection))
+        return Part(kind=data.kind, dataset=dataset, batches=batches, workers=data.workers, groups=sizes)
+
+    tested = scenario.tested if split == "test" else scenario.trained
+    watched = part("validation", scenario.trained)
+    return Splits(
+        num_classes=len(container.names),
+        train=_loader(config, container, seed, share) if trains else None,
+        watched=watched if config.train.patience is not None else None,
+        calibration=part("validation", scenario.trained, evaluation.calibration_items),
+        evaluated={split: part(split, tested, evaluation.items), "sizes": part(split, SIDES[::-1], at_sizes=True)},
+        report=(f"{data.name}: {container.metadata.get('title', '')} {container.checksum()}",),
+    )
+
+
+def _loader(config: Config, container: Container, seed: int, share: tuple[int, int]) -> DataLoader:
+    data = _section(config)
+    objects = Objects(container.select("train", SCENARIOS[data.scenario].trained), data.rescale, seed)
+    order = BatchOrder(list(range(len(objects))), config.train.batch_size, seed, *share)
+    return DataLoader(Indexed(objects), batch_sampler=order, num_workers=data.workers)
+
+
+def _section(config: Config) -> StirData:
+    assert isinstance(config.data, StirData)
+    return config.data
+
+
+def _container(data: StirData) -> Container:
+    try:
+        return _made(data.name, data.file, data.seed, data.root)
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(f"data: {error}") from error
+
+
+@lru_cache(maxsize=2)
+def _made(name: str, file: str | None, seed: int, root: str) -> Container:
+    return read(Path(file)) if file is not None else make(name.removeprefix("stir/"), seed, root)
