@@ -72,7 +72,7 @@ class WarpSite(Doorway):
         """Refuse what a backbone does not have, or cannot undo, with what it has."""
         if type(site.stage) is not int or site.stage not in range(len(found.stages)):
             valid = [*map(repr, KINDS), *(f"{stage.stage} ({stage.module})" for stage in found.stages)]
-            reason = "" if found.stages else "; what arrives at its stages has scales, which no warp of one map moves"
+            reason = "; what arrives at the others has scales, and no warp moves that" if found.has_scales else ""
             raise ValueError(f"there is no stage {site.stage!r}; valid stages are {', '.join(valid)}{reason}")
         cls._check_output(site, found)
 

@@ -53,12 +53,14 @@ class Probe:
         stages: what can be adapted: no stage that gets a map with a scale axis, or a tuple of maps. Where the first one
             does, there is none, and sites are on the image alone.
         outputs: per stage the layout of what it returns, or why that cannot be restored.
+        has_scales: whether there are further stages, which get maps with a scale axis.
     """
 
     image_size: Size
     image_channels: int
     stages: list[StageInfo]
     outputs: list[Layout | str]
+    has_scales: bool = False
 
 
 def sites_of(backbone: nn.Module, image_size: Size | int | None = None) -> list[StageInfo]:
@@ -106,7 +108,7 @@ def probe(backbone: nn.Module, image_size: Size | int | None = None) -> Probe:
         outputs.append(_output_layout(backbone, layout, leaving, size))
     if not stages and not has_scales:
         raise ValueError(f"{_kind(backbone)} cannot be adapted: its feature_info names nothing but the stem")
-    return Probe(size, channels_of_image, stages, outputs)
+    return Probe(size, channels_of_image, stages, outputs, has_scales)
 
 
 def _stage_names(backbone: nn.Module) -> list[str]:

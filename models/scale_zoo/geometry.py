@@ -18,7 +18,7 @@ from layers.scale.rotations import RotationConv, RotationLifting
 from layers.scale.scale_space import ScaleSpace
 from layers.scale.siconv import SiConv2d
 from layers.scale.space_pool import ScaleMean, SpacePool2d
-from layers.scale.steerable import LiftingConv2d, ScaleConv2d
+from layers.scale.steerable import SAME, LiftingConv2d, ScaleConv2d
 from layers.scale.xu import XuConv2d
 
 
@@ -27,13 +27,11 @@ class Geometry:
     """Of a map, along both axes alike.
 
     Args:
-        side: of the map.
         stride: pixels of the image from place to place.
         start: the pixel of the image in the middle of what the first place stands for.
         margins: per scale, the places at each border that have seen zeros; one for all where scales are alike.
     """
 
-    side: int
     stride: float = 1.0
     start: float = 0.0
     margins: tuple[int, ...] = (0,)
@@ -67,7 +65,6 @@ def _convolved(before: Geometry, kernel: int, padding: int, zeros: tuple[int, ..
     count = max(len(before.margins), len(zeros))
     known, added = (part * count if len(part) == 1 else part for part in (before.margins, zeros))
     return Geometry(
-        side=(before.side + 2 * padding - kernel) // stride + 1,
         stride=before.stride * stride,
         start=before.start + before.stride * ((kernel - 1) / 2 - padding),
         margins=tuple(ceil((margin + more) / stride) for margin, more in zip(known, added, strict=True)),
@@ -98,7 +95,7 @@ def _window(layer: Any, before: Geometry) -> Geometry:
 
 def _steerable(layer: Any, before: Geometry) -> Geometry:
     kernel = layer.functions().shape[-1]
-    padding = layer._margin(layer.functions())
+    padding = kernel // 2 if layer.padding == SAME else layer.padding
     after = _convolved(before, kernel, padding, (padding,) * layer.levels, layer.stride)
     above = getattr(layer, "interaction", 1)
     return replace(after, margins=tuple(max(after.margins[s : s + above]) for s in range(layer.levels)))
@@ -157,15 +154,15 @@ def _dilated(layer: SpacePool2d, before: Geometry) -> Geometry:
 
 
 def _pooled(layer: ScalePool | ScaleMean, before: Geometry) -> Geometry:
-    """Counted as the first scale is: that larger kernels answer 0 near the border is part of the system."""
-    return replace(before, margins=before.margins[:1])
+    """A place of what is left has seen what any of its scales has."""
+    return replace(before, margins=(max(before.margins),))
 
 
 def _doubled(layer: nn.Upsample, before: Geometry) -> Geometry:
     factor = int(layer.scale_factor)  # type: ignore[arg-type]
     stride = before.stride / factor
     start = before.start - (before.stride - stride) / 2
-    return Geometry(before.side * factor, stride, start, tuple(factor * margin for margin in before.margins))
+    return Geometry(stride, start, tuple(factor * margin for margin in before.margins))
 
 
 RULES: list[tuple[Any, Any]] = [  # the first that fits counts

@@ -24,7 +24,6 @@ from layers.scale.space_pool import SpacePool2d
 from layers.scale.steerable import SAME, LiftingConv2d, ScaleConv2d
 from layers.scale.widths import Parametrisation, ScaleWidths
 from layers.scale.xu import XuConv2d
-from models.scale_zoo.geometry import Geometry, behind
 from models.scale_zoo.network import ScaleNetwork, Stage, square_side
 from models.scale_zoo.registry import register
 from models.scale_zoo.system import Maps, Place, System, max_pool, mean_pool, norm, plain, relu, steerable
@@ -71,9 +70,9 @@ class Mnist3(ScaleNetwork):
             raise ValueError(f"img_size is {img_size}; expected {SIDE}, for which the linear layers are made")
         if pools == "mean" and not enlarged:
             raise ValueError("pools is 'mean', whose last windows need 14 x 14 places; it needs enlarged=True")
-        maps, columns = system.maps, len(SIDES)
+        maps, columns = system.maps, len(system.scales or ())
         is_closed = close == "before" and system.close is not None
-        self.enlarge = nn.Upsample(scale_factor=2) if enlarged else nn.Identity()
+        enlarge = nn.Upsample(scale_factor=2) if enlarged else nn.Identity()
         side = SIDE * 2 if enlarged else SIDE
         later = system.later or system.first
         place = Place(KERNEL, side, same=True, shared=None if system.share is None else system.share())
@@ -88,23 +87,22 @@ class Mnist3(ScaleNetwork):
                     scale_pool, self.close, maps = self.close, nn.Identity(), "plain"
                 last = _disco_tail() if pools == "mean" else [max_pool(maps, 8 if enlarged else 4, padding=2)]
                 after = [relu(maps), *last, norm(maps, leaving, columns)]
-            self.add_module(f"layer{number}", Stage(conv, scale_pool, *after))
+            before = enlarge if number == 1 and system.lift is None else None
+            self.add_module(f"layer{number}", Stage(conv, scale_pool, *after, before=before))
             side //= 2
         self.fc1 = nn.Sequential(
             *(nn.Linear(4 * WIDTHS[-1], HIDDEN, bias=False), nn.BatchNorm1d(HIDDEN), nn.ReLU(), nn.Dropout(0.7)),
         )
-        self.fc = nn.Linear(HIDDEN, num_classes)
-        self.finish(WIDTHS, (1, 2, 14) if enlarged else (2, 4, 14))
+        reductions = (1, 2, 8 if pools == "mean" else 16) if enlarged else (2, 4, 16)
+        self.img_size = SIDE
+        self.finish(system, HIDDEN, WIDTHS, reductions)
+        if system.lift is not None:
+            self.lift = nn.Sequential(enlarge, self.lift)
 
-    def prepare(self, x: Tensor) -> Any:
-        return self.lift(self.enlarge(x))
-
-    def geometry(self, side: int) -> Geometry:
-        return behind(self.lift, behind(self.enlarge, Geometry(side=side)))
-
-    def forward_head(self, x: Any, pre_logits: bool = False) -> Tensor:
-        hidden = self.fc1(self.close(x).flatten(1))
-        return hidden if pre_logits else self.fc(hidden)
+    def features_of(self, x: Tensor) -> Tensor:
+        if x.shape[-2:] != (2, 2):
+            raise ValueError(f"Mnist3 has {tuple(x.shape[-2:])} places in the end; expected 2 x 2, of images of {SIDE}")
+        return self.fc1(x.flatten(1))
 
 
 def _pool(pools: Pools, maps: Maps) -> nn.Module:
@@ -187,7 +185,13 @@ def _register(name: str, system: System, **fixed: Any) -> None:
 for _end, _enlarged in (("", False), ("_56", True)):
     _register(f"standard{_end}", System(first=plain), enlarged=_enlarged)
     _register(f"kanazawa{_end}", System(first=kanazawa), enlarged=_enlarged)
-    _columns = System(first=partial(xu, lifted=False), later=partial(xu, lifted=True), close=ScalePool, maps="columns")
+    _columns = System(
+        first=partial(xu, lifted=False),
+        later=partial(xu, lifted=True),
+        close=ScalePool,
+        maps="columns",
+        scales=tuple(map(float, SIDES)),
+    )
     _register(f"xu{_end}", _columns, enlarged=_enlarged, close="after")
     _register(f"dss{_end}", dss(scalar=False), enlarged=_enlarged, close="after")
     _register(f"dss_scalar{_end}", dss(scalar=True), enlarged=_enlarged)
@@ -200,6 +204,8 @@ _register("hermite_56", hermite(4, 2.0, 2.0, 1.5, 15), enlarged=True)
 _register("hermite_56_plus", hermite(4, 2.0, 1.5, 1.4, 13), enlarged=True)
 _register("hermite_scalar_56", hermite(3, 2.0, 2.0, 1.4, 15, scalar=True), enlarged=True)
 _register("hermite_scalar_56_plus", hermite(3, 3.0, 1.0, 1.4, 17, scalar=True), enlarged=True)
+_register("hermite_mean_56", hermite(4, 2.0, 1.5, 1.4, 15), enlarged=True, pools="mean")  # beside DISCO, as published
+_register("hermite_mean_56_plus", hermite(4, 2.0, 1.7, 1.5, 15), enlarged=True, pools="mean")
 _register("disco_56", disco(1.5), enlarged=True, pools="mean")
 _register("disco_56_plus", disco(1.9), enlarged=True, pools="mean")
 for _name in ("fixed", "direct", "ratios", "ratios_squared", "ratio", "ratio_squared"):

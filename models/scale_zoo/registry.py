@@ -23,6 +23,7 @@ def register(
     mean: float | tuple[float, ...] = 0.0,
     std: float | tuple[float, ...] = 1.0,
     num_classes: int = 10,
+    takes_any_size: bool = False,
     **fixed: Any,
 ) -> None:
     """Register a network with a system under a name; there are no weights to be had for it.
@@ -36,6 +37,7 @@ def register(
         mean: of the images, which a loader takes off.
         std: of the images, which it divides by.
         num_classes: unless others are asked for.
+        takes_any_size: whether it does not depend on the size of images.
         fixed: further arguments of the network.
     """
     module = sys.modules[network.__module__]
@@ -44,7 +46,7 @@ def register(
         "url": "",
         "num_classes": num_classes,
         "input_size": input_size,
-        "fixed_input_size": True,
+        "fixed_input_size": not takes_any_size,
         "mean": mean if isinstance(mean, tuple) else (mean,) * channels,
         "std": std if isinstance(std, tuple) else (std,) * channels,
         "interpolation": "bicubic",
@@ -57,7 +59,8 @@ def register(
 
     def create(pretrained: bool = False, **options: Any) -> nn.Module:
         options = {"in_chans": channels, "num_classes": num_classes, **fixed, **options}
-        return build_model_with_cfg(network, name, pretrained, system=system, **options)
+        features = {"out_indices": tuple(range(len(network.stages))), "feature_cls": "getter"}
+        return build_model_with_cfg(network, name, pretrained, feature_cfg=features, system=system, **options)
 
     create.__name__ = create.__qualname__ = name
     create.__module__ = module.__name__

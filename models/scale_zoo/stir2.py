@@ -15,7 +15,7 @@ from layers.scale.deformable import DeformableConv2d
 from layers.scale.deformable_scale import DeformableScaleCorrelation
 from layers.scale.disco import Disco
 from layers.scale.functions import LearnedFunctions
-from layers.scale.halving import Halving, SharedConv, matched
+from layers.scale.halving import Halving, SharedConv
 from layers.scale.hermite import Family, Hermite
 from layers.scale.kanazawa import KanazawaConv2d
 from layers.scale.pool import GlobalMax, ScalePool
@@ -80,13 +80,11 @@ class Stir2(ScaleNetwork):
         later = system.later or system.first
         self.layer2 = Stage(later(WIDTHS[0], WIDTHS[1], second), _made(system.pool), relu(system.maps))
         self.global_pool = GlobalMax()
-        self.fc = nn.Linear(WIDTHS[1], num_classes)
-        self.finish(WIDTHS, (1, 1))
+        self.img_size = side
+        self.finish(system, WIDTHS[1], WIDTHS, (1, 1))
 
-    def forward_head(self, x: Any, pre_logits: bool = False) -> Tensor:
-        x = matched(x) if isinstance(x, tuple) else x
-        pooled = self.global_pool(self.close(x))
-        return pooled if pre_logits else self.fc(pooled)
+    def features_of(self, x: Tensor) -> Tensor:
+        return self.global_pool(x)
 
 
 def _made(pool: Any) -> nn.Module | None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from layers.scale.disco import Disco
 from layers.scale.hermite import Family, Hermite, geometric
 from layers.scale.pool import ScalePool
-from layers.scale.steerable import ScaleConv1x1
+from layers.scale.steerable import ScaleConv1x1, Steerable
 from models.scale_zoo.geometry import Geometry, behind
 from models.scale_zoo.network import ScaleNetwork
 from models.scale_zoo.registry import register
@@ -71,7 +71,6 @@ class Wrn16x8(ScaleNetwork):
         system: it.
         num_classes: of the last layer.
         in_chans: of the image.
-        img_size: its side, which timm tells; the network takes any.
         lifts_again: the stages, counted from 1, before which one scale is left, and lifted again.
         interaction: how many scales the first layer of the first block reads.
         pools: whether maxima take the place of strides, as DISCO has it.
@@ -84,7 +83,6 @@ class Wrn16x8(ScaleNetwork):
         system: System,
         num_classes: int = 10,
         in_chans: int = 3,
-        img_size: Any = SIDE,
         *,
         lifts_again: tuple[int, ...] = (),
         interaction: int = 1,
@@ -100,24 +98,25 @@ class Wrn16x8(ScaleNetwork):
             others = [Block(system, (leaving, leaving), 1, 1, pools=pools) for _ in range(BLOCKS - 1)]
             self.add_module(f"layer{number}", nn.Sequential(*again, first, *others))
         self.norm = norm(system.maps, WIDTHS[-1])
-        self.fc = nn.Linear(WIDTHS[-1], num_classes)
-        self.finish(WIDTHS[1:], (1, 2, 4))
+        self.finish(system, WIDTHS[-1], WIDTHS[1:], (1, 2, 4))
         self.apply(_draw)
 
     def prepare(self, x: Tensor) -> Tensor:
         return self.conv(self.lift(x))
 
-    def geometry(self, side: int) -> Geometry:
-        return behind(self.conv, super().geometry(side))
+    def geometry(self) -> Geometry:
+        return behind(self.conv, super().geometry())
 
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        pooled = self.close(F.relu(self.norm(x))).mean((-2, -1))
-        return pooled if pre_logits else self.fc(pooled)
+    def closing(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm(x))
+
+    def features_of(self, x: Tensor) -> Tensor:
+        return x.mean((-2, -1))
 
 
 def _draw(module: nn.Module) -> None:
     """The published weights of a fresh network: normal, by the number of outputs that each input has a part in."""
-    if isinstance(module, nn.Conv2d) or hasattr(module, "functions") or isinstance(module, ScaleConv1x1):
+    if isinstance(module, nn.Conv2d | Steerable | ScaleConv1x1):
         weight: Any = module.weight
         nn.init.normal_(weight, std=(2 * weight.shape[1] / weight.numel()) ** 0.5)
         bias: Any = module.bias
@@ -153,5 +152,6 @@ for _name, _system, _fixed in (
         first_conv="conv",
         mean=MEAN,
         std=STD,
+        takes_any_size=True,
         **_fixed,
     )

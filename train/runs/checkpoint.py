@@ -35,7 +35,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         os.replace(part, path)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
         part.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
         raise RunError(f"{path} could not be written ({reason}); what was saved before is still there") from error
 
 
@@ -66,6 +66,10 @@ def load_state(folder: Path) -> dict[str, Any] | None:
 def save_weights(folder: Path, model: nn.Module) -> None:
     """Save a model's weights."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    seen: set[int] = set()
+    for name, value in tensors.items():  # safetensors takes no memory twice, which what layers share would need
+        tensors[name] = value.clone() if value.data_ptr() in seen else value
+        seen.add(value.data_ptr())
     write_whole(folder / WEIGHTS, lambda file: file.write(safetensors_bytes(tensors)))
 
 

@@ -22,6 +22,8 @@ CASES = [
     ("stir2_standard", 0),
     ("mnist3_standard", 1),
     ("mnist3_hermite", "image"),
+    ("mnist3_hermite_56", "image"),
+    ("mnist3_standard_56", 0),
     ("stir2_hermite", "input"),
     ("stir2_pixel_pool_coarse", 0),
     ("stir2_dss_v2", "image"),
@@ -88,7 +90,7 @@ def test_what_can_be_adapted() -> None:
         (
             "stir2_hermite",
             Site(0, 5),
-            "no stage 0; valid stages are 'image', 'input'; what arrives .* has scales",
+            "no stage 0; valid stages are 'image', 'input'; what arrives at the others has scales",
         ),
         ("stir2_hermite", Site("image", 5, restore=True), "cannot be restored: what its first stage gets has scales"),
         ("stir2_ensemble", Site("image", 5), "calls 'layer1' 3 times in a forward pass"),

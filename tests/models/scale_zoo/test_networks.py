@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import nn
 
 import models.scale_zoo  # noqa: F401  (makes the networks known to timm)
 from layers.scale.functions import settle
 from layers.scale.pool import ScalePool
+from layers.scale.space_pool import ScaleMean
 from models.scale_zoo import stir2
 from tests.layers.scale.trials import bears_tools
+from train.runs.checkpoint import save_weights
 
 SMALL = 26  # side of the images: SiConv then has ten sides in its first layer, and seven in the second
 WIDE = {"conv3d": 28, "hermite": 32, "disco": 32, "learned_scales": 40, "dss_v2": 56}  # their layers leave less of it
@@ -83,6 +88,37 @@ def test_maps_lie_where_they_say(name: str) -> None:
             torch.testing.assert_close(found[..., rows, columns], wanted[..., rows, columns])
             compared += found[..., rows, columns].numel()
         assert compared or "pool" in name or name in ("conv3d", "conv3d_coarse"), "nothing was compared"
+
+
+POOLING = ("mnist3_standard", "mnist3_xu_56", "mnist3_dss_scalar_56", "mnist3_hermite", "mnist3_dss")
+
+
+@pytest.mark.parametrize("name", POOLING)
+@torch.no_grad()
+def test_maps_of_pooling_networks_lie_where_they_say(name: str) -> None:
+    """The same, of the first two stages, which are of any size."""
+    torch.manual_seed(0)
+    model = timm.create_model(name).double().eval()
+    whole = random(1, 1, 96, 96).double()
+    of_part, of_whole = (_stages(model, x) for x in (whole[..., 16:80, 16:80], whole))
+    told = model.feature_maps(random(1, 1, 28, 28).double())
+    for stage, inner in of_part.items():
+        found = told[stage]
+        shift = round(16 / found.stride)
+        for level in range(inner.shape[2] if found.is_lifted else 1):
+            margin = found.margins[level if len(found.margins) > 1 else 0]
+            one, other = (value[:, :, level] if found.is_lifted else value for value in (inner, of_whole[stage]))
+            other = other[..., shift : shift + one.shape[-2], shift : shift + one.shape[-1]]
+            cut = slice(margin, one.shape[-1] - margin)
+            assert cut.start < cut.stop
+            torch.testing.assert_close(one[..., cut, cut], other[..., cut, cut])
+
+
+def _stages(model: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    found, x = {}, model.prepare(x)
+    for name in model.stages[:2]:
+        x = found[name] = model.get_submodule(name)(x)
+    return found
 
 
 @torch.no_grad()
@@ -166,6 +202,105 @@ def test_shrinking_moves_the_levels_of_a_network(name: str, is_exact: bool) -> N
     whole, half = (model.layer2(model.layer1(x)) for x in (lifted, smaller))
     apart = (half[:, :, 0] - whole[:, :, 1, ::2, ::2]).abs().max()
     assert (apart < 1e-12) == is_exact
+
+
+READ = ("stir2_hermite", "stir2_dss_v2", "stir2_spatial_transform", "mnist3_xu", "wrn16_8_disco")
+
+
+@pytest.mark.parametrize("name", READ)
+@torch.no_grad()
+def test_timm_reads_features_of_it(name: str) -> None:
+    """With what stands before the stages, and over scales the largest answer."""
+    torch.manual_seed(0)
+    model = timm.create_model(name).eval()
+    torch.manual_seed(0)
+    reader = timm.create_model(name, features_only=True).eval()
+    channels, H, W = (3, 32, 32) if name.startswith("wrn") else model.pretrained_cfg["input_size"]
+    x = random(2, channels, H, W)
+    if name == "stir2_spatial_transform":
+        for network in (model, reader.model):
+            nn.init.constant_(network.lift.localisation[-1].bias, 0.3)
+    wanted = [found.value for found in model.feature_maps(x).values()]
+    for found, value, count in zip(reader(x), wanted, reader.feature_info.channels(), strict=True):
+        assert torch.equal(found, value.amax(2) if value.ndim == 5 else value) and found.shape[1] == count
+    _, (last,) = model.forward_intermediates(x, indices=1)
+    assert torch.equal(last, reader(x)[-1])
+
+
+@pytest.mark.parametrize("name", ["stir2_learned_scales", "stir2_hermite", "stir2_c8", "mnist3_xu", "mnist3_dss"])
+def test_it_is_kept_and_pickled(name: str, tmp_path: Path) -> None:
+    """What layers share is written too, and read again."""
+    model = timm.create_model(name).eval()
+    save_weights(tmp_path, model)
+    other = timm.create_model(name).eval()
+    other.load_state_dict(load_file(tmp_path / "model.safetensors"))
+    x = random(2, *model.pretrained_cfg["input_size"])
+    assert torch.equal(other(x), model(x))
+    assert torch.equal(pickle.loads(pickle.dumps(model))(x), model(x))
+
+
+@pytest.mark.parametrize("name", ["stir2_standard", "mnist3_hermite", "wrn16_8_standard"])
+def test_no_classes_leave_the_features(name: str) -> None:
+    model = timm.create_model(name, num_classes=0).eval()
+    size = (3, 32, 32) if name.startswith("wrn") else model.pretrained_cfg["input_size"]
+    assert model(random(1, *size)).shape == (1, model.num_features)
+    model.reset_classifier(3)
+    assert model(random(1, *size)).shape == (1, 3)
+
+
+@torch.no_grad()
+def test_wrn16_8_by_hand() -> None:
+    """Norm, ReLU, convolution, twice, and beside it the input or its mixture, which sees the active input."""
+    torch.manual_seed(0)
+    model = timm.create_model("wrn16_8_standard").eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.running_mean, -0.2, 0.2)
+    image = random(1, 3, 20, 20)
+    x = F.conv2d(image, model.conv.weight, padding=1)
+    for layer, stride in ((model.layer1, 1), (model.layer2, 2), (model.layer3, 2)):
+        for number, block in enumerate(layer):
+            step = stride if number == 0 else 1
+            active = block.norm1(x).relu()
+            beside = F.conv2d(active, block.shortcut.weight, stride=step) if number == 0 else x
+            hidden = block.norm2(F.conv2d(active, block.conv1.weight, stride=step, padding=1)).relu()
+            x = beside + F.conv2d(hidden, block.conv2.weight, padding=1)
+    torch.testing.assert_close(model(image), model.fc(model.norm(x).relu().mean((2, 3))))
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.weight.shape[1] >= 128:
+            wanted = (2 * module.weight.shape[1] / module.weight.numel()) ** 0.5
+            assert float(module.weight.std()) == pytest.approx(wanted, rel=0.02)
+
+
+@torch.no_grad()
+def test_settings_of_the_networks() -> None:
+    """Those that no published number holds."""
+    assert timm.create_model("wrn16_8_hermite_c").scales == pytest.approx((1.1, 1.551, 2.18691))
+    assert timm.create_model("mnist3_xu").layer1.conv.sides == (1, 3, 5, 7, 11, 15, 23)
+    assert isinstance(timm.create_model("stir2_dss").close, ScaleMean)
+    published, ours = (timm.create_model(f"mnist3_learned_scales{end}") for end in ("_published", ""))
+    assert [type(model.layer1.after[0]) for model in (published, ours)] == [nn.Identity, nn.ReLU]
+    tail = timm.create_model("mnist3_disco_56").layer3.after
+    assert [type(part) for part in tail] == [nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.BatchNorm2d]
+    assert (tail[1].kernel_size, tail[1].stride, tail[2].kernel_size, tail[2].stride) == (7, 1, 2, 4)
+
+
+@pytest.mark.parametrize("name", ["stir2_dss", "stir2_deformable_dss"])
+def test_a_mean_takes_no_scale(name: str) -> None:
+    with pytest.raises(ValueError, match="never leaves one scale of several"):
+        timm.create_model(name).scale_indices(random(1, 1, 64, 64))
+
+
+@torch.no_grad()
+def test_indices_of_the_wide_network() -> None:
+    """Where it lifts again, one scale was left before; at the end, after the last norm."""
+    model = timm.create_model("wrn16_8_disco").eval()
+    found = model.scale_indices(random(1, 3, 16, 16))
+    assert [(name, tuple(index.level.shape)) for name, index in found.items()] == [
+        ("layer2", (1, 128, 16, 16)),
+        ("layer3", (1, 512)),
+    ]
 
 
 def test_learned_widths_learn() -> None:
