@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layers.scale.checks import require_count, require_plain
+from layers.scale.checks import require_channels, require_count, require_padding, require_plain
+from layers.scale.weights import uniform_
 
 
 class KanazawaConv2d(nn.Module):
@@ -39,19 +40,20 @@ class KanazawaConv2d(nn.Module):
         bias: bool = True,
     ):
         super().__init__()
-        require_count("kernel_size", kernel_size)
-        if not factors or min(factors) <= 0 or len(set(factors)) < len(factors):
+        for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("kernel_size", kernel_size)):
+            require_count(name, value)
+        require_padding(padding)
+        if not factors or not all(0 < factor < math.inf for factor in factors) or len(set(factors)) < len(factors):
             raise ValueError(f"factors is {list(factors)}; expected at least one, each above 0 and none twice")
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
         self.factors, self.padding = tuple(float(factor) for factor in factors), padding
-        bound = 1 / math.sqrt(in_channels * kernel_size**2)
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -bound, bound)
+        uniform_(self.parameters(), in_channels * kernel_size**2)
 
     def forward(self, x: Tensor) -> Tensor:
         require_plain(x, "KanazawaConv2d")
+        require_channels(x, "KanazawaConv2d", self.in_channels)
         self._require_sizes(x.shape[-2], x.shape[-1])
         images = torch.stack([rescaled(x, factor) for factor in self.factors])
         answers = F.conv2d(images.flatten(0, 1), self.weight, self.bias, padding=self.padding)
