@@ -82,14 +82,14 @@ class ScaleCorrelation(nn.Module):
         require_channels(x, "ScaleCorrelation", self.in_channels)
         levels = x.unbind(2)  # whose gradient is one stack; that of slices would be S maps of full size
         dilations = level_dilations(self.base, len(levels))
-        found = [self._level(levels[s : s + self.interaction], dilation) for s, dilation in enumerate(dilations)]
+        whole = self.weight.transpose(1, 2).flatten(1, 2)  # (O, N C, k, k): the channels of level l after l C others
+        found = [self._level(levels[s : s + self.interaction], whole, d) for s, d in enumerate(dilations)]
         return torch.stack(found, dim=2)
 
-    def _level(self, levels: tuple[Tensor, ...], dilation: int) -> Tensor:
+    def _level(self, levels: tuple[Tensor, ...], whole: Tensor, dilation: int) -> Tensor:
         """One level, made of itself and of those above that there are: their channels are laid side by side."""
-        depth = len(levels)
-        seen = levels[0] if depth == 1 else torch.stack(levels, dim=2).flatten(1, 2)
-        weight = self.weight[:, :, :depth].flatten(1, 2)
+        seen = levels[0] if len(levels) == 1 else torch.cat(levels, dim=1)
+        weight = whole if len(levels) == self.interaction else whole[:, : seen.shape[1]]
         margin = dilation * (self.kernel_size // 2)
         return F.conv2d(seen, weight, self.bias, padding=margin, dilation=dilation)
 

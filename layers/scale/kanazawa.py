@@ -20,6 +20,7 @@ class KanazawaConv2d(nn.Module):
     """Convolve (B, C, H, W) at several factors of its size, and keep the largest answer: (B, O, H', W').
 
     A factor below 1 leaves a rim of zeros around the image, which answers with the bias. A factor above 1 crops it.
+    ``torch.export`` takes any number of images but one height and width, for sizes are rounded.
 
     Args:
         in_channels, out_channels: C and O.
@@ -69,17 +70,16 @@ class KanazawaConv2d(nn.Module):
                 f"KanazawaConv2d got {H} x {W}, smaller than its kernel of {self.kernel_size}; take padding of "
                 f"{self.kernel_size // 2}, or a larger image"
             )
-        sizes: dict[tuple[int, int], float] = {}
-        for factor in self.factors:
-            size = scaled_size(H, W, factor)
+        sizes = [scaled_size(H, W, factor) for factor in self.factors]
+        for place, (factor, size) in enumerate(zip(self.factors, sizes, strict=True)):
             if min(*size, *scaled_size(H + lost, W + lost, 1 / factor)) < 1:
                 raise ValueError(f"factor {factor} leaves nothing of {H} x {W} or of its answers; take one nearer to 1")
-            if size in sizes:
+            if size in sizes[:place]:
+                twin = self.factors[sizes.index(size)]
                 raise ValueError(
-                    f"factors {sizes[size]} and {factor} both make {size[0]} x {size[1]} of {H} x {W}; take factors "
-                    "further apart, or a larger image"
+                    f"factors {twin} and {factor} both make {size[0]} x {size[1]} of {H} x {W}; take factors further "
+                    "apart, or a larger image"
                 )
-            sizes[size] = factor
 
     def extra_repr(self) -> str:
         return (

@@ -57,7 +57,8 @@ class _Rotations(WithConstants):
         self.bias = nn.Parameter(torch.empty(shape[0])) if bias else None
         uniform_(self.parameters(), math.prod(shape[1:]))
         with torch.device("cpu"):
-            self.hold("turns", turning_matrices(shape[-1], order))
+            turns = turning_matrices(shape[-1], order)
+        self.hold("turns", turns)
 
     def _convolve(self, x: Tensor, kernels: Tensor) -> Tensor:
         """With kernels (O, n, C', k, k) of a plain (B, C', H, W): to (B, O, n, H', W')."""
@@ -126,7 +127,8 @@ class RotationConv(_Rotations):
         super().__init__((out_channels, in_channels, order, kernel_size, kernel_size), order, padding, bias)
         with torch.device("cpu"):
             turn = torch.arange(order)
-            self.hold("before", (turn - turn[:, None]) % order)
+            before = (turn - turn[:, None]) % order
+        self.hold("before", before)
 
     def forward(self, x: Tensor) -> Tensor:
         require_lifted(x, "RotationConv")

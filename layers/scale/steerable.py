@@ -133,16 +133,15 @@ class ScaleConv2d(Steerable):
         self.interaction = interaction
 
     def forward(self, x: Tensor) -> Tensor:
-        S, N = self.levels, self.interaction
+        S = self.levels
         require_lifted(x, "ScaleConv2d", S)
         require_channels(x, "ScaleConv2d", self.in_channels)
         functions = self.functions()
-        kernels = torch.einsum("ocnf,fshw->socnhw", self.weight, functions.to(self.weight)).flatten(2, 3)
+        kernels = torch.einsum("ocnf,fshw->sonchw", self.weight, functions.to(self.weight)).flatten(2, 3)
         self._require_room(x, kernels)
         bias = None if self.bias is None else self.bias.repeat(S)
-        y = F.conv2d(
-            _with_above(x, N).flatten(1, 2), kernels.flatten(0, 1), bias, self.stride, self._margin(kernels), groups=S
-        )
+        seen, margin = _with_above(x, self.interaction), self._margin(kernels)
+        y = F.conv2d(seen, kernels.flatten(0, 1), bias, self.stride, margin, groups=S)
         return y.unflatten(1, (S, -1)).transpose(1, 2)
 
 
@@ -155,10 +154,13 @@ def _functions_of(basis: Basis) -> FixedFunctions | LearnedFunctions:
 
 
 def _with_above(x: Tensor, interaction: int) -> Tensor:
-    """(B, S, C * N, H, W) of (B, C, S, H, W): each scale beside those above it, and 0 above the top one."""
+    """(B, S * N * C, H, W) of (B, C, S, H, W): each scale beside those above it, and 0 above the top one.
+
+    Made in one go, for copies of maps are what such a layer costs beyond its convolution.
+    """
+    S = x.shape[2]
     if interaction == 1:
-        return x.transpose(1, 2)
-    levels = x.shape[2]
-    padded = F.pad(x, (0, 0, 0, 0, 0, interaction - 1))
-    shifted = torch.stack([padded[:, :, start : start + levels] for start in range(interaction)], dim=2)
-    return shifted.permute(0, 3, 1, 2, 4, 5).flatten(2, 3)
+        return x.transpose(1, 2).flatten(1, 2)
+    scales = x.unbind(2)
+    scales += (torch.zeros_like(scales[0]),) * (interaction - 1)
+    return torch.cat([scales[own + above] for own in range(S) for above in range(interaction)], dim=1)
