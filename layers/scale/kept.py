@@ -38,7 +38,7 @@ def _is_right(found: object, shape: tuple[int, ...]) -> TypeGuard[Tensor]:
 
 def _read(path: Path) -> object:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, weights_only=True)
     except Exception:  # there is no end to what a broken file raises
         return None
 
