@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import isfinite
 
 from torch import Tensor
 
@@ -35,6 +36,12 @@ def require_lifted(x: Tensor, layer: str, levels: int | None = None) -> None:
         raise ValueError(f"{layer} got {x.shape[2]} scales, of {tuple(x.shape)}; expected the {levels} that it has")
 
 
+def require_channels(x: Tensor, layer: str, channels: int) -> None:
+    """Refuse other channels than the layer has weights for."""
+    if x.shape[1] != channels:
+        raise ValueError(f"{layer} got {x.shape[1]} channels, of {tuple(x.shape)}; expected {channels}")
+
+
 def _require(x: Tensor, layer: str, ndim: int, layout: str) -> None:
     if x.ndim != ndim:
         raise ValueError(f"{layer} got {tuple(x.shape)}; expected {layout}")
@@ -49,6 +56,12 @@ def require_count(name: str, value: int) -> None:
         raise ValueError(f"{name} is {value}; expected a whole number of at least 1")
 
 
+def require_padding(value: int, least: int = 0) -> None:
+    """Refuse a padding that is not whole, or below 0; of some layers -1 has a meaning, and is the least."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"padding is {value}; expected a whole number of pixels, at least {least}")
+
+
 def require_odd(name: str, value: int) -> None:
     """Refuse an even side: its kernel has no middle, so levels would lie half a pixel apart."""
     require_count(name, value)
@@ -57,9 +70,11 @@ def require_odd(name: str, value: int) -> None:
 
 
 def require_increasing(name: str, values: Sequence[float]) -> None:
-    """Refuse scales that are absent, not positive, equal or out of order."""
+    """Refuse scales that are absent, no numbers, not positive, equal or out of order."""
     if not values:
         raise ValueError(f"{name} is empty; expected at least one scale")
+    if not all(map(isfinite, values)):
+        raise ValueError(f"{name} is {list(values)}; expected finite numbers")
     if min(values) <= 0:
         raise ValueError(f"{name} is {list(values)}; expected numbers above 0")
     if any(later <= earlier for earlier, later in pairwise(values)):

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layers.scale.checks import require_count, require_lifted, require_odd
+from layers.scale.checks import require_channels, require_count, require_lifted, require_odd
 from layers.scale.dilation import check_base, level_dilations
 
 NOISE = 0.01  # of the delta initialisation
@@ -35,6 +35,8 @@ class ScaleCorrelation(nn.Module):
         bias: one number per output channel, shared by all levels.
         init: "he", or "delta": near the identity at l = 0, for layers that join a trained network.
     """
+
+    scales = None  # what the levels stand for is known to the lifting layer, and so is their number
 
     def __init__(
         self,
@@ -77,21 +79,17 @@ class ScaleCorrelation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         require_lifted(x, "ScaleCorrelation", self.levels)
-        channels, S = x.shape[1:3]
-        if channels != self.in_channels:
-            raise ValueError(
-                f"ScaleCorrelation got {channels} channels, of {tuple(x.shape)}; expected {self.in_channels}"
-            )
+        require_channels(x, "ScaleCorrelation", self.in_channels)
         levels = x.unbind(2)  # whose gradient is one stack; that of slices would be S maps of full size
-        dilations = level_dilations(self.base, S)
-        found = [self._level(levels[s : s + self.interaction], dilation) for s, dilation in enumerate(dilations)]
+        dilations = level_dilations(self.base, len(levels))
+        whole = self.weight.transpose(1, 2).flatten(1, 2)  # (O, N C, k, k): the channels of level l after l C others
+        found = [self._level(levels[s : s + self.interaction], whole, d) for s, d in enumerate(dilations)]
         return torch.stack(found, dim=2)
 
-    def _level(self, levels: tuple[Tensor, ...], dilation: int) -> Tensor:
+    def _level(self, levels: tuple[Tensor, ...], whole: Tensor, dilation: int) -> Tensor:
         """One level, made of itself and of those above that there are: their channels are laid side by side."""
-        depth = len(levels)
-        seen = levels[0] if depth == 1 else torch.stack(levels, dim=2).flatten(1, 2)
-        weight = self.weight[:, :, :depth].flatten(1, 2)
+        seen = levels[0] if len(levels) == 1 else torch.cat(levels, dim=1)
+        weight = whole if len(levels) == self.interaction else whole[:, : seen.shape[1]]
         margin = dilation * (self.kernel_size // 2)
         return F.conv2d(seen, weight, self.bias, padding=margin, dilation=dilation)
 

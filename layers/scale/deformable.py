@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d  # type: ignore[import-untyped]
 
-from layers.scale.checks import require_count, require_odd, require_plain
+from layers.scale.checks import require_channels, require_count, require_odd, require_padding, require_plain
 
 
 class DeformableConv2d(nn.Conv2d):
@@ -43,7 +43,11 @@ class DeformableConv2d(nn.Conv2d):
         modulated: bool = False,
         bias: bool = True,
     ):
+        counts = {"in_channels": in_channels, "out_channels": out_channels, "stride": stride, "dilation": dilation}
+        for name, value in (counts | {"groups": groups}).items():
+            require_count(name, value)
         require_odd("kernel_size", kernel_size)
+        require_padding(padding)
         require_count("offset_groups", offset_groups)
         if in_channels % offset_groups:
             raise ValueError(f"offset_groups is {offset_groups}; expected a divisor of the {in_channels} in_channels")
@@ -79,10 +83,7 @@ class DeformableConv2d(nn.Conv2d):
 
     def check_size(self, x: Tensor) -> None:
         """Refuse other channels than its own, and images that the kernel does not fit into."""
-        if x.shape[1] != self.in_channels:
-            raise ValueError(
-                f"{type(self).__name__} got {x.shape[1]} channels, of {tuple(x.shape)}; expected {self.in_channels}"
-            )
+        require_channels(x, type(self).__name__, self.in_channels)
         margin, extent = int(self.padding[0]), self.dilation[0] * (self.kernel_size[0] - 1) + 1
         if min(x.shape[-2:]) + 2 * margin < extent:
             raise ValueError(

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from layers.scale.checks import require_count, require_lifted
+from layers.scale.checks import require_count, require_lifted, require_odd
 from layers.scale.deformable import DeformableConv2d
 from layers.scale.dilation import level_dilations
 
@@ -55,6 +55,8 @@ class DeformableScaleCorrelation(DeformableConv2d):
         groups, offset_groups, modulated: as of ``DeformableConv2d``.
     """
 
+    scales = None  # what the levels stand for is known to the lifting layer, and so is their number
+
     def __init__(
         self,
         in_channels: int,
@@ -70,6 +72,7 @@ class DeformableScaleCorrelation(DeformableConv2d):
     ):
         if levels is not None:
             require_count("levels", levels)
+        require_odd("kernel_size", kernel_size)
         if base < 2 or base % 1:
             raise ValueError(f"base is {base}; expected a whole number of at least 2: its powers are pixels")
         super().__init__(

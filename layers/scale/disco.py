@@ -8,13 +8,11 @@ descent on random images; the objective is linear in the kernels when it is squa
 
 from __future__ import annotations
 
-import os
-import tempfile
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +20,7 @@ from torch import Tensor
 
 from layers.scale.checks import require_count, require_increasing, require_odd
 from layers.scale.hermite import Family, normalized
+from layers.scale.kept import kept
 
 IMAGES, SIDE = 3, 80  # of uniform noise, which has a mean: without one the kernels' sums would drift
 RIDGE = 1e-8  # of the mean of the normal matrix's diagonal
@@ -44,11 +43,17 @@ class Disco:
     family: Family
     sigma: float
 
+    def __post_init__(self) -> None:
+        if not 0 < self.sigma < math.inf:
+            raise ValueError(f"sigma is {self.sigma}; expected a width in pixels, above 0")
+        _require_fit(self.kernel_size, self.family.effective_size, self.scales)
+
     def functions(self) -> Tensor:
         """(e^2, S, K, K), in float64."""
         effective = self.family.effective_size
         impulses = impulse_versions(self.kernel_size, effective, self.scales)
-        return mixed(impulses, self.family, self.sigma)
+        with torch.device("cpu"):
+            return mixed(impulses, self.family, self.sigma)
 
 
 def mixed(impulses: Tensor, family: Family, sigma: float) -> Tensor:
@@ -67,37 +72,25 @@ def impulse_versions(kernel_size: int, effective_size: int, scales: Sequence[flo
 
 @lru_cache(maxsize=16)
 def _impulse_versions(kernel_size: int, effective_size: int, scales: tuple[float, ...]) -> Tensor:
+    _require_fit(kernel_size, effective_size, scales)
+    name = f"disco_v{VERSION}_{kernel_size}_{effective_size}_{'_'.join(map(repr, scales))}"
+    shape = (effective_size**2, len(scales), kernel_size, kernel_size)
+    return kept(name, shape, lambda: solved_versions(kernel_size, effective_size, scales))
+
+
+def _require_fit(kernel_size: int, effective_size: int, scales: Sequence[float]) -> None:
+    """Refuse scales of which none is known exactly, and kernels that the largest version does not fit into."""
     require_odd("kernel_size", kernel_size)
     require_odd("effective_size", effective_size)
     require_increasing("scales", scales)
-    whole = [scale for scale in scales if scale == int(scale)]
-    if not whole:
+    if all(scale != int(scale) for scale in scales):
         raise ValueError(f"scales is {list(scales)}; expected a whole number among them, such as 1")
-    least = (effective_size - 1) * int(max(whole)) + 1
+    least = 2 * math.ceil((effective_size - 1) * scales[-1] / 2 - 1e-9) + 1
     if kernel_size < least:
         raise ValueError(
             f"kernel_size is {kernel_size}; expected at least {least}, for an effective size of {effective_size} at "
-            f"scale {max(whole):g}"
+            f"scale {scales[-1]:g}"
         )
-    path = _kept(kernel_size, effective_size, scales)
-    if path.is_file():
-        return torch.load(path, weights_only=True)
-    found = solved_versions(kernel_size, effective_size, scales)
-    _keep(found, path)
-    return found
-
-
-def _kept(kernel_size: int, effective_size: int, scales: tuple[float, ...]) -> Path:
-    name = f"disco_v{VERSION}_{kernel_size}_{effective_size}_{'_'.join(map(repr, scales))}.pt"
-    return Path(torch.hub.get_dir()) / "local_scale_equivariance" / name
-
-
-def _keep(found: Tensor, path: Path) -> None:
-    """Written beside its place and then moved there, so that no other process reads half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        torch.save(found, file)
-    os.replace(file.name, path)
 
 
 def solved_versions(kernel_size: int, effective_size: int, scales: Sequence[float]) -> Tensor:

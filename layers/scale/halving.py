@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layers.scale.checks import require_count, require_odd, require_plain
+from layers.scale.checks import require_channels, require_count, require_odd, require_plain
 from layers.scale.dilation import check_base, level_dilations
 
 
@@ -82,11 +82,15 @@ class SharedConv(nn.Conv2d):
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, bias: bool = True):
+        require_count("in_channels", in_channels)
+        require_count("out_channels", out_channels)
         require_odd("kernel_size", kernel_size)
         super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
 
     def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, ...]:  # type: ignore[override]
         _require_levels(levels, "SharedConv")
+        for level in levels:
+            require_channels(level, "SharedConv", self.in_channels)
         return tuple(F.conv2d(level, self.weight, self.bias, padding=self.padding) for level in levels)
 
 

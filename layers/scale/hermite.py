@@ -7,6 +7,8 @@ kernel of a network is a sum of such functions; its larger versions are the same
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -98,6 +100,20 @@ def _half_sides(sigmas: Tensor, kernel_size: int) -> Tensor:
     return (kernel_size * shares).floor().div(2, rounding_mode="floor")
 
 
+def require_fit(family: Family, sigmas: Sequence[float], kernel_size: int) -> None:
+    """Refuse a kernel in which the first scale has but one pixel, where odd functions are 0 and have no norm."""
+    if not any(order % 2 for rows, columns, _ in family.members for order in (rows, columns)):
+        return
+    share = sigmas[0] / max(sigmas)
+    if math.floor(kernel_size * share) >= 2:  # half a side of 1, by the rule of ``_half_sides``
+        return
+    least = 2 * math.ceil((2 / share - 1) / 2) + 1
+    raise ValueError(
+        f"kernel_size is {kernel_size}; expected at least {least}, so that of widths from {sigmas[0]:g} to "
+        f"{max(sigmas):g} the first has three pixels a side"
+    )
+
+
 def normalized(functions: Tensor) -> Tensor:
     """Divide each of (F, S, K, K) functions by its L2 norm at the first scale."""
     return functions / functions[:, :1].square().sum((2, 3), keepdim=True).sqrt()
@@ -120,10 +136,12 @@ class Hermite:
     def __post_init__(self) -> None:
         require_odd("kernel_size", self.kernel_size)
         require_increasing("sigmas", self.sigmas)
+        require_fit(self.family, self.sigmas, self.kernel_size)
 
     def functions(self) -> Tensor:
         """(e^2, S, K, K), in float64."""
-        return hermite_functions(self.family, torch.tensor(self.sigmas, dtype=torch.float64), self.kernel_size)
+        with torch.device("cpu"):
+            return hermite_functions(self.family, torch.tensor(self.sigmas, dtype=torch.float64), self.kernel_size)
 
 
 def geometric(first: float, span: float, count: int, digits: int | None = None) -> tuple[float, ...]:

@@ -12,13 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layers.scale.checks import require_count, require_plain
+from layers.scale.checks import require_channels, require_count, require_padding, require_plain
+from layers.scale.weights import uniform_
 
 
 class KanazawaConv2d(nn.Module):
     """Convolve (B, C, H, W) at several factors of its size, and keep the largest answer: (B, O, H', W').
 
     A factor below 1 leaves a rim of zeros around the image, which answers with the bias. A factor above 1 crops it.
+    ``torch.export`` takes any number of images but one height and width, for sizes are rounded.
 
     Args:
         in_channels, out_channels: C and O.
@@ -39,19 +41,20 @@ class KanazawaConv2d(nn.Module):
         bias: bool = True,
     ):
         super().__init__()
-        require_count("kernel_size", kernel_size)
-        if not factors or min(factors) <= 0 or len(set(factors)) < len(factors):
+        for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("kernel_size", kernel_size)):
+            require_count(name, value)
+        require_padding(padding)
+        if not factors or not all(0 < factor < math.inf for factor in factors) or len(set(factors)) < len(factors):
             raise ValueError(f"factors is {list(factors)}; expected at least one, each above 0 and none twice")
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
         self.factors, self.padding = tuple(float(factor) for factor in factors), padding
-        bound = 1 / math.sqrt(in_channels * kernel_size**2)
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -bound, bound)
+        uniform_(self.parameters(), in_channels * kernel_size**2)
 
     def forward(self, x: Tensor) -> Tensor:
         require_plain(x, "KanazawaConv2d")
+        require_channels(x, "KanazawaConv2d", self.in_channels)
         self._require_sizes(x.shape[-2], x.shape[-1])
         images = torch.stack([rescaled(x, factor) for factor in self.factors])
         answers = F.conv2d(images.flatten(0, 1), self.weight, self.bias, padding=self.padding)
@@ -67,17 +70,16 @@ class KanazawaConv2d(nn.Module):
                 f"KanazawaConv2d got {H} x {W}, smaller than its kernel of {self.kernel_size}; take padding of "
                 f"{self.kernel_size // 2}, or a larger image"
             )
-        sizes: dict[tuple[int, int], float] = {}
-        for factor in self.factors:
-            size = scaled_size(H, W, factor)
+        sizes = [scaled_size(H, W, factor) for factor in self.factors]
+        for place, (factor, size) in enumerate(zip(self.factors, sizes, strict=True)):
             if min(*size, *scaled_size(H + lost, W + lost, 1 / factor)) < 1:
                 raise ValueError(f"factor {factor} leaves nothing of {H} x {W} or of its answers; take one nearer to 1")
-            if size in sizes:
+            if size in sizes[:place]:
+                twin = self.factors[sizes.index(size)]
                 raise ValueError(
-                    f"factors {sizes[size]} and {factor} both make {size[0]} x {size[1]} of {H} x {W}; take factors "
-                    "further apart, or a larger image"
+                    f"factors {twin} and {factor} both make {size[0]} x {size[1]} of {H} x {W}; take factors further "
+                    "apart, or a larger image"
                 )
-            sizes[size] = factor
 
     def extra_repr(self) -> str:
         return (

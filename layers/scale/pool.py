@@ -1,4 +1,4 @@
-"""Pools that leave of a lifted map (B, C, S, H, W) the scale that answers best: (B, C, H, W)."""
+"""Pools over the scales of a lifted map (B, C, S, H, W), to a plain one, and over all that a channel has."""
 
 from __future__ import annotations
 
@@ -32,8 +32,6 @@ class ScalePool(nn.Module):
     def forward(self, x: Tensor, return_indices: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Pool, and return the winning scales too where asked: (B, C, H, W) of "pixel", (B, C) of the other modes."""
         require_lifted(x, "ScalePool")
-        if x.shape[2] == 0:
-            raise ValueError(f"ScalePool got no scale, of {tuple(x.shape)}; expected at least one")
         if self.mode == "pixel":
             value, index = x.max(2)
         else:
@@ -49,6 +47,14 @@ class ScalePool(nn.Module):
 
     def extra_repr(self) -> str:
         return repr(self.mode)
+
+
+class ScaleMean(nn.Module):
+    """(B, C, S, H, W) to (B, C, H, W): the mean over the scales. No scale is taken, so there is no index."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        require_lifted(x, "ScaleMean")
+        return x.mean(dim=2)
 
 
 class GlobalMax(nn.Module):

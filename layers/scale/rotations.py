@@ -13,7 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layers.scale.checks import require_count, require_lifted, require_plain
+from layers.scale.checks import require_channels, require_count, require_lifted, require_padding, require_plain
+from layers.scale.constant import WithConstants
+from layers.scale.weights import uniform_
 
 
 def turning_matrices(side: int, order: int) -> Tensor:
@@ -40,7 +42,7 @@ def _turn(side: int, angle: float) -> Tensor:
     return (by_row[:, :, None] * by_column[:, None, :]).flatten(1)
 
 
-class _Rotations(nn.Module):
+class _Rotations(WithConstants):
     turns: Tensor
 
     def __init__(self, shape: tuple[int, ...], order: int, padding: int, bias: bool):
@@ -49,19 +51,17 @@ class _Rotations(nn.Module):
             raise ValueError(f"order is {order}; expected 4 or 8")
         for name, value in zip(("out_channels", "in_channels", "kernel_size"), (*shape[:2], shape[-1]), strict=True):
             require_count(name, value)
+        require_padding(padding)
         self.order, self.padding = order, padding
-        bound = 1 / math.sqrt(math.prod(shape[1:]))
         self.weight = nn.Parameter(torch.empty(shape))
         self.bias = nn.Parameter(torch.empty(shape[0])) if bias else None
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -bound, bound)
-        self.register_buffer("turns", turning_matrices(shape[-1], order), persistent=False)
+        uniform_(self.parameters(), math.prod(shape[1:]))
+        with torch.device("cpu"):
+            turns = turning_matrices(shape[-1], order)
+        self.hold("turns", turns)
 
     def _convolve(self, x: Tensor, kernels: Tensor) -> Tensor:
         """With kernels (O, n, C', k, k) of a plain (B, C', H, W): to (B, O, n, H', W')."""
-        if x.shape[1] != kernels.shape[2]:
-            per = kernels.shape[2] // self.weight.shape[1]
-            raise ValueError(f"{type(self).__name__} got {x.shape[1] // per} channels; expected {self.weight.shape[1]}")
         bias = None if self.bias is None else self.bias.repeat_interleave(self.order)
         answer = F.conv2d(x, kernels.flatten(0, 1), bias, padding=self.padding)
         return answer.unflatten(1, (-1, self.order))
@@ -99,6 +99,7 @@ class RotationLifting(_Rotations):
 
     def forward(self, x: Tensor) -> Tensor:
         require_plain(x, "RotationLifting")
+        require_channels(x, "RotationLifting", self.weight.shape[1])
         turned = torch.einsum("rij,ocj->orci", self.turns.to(self.weight), self.weight.flatten(2))
         return self._convolve(x, turned.unflatten(-1, self.weight.shape[-2:]))
 
@@ -124,11 +125,14 @@ class RotationConv(_Rotations):
         bias: bool = True,
     ):
         super().__init__((out_channels, in_channels, order, kernel_size, kernel_size), order, padding, bias)
-        turn = torch.arange(order)
-        self.register_buffer("before", (turn - turn[:, None]) % order, persistent=False)
+        with torch.device("cpu"):
+            turn = torch.arange(order)
+            before = (turn - turn[:, None]) % order
+        self.hold("before", before)
 
     def forward(self, x: Tensor) -> Tensor:
         require_lifted(x, "RotationConv")
+        require_channels(x, "RotationConv", self.weight.shape[1])
         if x.shape[2] != self.order:
             raise ValueError(f"RotationConv got {x.shape[2]} turns, of {tuple(x.shape)}; expected {self.order}")
         rolled = self.weight.flatten(3)[:, :, self.before]  # (O, C, r, h, k²): at r and h the weight of turn h - r

@@ -14,9 +14,10 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from layers.scale.checks import require_count, require_plain
+from layers.scale.constant import WithConstants
 from layers.scale.dilation import check_base
 
 
@@ -31,10 +32,9 @@ def discrete_gaussian(variance: float, radius: int) -> Tensor:
     if isinstance(radius, bool) or not isinstance(radius, int) or radius < 0:
         raise ValueError(f"radius is {radius}; expected a whole number of at least 0")
     points = 2 * radius + 64 + 16 * math.ceil(math.sqrt(variance))
-    angle = torch.arange(points, dtype=torch.float64) * (2 * math.pi / points)
-    spectrum = torch.exp(variance * (angle.cos() - 1))
-    taps = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    return (torch.cos(taps[:, None] * angle) * spectrum).mean(1)
+    half_angle = torch.arange(points // 2 + 1, dtype=torch.float64) * (math.pi / points)
+    spectrum = torch.exp(-2 * variance * half_angle.sin() ** 2)  # of the half of the circle that the other mirrors
+    return torch.fft.irfft(spectrum.to(torch.complex128), points).roll(radius)[: 2 * radius + 1]
 
 
 def level_variances(levels: int, base: float, blur: float) -> list[float]:
@@ -42,7 +42,7 @@ def level_variances(levels: int, base: float, blur: float) -> list[float]:
     return [blur**2 * (base ** (2 * level) - 1) for level in range(levels)]
 
 
-class ScaleSpace(nn.Module):
+class ScaleSpace(WithConstants):
     """(B, C, H, W) to (B, C, levels, H, W); level 0 is the image itself. Nothing is learned.
 
     Beyond the image all is 0, so levels whose blur is as wide as the image are darker near its border.
@@ -61,8 +61,14 @@ class ScaleSpace(nn.Module):
             raise ValueError(f"blur is {blur}; expected a number of pixels above 0, such as 0.5")
         self.levels, self.base, self.blur = levels, base, blur
         for level, variance in enumerate(level_variances(levels, base, blur)[1:], start=1):
-            taps = discrete_gaussian(variance, 4 * math.ceil(math.sqrt(variance)))
-            self.register_buffer(f"taps{level}", taps / taps.sum(), persistent=False)
+            with torch.device("cpu"):
+                taps = discrete_gaussian(variance, 4 * math.ceil(math.sqrt(variance)))
+            self.hold(f"taps{level}", taps / taps.sum())
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """The blur of each level, in units of that of the image."""
+        return tuple(float(self.base**level) for level in range(self.levels))
 
     def forward(self, x: Tensor) -> Tensor:
         require_plain(x, "ScaleSpace")

@@ -7,7 +7,6 @@ factor, so a rescaled object does not simply shift the scale axis: only a maximu
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -15,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layers.scale.checks import require_count, require_increasing, require_plain
+from layers.scale.checks import require_channels, require_count, require_increasing, require_plain
+from layers.scale.constant import WithConstants
+from layers.scale.weights import uniform_
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "area"]
 
@@ -43,7 +44,7 @@ def resized_kernel(weight: Tensor, side: int, interpolation: Interpolation) -> T
     return _apply(weight, (k / side) * resize_matrix(k, side, interpolation).to(weight))
 
 
-class SiConv2d(nn.Module):
+class SiConv2d(WithConstants):
     """Lift an image by convolving it with one kernel at several sides: (B, C, H, W) to (B, O, S, H', W').
 
     Un-padded, all scales are H - k + 1 high: larger kernels leave less, and what is missing around it is filled with
@@ -79,7 +80,8 @@ class SiConv2d(nn.Module):
         bias: bool = True,
     ):
         super().__init__()
-        require_count("kernel_size", kernel_size)
+        for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("kernel_size", kernel_size)):
+            require_count(name, value)
         _require_interpolation(interpolation)
         self.sides = _sides(kernel_size, scales, sides, step)
         if padding and kernel_size % 2 == 0:
@@ -89,16 +91,15 @@ class SiConv2d(nn.Module):
             )
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
         self.interpolation, self.padding = interpolation, padding
-        bound = 1 / math.sqrt(in_channels * kernel_size**2)
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -bound, bound)
-        # In float64, and the matrices of all sides in one: a cast to the weight's type comes when they are used.
-        resizers = torch.zeros(len(self.sides), self.sides[-1], kernel_size, dtype=torch.float64)
-        for matrix, side in zip(resizers, self.sides, strict=True):
-            matrix[:side] = kernel_size / side * resize_matrix(kernel_size, side, interpolation)
-        self.register_buffer("resizers", resizers, persistent=False)
+        uniform_(self.parameters(), in_channels * kernel_size**2)
+        self.hold("resizers", _resizers(kernel_size, self.sides, interpolation))
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """What the scales stand for: the sides of the kernels, in pixels."""
+        return tuple(map(float, self.sides))
 
     def kernels(self) -> list[Tensor]:
         """The kernel at every side, (O, C, side, side) each."""
@@ -107,6 +108,7 @@ class SiConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         require_plain(x, "SiConv2d")
+        require_channels(x, "SiConv2d", self.in_channels)
         if self.padding:
             return torch.stack([F.conv2d(x, w, self.bias, padding=w.shape[-1] // 2) for w in self.kernels()], 2)
         self._require_room(x)
@@ -136,6 +138,15 @@ def _apply(weight: Tensor, matrix: Tensor) -> Tensor:
     """``matrix`` on the rows and on the columns of each kernel: two products, each of all kernels at once."""
     rows = F.linear(weight.transpose(-2, -1), matrix).transpose(-2, -1)
     return F.linear(rows, matrix)
+
+
+def _resizers(k: int, sides: Sequence[int], interpolation: Interpolation) -> Tensor:
+    """(S, largest side, k) in float64: the matrices of all sides, with zeros below the smaller ones."""
+    with torch.device("cpu"):
+        matrices = torch.zeros(len(sides), sides[-1], k, dtype=torch.float64)
+        for matrix, side in zip(matrices, sides, strict=True):
+            matrix[:side] = k / side * resize_matrix(k, side, interpolation)
+        return matrices
 
 
 def _rimmed(answer: Tensor, missing: int) -> Tensor:

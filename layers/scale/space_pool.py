@@ -1,4 +1,4 @@
-"""Pooling of lifted maps, over space and over scale.
+"""Pooling of lifted maps over space, level by level.
 
 Ordinary 2 x 2 pooling breaks the equivariance of Deep Scale Spaces, because its window spans the same pixels at every
 level. A window whose places lie base^s pixels apart at level s keeps it exactly: the window then grows with the level,
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from layers.scale.checks import require_count, require_lifted
 from layers.scale.dilation import check_base, level_dilations
+from layers.scale.pool import ScaleMean as ScaleMean  # it was here once
 
 
 class SpacePool2d(nn.Module):
@@ -90,24 +91,3 @@ class SpacePool2d(nn.Module):
         across = sum(down[..., j : j + wide : self.size] for j in starts)
         assert isinstance(across, Tensor)
         return across / self.size**2
-
-
-class ScaleMax(nn.Module):
-    """(B, C, S, H, W) to (B, C, H, W): the largest value over the levels, and on request at which level it stood."""
-
-    @overload
-    def forward(self, x: Tensor, return_indices: Literal[False] = False) -> Tensor: ...
-    @overload
-    def forward(self, x: Tensor, return_indices: Literal[True]) -> tuple[Tensor, Tensor]: ...
-    def forward(self, x: Tensor, return_indices: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        require_lifted(x, "ScaleMax")
-        value, indices = x.max(dim=2)
-        return (value, indices) if return_indices else value
-
-
-class ScaleMean(nn.Module):
-    """(B, C, S, H, W) to (B, C, H, W): the mean over the levels."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        require_lifted(x, "ScaleMean")
-        return x.mean(dim=2)

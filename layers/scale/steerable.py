@@ -5,16 +5,16 @@ The weights of the sum are shared by all scales. So the kernel at a larger scale
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layers.scale.checks import require_count, require_lifted, require_plain
+from layers.scale.checks import require_channels, require_count, require_lifted, require_padding, require_plain
 from layers.scale.disco import Disco
 from layers.scale.functions import FixedFunctions, LearnedFunctions
 from layers.scale.hermite import Hermite
+from layers.scale.mixing import ScaleConv1x1 as ScaleConv1x1  # it was here once
+from layers.scale.weights import uniform_
 
 Basis = Hermite | Disco | Tensor | LearnedFunctions | FixedFunctions
 SAME = -1  # padding of half a kernel's side
@@ -24,8 +24,8 @@ class Steerable(nn.Module):
     """What lifting and scale convolution share: functions, weights of them, and how they are padded.
 
     Args:
-        out_channels: O.
-        shape: of the weights, between O and the number of functions.
+        in_channels, out_channels: C and O.
+        shape: of the weights, between C and the number of functions.
         basis: of the kernels.
         stride: of the convolution, in pixels.
         padding: zeros on each side, in pixels; ``SAME`` keeps the size at stride 1.
@@ -33,25 +33,29 @@ class Steerable(nn.Module):
     """
 
     def __init__(
-        self, out_channels: int, shape: tuple[int, ...], basis: Basis, *, stride: int, padding: int, bias: bool
+        self,
+        in_channels: int,
+        out_channels: int,
+        shape: tuple[int, ...],
+        basis: Basis,
+        *,
+        stride: int,
+        padding: int,
+        bias: bool,
     ):
         super().__init__()
-        require_count("out_channels", out_channels)
-        for size in shape:
-            require_count("in_channels or interaction", size)
-        require_count("stride", stride)
-        if isinstance(basis, Hermite | Disco | Tensor):
-            basis = FixedFunctions(basis)
-        self.functions: FixedFunctions | LearnedFunctions = basis
-        self.stride, self.padding = stride, padding
-        self.weight = nn.Parameter(torch.empty(out_channels, *shape, self.functions.count))
+        for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("stride", stride)):
+            require_count(name, value)
+        require_padding(padding, least=SAME)
+        self.functions = _functions_of(basis)
+        self.in_channels, self.stride, self.padding = in_channels, stride, padding
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, *shape, self.functions.count))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Uniform weights within 1 / sqrt of the numbers that make one output, and a bias of 0."""
-        bound = 1 / math.sqrt(self.weight[0].numel())
-        nn.init.uniform_(self.weight, -bound, bound)
+        uniform_([self.weight], self.weight[0].numel())
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
@@ -59,6 +63,11 @@ class Steerable(nn.Module):
     def levels(self) -> int:
         """S, the number of scales."""
         return self.functions.levels
+
+    @property
+    def scales(self) -> tuple[float, ...] | None:
+        """What the scales stand for: widths in pixels, the scales of DISCO, or None of functions that were given."""
+        return self.functions.scales
 
     def _margin(self, kernels: Tensor) -> int:
         return kernels.shape[-1] // 2 if self.padding == SAME else self.padding
@@ -85,10 +94,11 @@ class LiftingConv2d(Steerable):
         padding: int = 0,
         bias: bool = True,
     ):
-        super().__init__(out_channels, (in_channels,), basis, stride=stride, padding=padding, bias=bias)
+        super().__init__(in_channels, out_channels, (), basis, stride=stride, padding=padding, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         require_plain(x, "LiftingConv2d")
+        require_channels(x, "LiftingConv2d", self.in_channels)
         functions = self.functions()
         kernels = torch.einsum("ocf,fshw->oschw", self.weight, functions.to(self.weight))
         self._require_room(x, kernels)
@@ -118,50 +128,39 @@ class ScaleConv2d(Steerable):
         padding: int = 0,
         bias: bool = True,
     ):
-        super().__init__(out_channels, (in_channels, interaction), basis, stride=stride, padding=padding, bias=bias)
+        require_count("interaction", interaction)
+        super().__init__(in_channels, out_channels, (interaction,), basis, stride=stride, padding=padding, bias=bias)
         self.interaction = interaction
 
     def forward(self, x: Tensor) -> Tensor:
-        S, N = self.levels, self.interaction
+        S = self.levels
         require_lifted(x, "ScaleConv2d", S)
+        require_channels(x, "ScaleConv2d", self.in_channels)
         functions = self.functions()
-        kernels = torch.einsum("ocnf,fshw->socnhw", self.weight, functions.to(self.weight)).flatten(2, 3)
+        kernels = torch.einsum("ocnf,fshw->sonchw", self.weight, functions.to(self.weight)).flatten(2, 3)
         self._require_room(x, kernels)
         bias = None if self.bias is None else self.bias.repeat(S)
-        y = F.conv2d(
-            _with_above(x, N).flatten(1, 2), kernels.flatten(0, 1), bias, self.stride, self._margin(kernels), groups=S
-        )
+        seen, margin = _with_above(x, self.interaction), self._margin(kernels)
+        y = F.conv2d(seen, kernels.flatten(0, 1), bias, self.stride, margin, groups=S)
         return y.unflatten(1, (S, -1)).transpose(1, 2)
 
 
-class ScaleConv1x1(nn.Module):
-    """Mixes channels alone, by one matrix for all scales; with an ``interaction`` of N also N scales, as above."""
-
-    def __init__(
-        self, in_channels: int, out_channels: int, *, interaction: int = 1, stride: int = 1, bias: bool = True
-    ):
-        super().__init__()
-        for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("stride", stride)):
-            require_count(name, value)
-        require_count("interaction", interaction)
-        self.interaction, self.stride = interaction, stride
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, interaction))
-        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
-        bound = 1 / math.sqrt(in_channels * interaction)
-        nn.init.uniform_(self.weight, -bound, bound)
-
-    def forward(self, x: Tensor) -> Tensor:
-        require_lifted(x, "ScaleConv1x1")
-        above = F.pad(x, (0, 0, 0, 0, 0, self.interaction - 1))
-        stride = (1, self.stride, self.stride)
-        return F.conv3d(above, self.weight[..., None, None], self.bias, stride)
+def _functions_of(basis: Basis) -> FixedFunctions | LearnedFunctions:
+    if isinstance(basis, Hermite | Disco | Tensor):
+        return FixedFunctions(basis)
+    if not isinstance(basis, FixedFunctions | LearnedFunctions):
+        raise TypeError(f"basis is {basis!r}; expected Hermite, Disco, LearnedFunctions, or (F, S, K, K) functions")
+    return basis
 
 
 def _with_above(x: Tensor, interaction: int) -> Tensor:
-    """(B, S, C * N, H, W) of (B, C, S, H, W): each scale beside those above it, and 0 above the top one."""
+    """(B, S * N * C, H, W) of (B, C, S, H, W): each scale beside those above it, and 0 above the top one.
+
+    Made in one go, for copies of maps are what such a layer costs beyond its convolution.
+    """
+    S = x.shape[2]
     if interaction == 1:
-        return x.transpose(1, 2)
-    levels = x.shape[2]
-    padded = F.pad(x, (0, 0, 0, 0, 0, interaction - 1))
-    shifted = torch.stack([padded[:, :, start : start + levels] for start in range(interaction)], dim=2)
-    return shifted.permute(0, 3, 1, 2, 4, 5).flatten(2, 3)
+        return x.transpose(1, 2).flatten(1, 2)
+    scales = x.unbind(2)
+    scales += (torch.zeros_like(scales[0]),) * (interaction - 1)
+    return torch.cat([scales[own + above] for own in range(S) for above in range(interaction)], dim=1)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layers.scale.checks import require_plain
+from layers.scale.checks import require_channels, require_count, require_plain
 
 SIDE = 16
 """Of the map that the linear layers see. That of an image of 64 x 64 has it already."""
@@ -30,7 +30,8 @@ class SpatialTransformer(nn.Module):
         super().__init__()
         if kind not in ("affine", "scale"):
             raise ValueError(f"kind is {kind!r}; expected affine or scale")
-        self.kind = kind
+        require_count("in_channels", in_channels)
+        self.in_channels, self.kind = in_channels, kind
         start = [1.0, 0, 0, 0, 1, 0] if kind == "affine" else [0.0]
         head = nn.Linear(16, len(start))
         nn.init.zeros_(head.weight)
@@ -46,6 +47,7 @@ class SpatialTransformer(nn.Module):
     def theta(self, x: Tensor) -> Tensor:
         """The maps of images (B, C, H, W): (B, 2, 3), from places in the result to places in the image."""
         require_plain(x, "SpatialTransformer")
+        require_channels(x, "SpatialTransformer", self.in_channels)
         if min(x.shape[-2:]) < 4:
             raise ValueError(f"SpatialTransformer got {x.shape[-2]} x {x.shape[-1]}; expected at least 4 x 4")
         found = self.localisation(x)

@@ -45,13 +45,14 @@ class ScaleWidths(nn.Module):
         if count == 1 and learned not in ("fixed", "direct"):
             raise ValueError(f"learned is {learned!r} with one scale, which has no ratio; take 'direct'")
         self.count, self.learned = count, learned
-        widths = torch.tensor(geometric(first, span, count), dtype=torch.float64)
+        with torch.device("cpu"):
+            widths = torch.tensor(geometric(first, span, count), dtype=torch.float64)
         ratio = span ** (1 / (count - 1)) - 1 if count > 1 else 0.0
         if learned == "fixed":
             self.change: Constant | nn.Parameter = Constant(widths)
             return
         starts = {
-            "direct": widths,
+            "direct": widths.to(torch.empty(0).device),
             "ratios": torch.full((count - 1,), ratio, dtype=torch.float64),
             "ratios_squared": torch.full((count - 1,), ratio**0.5, dtype=torch.float64),
             "ratio": torch.tensor(ratio, dtype=torch.float64),
@@ -62,19 +63,24 @@ class ScaleWidths(nn.Module):
         self.change = nn.Parameter(starts[learned].to(dtype))
 
     def forward(self) -> Tensor:
-        """(S,) widths."""
-        if isinstance(self.change, Constant):
-            return self.change()
-        if self.learned == "direct":
-            return self.change
+        """(S,) widths, in float32 at least: functions that are made of them have no digits to lose."""
+        change = self.like.to(torch.promote_types(self.like.dtype, torch.float32))
+        if self.learned in ("fixed", "direct"):
+            return change
+        base = self.base.to(change)
         if self.learned == "ratios":
-            growth = 1 + self.change
+            growth = 1 + change
         elif self.learned == "ratios_squared":
-            growth = 1 + self.change**2
+            growth = 1 + change**2
         else:
-            one = F.leaky_relu(self.change) if self.learned == "ratio" else self.change**2
+            one = F.leaky_relu(change) if self.learned == "ratio" else change**2
             growth = (1 + one).expand(self.count - 1)
-        return self.base * torch.cat([torch.ones_like(self.base), growth.cumprod(0)])
+        return base * torch.cat([torch.ones_like(base), growth.cumprod(0)])
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the type and on the device of its model."""
+        return self.change() if isinstance(self.change, Constant) else self.change
 
     @property
     def span(self) -> float:

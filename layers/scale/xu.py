@@ -13,7 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layers.scale.checks import require_lifted, require_odd, require_plain
+from layers.scale.checks import (
+    require_channels,
+    require_count,
+    require_lifted,
+    require_odd,
+    require_padding,
+    require_plain,
+)
+from layers.scale.weights import uniform_
 
 
 def column_kernels(weight: Tensor, sides: Sequence[int]) -> Tensor:
@@ -48,7 +56,7 @@ def convolve_columns(x: Tensor, kernels: Tensor, columns: int, bias: Tensor | No
 
 def rounded_sides(kernel_size: int, factors: Sequence[float]) -> tuple[int, ...]:
     """The odd side nearest to kernel_size * factor for each factor; refused where two factors share one."""
-    if not factors or min(factors) <= 0:
+    if not factors or not all(0 < factor < math.inf for factor in factors):
         raise ValueError(f"factors is {list(factors)}; expected at least one, each above 0")
     sides = tuple(2 * math.floor(kernel_size * factor / 2) + 1 for factor in factors)
     if len(set(sides)) < len(sides):
@@ -88,7 +96,10 @@ class XuConv2d(nn.Module):
         bias: bool = True,
     ):
         super().__init__()
+        require_count("in_channels", in_channels)
+        require_count("out_channels", out_channels)
         require_odd("kernel_size", kernel_size)
+        require_padding(padding)
         if (sides is None) == (factors is None):
             raise ValueError(f"sides is {sides} and factors is {factors}; expected one of the two")
         self.sides = rounded_sides(kernel_size, factors) if factors is not None else tuple(sides or ())
@@ -98,19 +109,21 @@ class XuConv2d(nn.Module):
             require_odd("a side", side)
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
         self.frame, self.lifted, self.padding = max(self.sides), lifted, padding
-        bound = 1 / math.sqrt(in_channels * kernel_size**2)
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -bound, bound)
+        uniform_(self.parameters(), in_channels * kernel_size**2)
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """What the columns stand for: the sides of their kernels, in pixels."""
+        return tuple(map(float, self.sides))
 
     def forward(self, x: Tensor) -> Tensor:
         if self.lifted:
             require_lifted(x, "XuConv2d", len(self.sides))
         else:
             require_plain(x, "XuConv2d")
-        if x.shape[1] != self.in_channels:
-            raise ValueError(f"XuConv2d got {x.shape[1]} channels, of {tuple(x.shape)}; expected {self.in_channels}")
+        require_channels(x, "XuConv2d", self.in_channels)
         if min(x.shape[-2:]) + 2 * self.padding < self.frame:
             raise ValueError(
                 f"XuConv2d got {x.shape[-2]} x {x.shape[-1]} with padding of {self.padding} for kernels of "

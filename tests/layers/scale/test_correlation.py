@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import warnings
 
@@ -13,9 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layers.scale.correlation import ScaleCorrelation, near_identity_
+from layers.scale.pool import ScalePool
 from layers.scale.scale_space import ScaleSpace
-from layers.scale.space_pool import ScaleMax, SpacePool2d
+from layers.scale.space_pool import SpacePool2d
 from tests.layers.scale.golden import FOLDER, golden, weighting
+from tests.layers.scale.trials import bears_tools
 
 
 def layer_of(numbers: dict[str, Tensor], settings: dict, **options) -> ScaleCorrelation:
@@ -143,14 +144,8 @@ def test_the_loss_falls() -> None:
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_compile_export_autocast_and_copies() -> None:
-    layer, x = ScaleCorrelation(2, 3, 3, interaction=2), torch.rand(2, 2, 3, 10, 9)
-    assert torch.equal(torch.compile(layer, backend="eager", fullgraph=True)(x), layer(x))
-    torch.testing.assert_close(torch.export.export(layer, (x,)).module()(x), layer(x))
-    assert torch.equal(copy.deepcopy(layer)(x), layer(x))
-    with torch.autocast("cpu", torch.bfloat16):
-        rough = layer(x)
-    assert rough.dtype == torch.bfloat16 and (rough - layer(x)).abs().max() < 0.1
+def test_it_bears_the_tools() -> None:
+    bears_tools(ScaleCorrelation(2, 3, 3, interaction=2), torch.rand(2, 2, 3, 10, 9))
 
 
 def test_bad_input() -> None:
@@ -188,7 +183,7 @@ def plain_network(width: int, levels: int, base: float = 2) -> nn.Sequential:
     widths = [(1, width, 1), (width, width, 3), (width, 2 * width, 3), (2 * width, 2 * width, 3)]
     one, two, three, four = (ScaleCorrelation(i, o, 3, interaction=n, base=base, bias=False) for i, o, n in widths)
     pool = SpacePool2d(kind="avg", dilated=False)
-    embedding = nn.Sequential(ScaleSpace(levels), one, two, pool, three, four, pool, ScaleMax(), nn.ReLU())
+    embedding = nn.Sequential(ScaleSpace(levels), one, two, pool, three, four, pool, ScalePool("pixel"), nn.ReLU())
     return nn.Sequential(embedding, nn.Flatten(), nn.Linear(2 * width * 49, 10))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,6 +9,7 @@ from torch import nn
 
 from layers.scale.correlation import ScaleCorrelation
 from layers.scale.deformable_scale import DeformableScaleCorrelation, interleaved, polyphase
+from tests.layers.scale.trials import bears_tools
 
 
 def test_polyphase_takes_every_dth_pixel_and_interleaved_puts_them_back() -> None:
@@ -112,14 +111,8 @@ def test_the_loss_falls_and_the_offsets_move() -> None:
     assert losses[-1] < 0.8 * losses[0] and layer.offset.weight.abs().max() > 0
 
 
-def test_compile_export_autocast_and_copies() -> None:
-    layer, x = moved_layer().float(), torch.rand(2, 2, 3, 10, 9)
-    assert torch.equal(torch.compile(layer, backend="eager", fullgraph=True)(x), layer(x))
-    torch.testing.assert_close(torch.export.export(layer, (x,)).module()(x), layer(x))
-    assert torch.equal(copy.deepcopy(layer)(x), layer(x))
-    with torch.autocast("cpu", torch.bfloat16):
-        rough = layer(x)
-    assert rough.dtype == torch.bfloat16 and (rough - layer(x)).abs().max() < 0.05
+def test_it_bears_the_tools() -> None:
+    bears_tools(moved_layer().float(), torch.rand(2, 2, 3, 10, 9))
 
 
 def test_bad_input() -> None:

@@ -71,6 +71,30 @@ def test_impulses_keep_their_mass_and_place() -> None:
     torch.testing.assert_close(rows, wanted, rtol=0, atol=0.25)
 
 
+def test_they_are_the_least_of_the_objective() -> None:
+    """Beyond the margin, that is: there the images' borders do not meet as shrunken ones do."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(3, 1, 80, 80, generator=generator, dtype=torch.float64)
+    versions = solved_versions(*SMALL)
+    steps = 1e-3 * torch.randn(20, 9, 5, 5, generator=generator, dtype=torch.float64)
+
+    def objective(between: torch.Tensor) -> float:
+        apart = 0.0
+        margin = 5 // 2 + 1
+        given = torch.stack([versions[:, 0], between, versions[:, 2]], 1)
+        for small, large in ((0, 1), (1, 2)):
+            ratio = SMALL[2][large] / SMALL[2][small]
+            gap = shrink(circular(noise, given[:, large]), ratio) - circular(shrink(noise, ratio), given[:, small])
+            apart += float(gap[..., margin:-margin, margin:-margin].square().sum())
+        return apart
+
+    least = objective(versions[:, 1])
+    for step in steps:
+        up, down = objective(versions[:, 1] + step), objective(versions[:, 1] - step)
+        assert up > least and down > least
+        assert abs(up - down) < 1e-3 * (up + down - 2 * least)  # the slope beside the curvature
+
+
 def test_kept_on_disk(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     disco._impulse_versions.cache_clear()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,6 +9,7 @@ from torch import Tensor, nn
 
 from layers.scale.halving import Halving, SharedConv, halve, matched
 from tests.layers.scale.golden import golden
+from tests.layers.scale.trials import bears_tools
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}
 
@@ -122,7 +121,7 @@ def test_the_loss_falls() -> None:
 
 
 @pytest.mark.parametrize("recursive", [True, False])
-def test_compile_export_autocast_and_copies(recursive: bool) -> None:
+def test_it_bears_the_tools(recursive: bool) -> None:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -131,13 +130,7 @@ def test_compile_export_autocast_and_copies(recursive: bool) -> None:
         def forward(self, x: Tensor) -> Tensor:
             return matched(self.conv(self.lift(x)))
 
-    net, x = Net(), torch.rand(2, 2, 8, 12)
-    assert torch.equal(torch.compile(net, backend="eager", fullgraph=True)(x), net(x))
-    torch.testing.assert_close(torch.export.export(net, (x,)).module()(x), net(x))
-    assert torch.equal(copy.deepcopy(net)(x), net(x))
-    with torch.autocast("cpu", torch.bfloat16):
-        rough = net(x)
-    assert rough.dtype == torch.bfloat16 and (rough - net(x)).abs().max() < 0.03
+    bears_tools(Net(), torch.rand(2, 2, 8, 12))
 
 
 def test_bad_input() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from layers.scale.pool import GlobalMax, ScalePool
+from layers.scale.pool import GlobalMax, ScaleMean, ScalePool
 from tests.layers.scale.golden import golden
 from tests.layers.scale.trials import bears_tools, fall_of_loss
 
@@ -80,12 +80,21 @@ def test_it_bears_the_tools(mode: str) -> None:
     bears_tools(nn.Sequential(lift, ScalePool(mode), GlobalMax()), torch.randn(2, 1, 5, 6))
 
 
+def test_the_mean_over_scales() -> None:
+    x = torch.randn(2, 3, 4, 5, 6)
+    torch.testing.assert_close(ScaleMean()(x), sum(x.unbind(2)) / 4)
+    assert torch.equal(ScaleMean()(x[:, :, :1]), x[:, :, 0])
+    bears_tools(nn.Sequential(nn.Conv2d(1, 8, 3), nn.Unflatten(1, (4, 2)), ScaleMean()), torch.randn(2, 1, 5, 6))
+
+
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match="mode is 'mean'; expected one of pixel, slice, energy, energy_abs"):
         ScalePool("mean")
     with pytest.raises(ValueError, match="ScalePool got a plain tensor"):
         ScalePool()(torch.zeros(1, 1, 4, 4))
-    with pytest.raises(ValueError, match="ScalePool got no scale"):
+    with pytest.raises(ValueError, match=r"ScalePool got .*without a scale"):
         ScalePool("slice")(torch.zeros(1, 1, 0, 4, 4))
+    with pytest.raises(ValueError, match="ScaleMean got a plain tensor"):
+        ScaleMean()(torch.zeros(1, 1, 4, 4))
     with pytest.raises(ValueError, match="GlobalMax got"):
         GlobalMax()(torch.zeros(1, 1))

@@ -22,6 +22,16 @@ def test_the_taps_are_those_of_the_bessel_function(variance: float) -> None:
     torch.testing.assert_close(discrete_gaussian(variance, radius), expected, rtol=0, atol=1e-15)
 
 
+def test_many_levels_take_no_table() -> None:
+    """Level 13 has 32 769 taps, and a table of them by the points would take 26 GB."""
+    layer = ScaleSpace(14).double()
+    taps = layer.taps13[16384 : 16384 + 200]
+    variance = level_variances(14, 2, 0.5)[13]
+    expected = torch.from_numpy(ive(torch.arange(200).numpy(), variance))
+    torch.testing.assert_close(taps / taps[0], expected / expected[0], rtol=1e-9, atol=0)
+    assert layer.taps13.sum().item() == pytest.approx(1, abs=1e-12)
+
+
 def test_blurring_twice_is_blurring_once_by_the_sum() -> None:
     first, second, both = discrete_gaussian(0.8, 40), discrete_gaussian(2.7, 40), discrete_gaussian(3.5, 40)
     twice = torch.nn.functional.conv1d(first[None, None], second[None, None], padding=40)[0, 0]
@@ -92,7 +102,7 @@ def test_the_gradient_reaches_the_image() -> None:
 def test_the_buffers_are_no_part_of_a_checkpoint_and_keep_their_digits() -> None:
     layer = ScaleSpace(3)
     assert not layer.state_dict() and not list(layer.parameters())
-    assert layer.double().get_buffer("taps2").dtype == torch.float64
+    assert torch.equal(layer.bfloat16().double().taps2, ScaleSpace(3).double().taps2)
     assert ScaleSpace(3)(torch.rand(1, 1, 8, 8)).dtype == torch.float32
     x = torch.rand(1, 1, 8, 8)
     assert torch.equal(copy.deepcopy(layer)(x), layer(x))

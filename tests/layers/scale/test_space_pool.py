@@ -1,4 +1,4 @@
-"""Pooling of lifted maps over space and over scale."""
+"""Pooling of lifted maps over space."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from layers.scale.space_pool import ScaleMax, ScaleMean, SpacePool2d
+from layers.scale.pool import ScaleMean
+from layers.scale.space_pool import SpacePool2d
 
 
 @pytest.mark.parametrize("kind", ["max", "avg"])
@@ -56,23 +57,14 @@ def test_indices_lead_to_the_values(dilated: bool) -> None:
     assert torch.equal(value, SpacePool2d(dilated=dilated)(x))
 
 
-def test_pooling_over_scale() -> None:
-    x = torch.randn(2, 3, 4, 5, 6)
-    value, indices = ScaleMax()(x, return_indices=True)
-    assert torch.equal(value, ScaleMax()(x)) and torch.equal(value, x.amax(2))
-    assert torch.equal(x.gather(2, indices[:, :, None])[:, :, 0], value)
-    torch.testing.assert_close(ScaleMean()(x), sum(x.unbind(2)) / 4)
-    assert torch.equal(ScaleMax()(x[:, :, :1]), x[:, :, 0]) and torch.equal(ScaleMean()(x[:, :, :1]), x[:, :, 0])
-
-
-@pytest.mark.parametrize("layer", [SpacePool2d(), SpacePool2d(kind="avg"), ScaleMax(), ScaleMean()])
+@pytest.mark.parametrize("layer", [SpacePool2d(), SpacePool2d(kind="avg")])
 def test_gradients(layer: nn.Module) -> None:
     torch.manual_seed(0)
     x = torch.randn(1, 1, 2, 4, 5, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(layer, x)
 
 
-@pytest.mark.parametrize("layer", [SpacePool2d(), SpacePool2d(kind="avg"), ScaleMax(), ScaleMean()])
+@pytest.mark.parametrize("layer", [SpacePool2d(), SpacePool2d(kind="avg")])
 def test_compile_export_autocast_and_copies(layer: nn.Module) -> None:
     x = torch.rand(2, 1, 3, 8, 9)
     assert torch.equal(torch.compile(layer, backend="eager", fullgraph=True)(x), layer(x))
@@ -113,6 +105,3 @@ def test_bad_input() -> None:
         SpacePool2d(3)(torch.rand(1, 1, 2, 2, 8))
     with pytest.raises(ValueError, match="an average has no winner"):
         SpacePool2d(kind="avg")(torch.rand(1, 1, 2, 8, 8), return_indices=True)
-    for layer in (ScaleMax(), ScaleMean()):
-        with pytest.raises(ValueError, match=f"{type(layer).__name__} got a plain tensor"):
-            layer(torch.rand(1, 1, 8, 8))

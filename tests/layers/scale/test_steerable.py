@@ -12,9 +12,11 @@ from torch import nn
 from layers.scale.disco import Disco, dilated_impulses, impulse_versions, mixed
 from layers.scale.functions import FixedFunctions
 from layers.scale.hermite import Family, Hermite, geometric, hermite_functions
+from layers.scale.mixing import ScaleConv1x1
 from layers.scale.pool import ScalePool
-from layers.scale.steerable import SAME, LiftingConv2d, ScaleConv1x1, ScaleConv2d
+from layers.scale.steerable import SAME, LiftingConv2d, ScaleConv2d
 from tests.layers.scale.golden import golden
+from tests.layers.scale.trials import bears_tools
 
 A3 = Family(kind="A", effective_size=3)
 B5 = Family(kind="B", effective_size=5, mult=1.5, max_order=3)
@@ -238,7 +240,7 @@ def test_it_learns(kind: str) -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
 
 
@@ -252,6 +254,16 @@ def test_it_learns(kind: str) -> None:
         (lambda: Family(kind="B", effective_size=3), "kind B needs a mult above 1"),
         (lambda: Family(kind="A", effective_size=3, mult=1.4), "belong to kind B"),
         (lambda: impulse_versions(5, 3, (1.0, 3.0)), "kernel_size is 5; expected at least 7"),
+        (lambda: impulse_versions(5, 3, (1.0, 2.0, 2.5)), "kernel_size is 5; expected at least 7.*scale 2.5"),
+        (
+            lambda: Disco(kernel_size=5, scales=(1.0, 2.5), family=A3, sigma=0.9),
+            "kernel_size is 5; expected at least 7",
+        ),
+        (lambda: Disco(kernel_size=5, scales=(1.0, 2.0), family=A3, sigma=0), "sigma is 0; expected a width"),
+        (lambda: LiftingConv2d(1, 1, Disco(kernel_size=5, scales=(1.0,), family=A3, sigma=0.01)), "not all finite"),
+        (lambda: Hermite(kernel_size=7, sigmas=(1.0, 2.0, 6.0), family=A3), "is 7; expected at least 13.* from 1 to 6"),
+        (lambda: Hermite(kernel_size=5, sigmas=(1.0, 1.4, 4.0), family=A3), "is 5; expected at least 9"),
+        (lambda: LiftingConv2d(1, 1, Hermite(kernel_size=7, sigmas=(0.01,), family=A3)), "not all finite"),
         (lambda: impulse_versions(5, 3, (1.2, 1.5)), "expected a whole number among them"),
         (lambda: LiftingConv2d(0, 3, TWICE), "is 0; expected a whole number"),
         (lambda: geometric(1.0, 2.0, 0), "count is 0"),
@@ -264,6 +276,37 @@ def test_it_learns(kind: str) -> None:
 def test_bad_input(make, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("sigmas", [(1.0, 6.0), (1.0, 4.0), (1.0, 1.5), (0.7, 0.9, 2.3), (1.0, 3.0)])
+def test_the_kernel_size_that_is_asked_for_is_the_least_that_does(sigmas: tuple[float, ...]) -> None:
+    for kernel_size in range(1, 21, 2):
+        functions = hermite_functions(A3, torch.tensor(sigmas, dtype=torch.float64), kernel_size)
+        if functions.isfinite().all():
+            Hermite(kernel_size=kernel_size, sigmas=sigmas, family=A3)
+            continue
+        with pytest.raises(ValueError, match="expected at least") as found:
+            Hermite(kernel_size=kernel_size, sigmas=sigmas, family=A3)
+        least = int(str(found.value).split("at least ")[1].split(",")[0])
+        assert hermite_functions(A3, torch.tensor(sigmas, dtype=torch.float64), least).isfinite().all()
+        assert not hermite_functions(A3, torch.tensor(sigmas, dtype=torch.float64), least - 2).isfinite().all()
+
+
+def test_even_functions_alone_fit_into_one_pixel() -> None:
+    family = Family(kind="B", effective_size=2, mult=1.5, max_order=0)
+    assert Hermite(kernel_size=3, sigmas=(1.0, 6.0), family=family).functions().isfinite().all()
+
+
+@pytest.mark.parametrize("interaction", [1, 2, 3])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_mixing_by_hand(interaction: int, stride: int) -> None:
+    layer = ScaleConv1x1(2, 3, interaction=interaction, stride=stride).double()
+    nn.init.normal_(layer.bias)
+    x = random(2, 2, 3, 7, 6)
+    above = F.pad(x, (0, 0, 0, 0, 0, interaction - 1))
+    expected = F.conv3d(above, layer.weight[..., None, None], layer.bias, (1, stride, stride))
+    torch.testing.assert_close(layer(x), expected, rtol=1e-12, atol=1e-13)
+    bears_tools(layer.float(), x.float())
 
 
 def test_whole_numbers_are_no_images() -> None:

@@ -143,7 +143,45 @@ def test_settled_networks_compute_the_same() -> None:
     x = torch.rand(1, 1, 20, 20)
     expected = network(x)
     torch.testing.assert_close(settle(network)(x), expected)
+    assert network[0].scales == network[1].scales == pytest.approx((1.0, 2.0))
     assert torch.export.export(network, (x,)).module()(x).shape == expected.shape
+
+
+@pytest.mark.parametrize("learned", ["fixed", "direct", "ratios", "ratios_squared", "ratio", "ratio_squared"])
+def test_in_bfloat16_functions_are_those_of_the_rounded_parameters(learned: str) -> None:
+    """Made in bfloat16 they would be off by several per cent: He_4 of 2.5 is a difference of large numbers."""
+    family = Family(kind="B", effective_size=5, mult=1.4, max_order=4)
+    functions = LearnedFunctions(ScaleWidths(3, first=1.5, span=2.0, learned=learned), family).bfloat16()
+    assert functions.widths().dtype == functions().dtype == torch.float32
+    exact = functions.double()()
+    found = LearnedFunctions(functions.widths, family).bfloat16()()
+    if learned == "fixed":  # whose widths are exact again after double()
+        exact = hermite_functions(family, functions.widths().double(), exact.shape[-1])
+    assert (found.double() - exact).norm() < 1e-5 * exact.norm()
+    layer = LiftingConv2d(1, 2, functions, padding=SAME).bfloat16()
+    assert layer(torch.rand(1, 1, 20, 20).bfloat16()).dtype == torch.bfloat16
+    assert settle(nn.Sequential(layer))[0].functions().dtype == torch.bfloat16
+
+
+def test_widths_that_ran_away_are_refused_by_name() -> None:
+    widths = ScaleWidths(3, first=1.0, span=2.0)
+    functions = LearnedFunctions(widths, A3, 4.0)
+    set_to(widths, 1.0, 2.0)
+    with pytest.raises(ValueError, match=r"ran away, to 25: with a reach of 8, .*wider than 255"):
+        LearnedFunctions(widths, A3, 8.0)()
+    assert kernel_side(torch.tensor([1.0, 127.0]), 1.0) == 255
+    for width in (127.01, float("inf")):
+        with pytest.raises(ValueError, match=f"a learned width ran away, to {width:g}: .* wider than 255 pixels"):
+            kernel_side(torch.tensor([1.0, width]), 1.0)
+    for width in (0.0, -1.5, float("nan")):
+        with pytest.raises(ValueError, match=r"a learned width is .*; expected all above 0"):
+            kernel_side(torch.tensor([width, 2.0]), 1.0)
+    set_to(widths, -1.0, 0.5)
+    with pytest.raises(ValueError, match=r"a learned width is -1.5625; expected all above 0"):
+        functions()
+    set_to(widths, 0.1, 2.0)
+    with pytest.raises(ValueError, match=r"kernel_size is .* expected at least .* widths from 0.1 to 2.5"):
+        LearnedFunctions(widths, A3, 1.0)()
 
 
 @pytest.mark.parametrize(
