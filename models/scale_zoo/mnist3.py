@@ -17,16 +17,26 @@ from layers.scale.correlation import ScaleCorrelation
 from layers.scale.disco import Disco
 from layers.scale.functions import LearnedFunctions
 from layers.scale.hermite import Family, Hermite, geometric
-from layers.scale.kanazawa import KanazawaConv2d
 from layers.scale.pool import ScalePool
 from layers.scale.scale_space import ScaleSpace
 from layers.scale.space_pool import SpacePool2d
 from layers.scale.steerable import SAME, LiftingConv2d, ScaleConv2d
 from layers.scale.widths import Parametrisation, ScaleWidths
-from layers.scale.xu import XuConv2d
 from models.scale_zoo.network import ScaleNetwork, Stage, square_side
 from models.scale_zoo.registry import register
-from models.scale_zoo.system import Maps, Place, System, max_pool, mean_pool, norm, plain, relu, steerable
+from models.scale_zoo.system import (
+    Maps,
+    Place,
+    System,
+    kanazawa,
+    max_pool,
+    mean_pool,
+    norm,
+    plain,
+    relu,
+    steerable,
+    xu,
+)
 
 KERNEL, SIDE, WIDTHS, HIDDEN = 7, 28, (32, 63, 95), 256
 FACTORS = (0.3, 0.45, 0.67, 1.0, 1.49, 2.23, 3.33)
@@ -115,17 +125,6 @@ def _disco_tail() -> list[nn.Module]:
     return [nn.MaxPool2d(KERNEL, stride=1), nn.AvgPool2d(2, stride=4)]
 
 
-def kanazawa(in_channels: int, out_channels: int, at: Place) -> nn.Module:
-    """Seven factors."""
-    return KanazawaConv2d(in_channels, out_channels, at.kernel, FACTORS, padding=at.padding)
-
-
-def xu(in_channels: int, out_channels: int, at: Place, *, lifted: bool) -> nn.Module:
-    """Seven sides, without a bias."""
-    padding = max(SIDES) // 2
-    return XuConv2d(in_channels, out_channels, at.kernel, sides=SIDES, lifted=lifted, padding=padding, bias=False)
-
-
 def dss(*, scalar: bool) -> System:
     """Two levels, and no interaction between them; where it is scalar, each layer lifts and leaves one of them."""
 
@@ -184,15 +183,8 @@ def _register(name: str, system: System, **fixed: Any) -> None:
 
 for _end, _enlarged in (("", False), ("_56", True)):
     _register(f"standard{_end}", System(first=plain), enlarged=_enlarged)
-    _register(f"kanazawa{_end}", System(first=kanazawa), enlarged=_enlarged)
-    _columns = System(
-        first=partial(xu, lifted=False),
-        later=partial(xu, lifted=True),
-        close=ScalePool,
-        maps="columns",
-        scales=tuple(map(float, SIDES)),
-    )
-    _register(f"xu{_end}", _columns, enlarged=_enlarged, close="after")
+    _register(f"kanazawa{_end}", System(first=partial(kanazawa, factors=FACTORS)), enlarged=_enlarged)
+    _register(f"xu{_end}", xu(SIDES), enlarged=_enlarged, close="after")
     _register(f"dss{_end}", dss(scalar=False), enlarged=_enlarged, close="after")
     _register(f"dss_scalar{_end}", dss(scalar=True), enlarged=_enlarged)
 _register("dss_exact", dss(scalar=False), close="after", pools="dilated")

@@ -17,7 +17,6 @@ from layers.scale.disco import Disco
 from layers.scale.functions import LearnedFunctions
 from layers.scale.halving import Halving, SharedConv
 from layers.scale.hermite import Family, Hermite
-from layers.scale.kanazawa import KanazawaConv2d
 from layers.scale.pool import GlobalMax, ScalePool
 from layers.scale.rotations import RotationConv, RotationLifting
 from layers.scale.scale_space import ScaleSpace
@@ -26,10 +25,9 @@ from layers.scale.space_pool import ScaleMean
 from layers.scale.steerable import SAME, LiftingConv2d, ScaleConv2d
 from layers.scale.transformer import SpatialTransformer
 from layers.scale.widths import ScaleWidths
-from layers.scale.xu import XuConv2d
 from models.scale_zoo.network import ScaleNetwork, Stage, square_side
 from models.scale_zoo.registry import register
-from models.scale_zoo.system import Place, System, plain, relu, steerable
+from models.scale_zoo.system import Place, System, kanazawa, plain, relu, steerable, xu
 
 KERNEL, SIDE, WIDTHS = 7, 64, (16, 32)
 HERMITE = Hermite(
@@ -113,17 +111,6 @@ def coarse_conv3d(in_channels: int, out_channels: int, at: Place) -> nn.Module:
     return nn.Conv3d(in_channels, out_channels, (3, at.kernel, at.kernel))
 
 
-def kanazawa(in_channels: int, out_channels: int, at: Place) -> nn.Module:
-    """The six published factors."""
-    return KanazawaConv2d(in_channels, out_channels, at.kernel, FACTORS, padding=at.padding)
-
-
-def xu(in_channels: int, out_channels: int, at: Place, *, lifted: bool) -> nn.Module:
-    """The five published sides, without a bias."""
-    padding = max(SIDES) // 2
-    return XuConv2d(in_channels, out_channels, at.kernel, sides=SIDES, lifted=lifted, padding=padding, bias=False)
-
-
 def correlation(in_channels: int, out_channels: int, at: Place) -> nn.Module:
     """Of Deep Scale Spaces, without interaction of levels."""
     return ScaleCorrelation(in_channels, out_channels, at.kernel)
@@ -182,8 +169,8 @@ SYSTEMS: dict[str, System] = {
     "ensemble": System(first=plain, pyramid=3),
     "spatial_transform": System(first=plain, lift=SpatialTransformer),
     "spatial_transform_scale": System(first=plain, lift=partial(SpatialTransformer, kind="scale")),
-    "xu": System(first=partial(xu, lifted=False), later=partial(xu, lifted=True), close=ScalePool, maps="columns"),
-    "kanazawa": System(first=kanazawa),
+    "xu": xu(SIDES),
+    "kanazawa": System(first=partial(kanazawa, factors=FACTORS)),
     "hermite": steerable(lambda: HERMITE, HERMITE.sigmas),
     "disco": steerable(lambda: DISCO, DISCO.scales),
     "learned_scales": System(

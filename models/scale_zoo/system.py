@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
+from layers.scale.kanazawa import KanazawaConv2d
 from layers.scale.pool import ScalePool
 from layers.scale.steerable import SAME, Basis, LiftingConv2d, ScaleConv2d
+from layers.scale.xu import XuConv2d
 
 
 class Place(NamedTuple):
@@ -76,6 +79,27 @@ class System:
 def plain(in_channels: int, out_channels: int, at: Place) -> nn.Module:
     """An ordinary convolution."""
     return nn.Conv2d(in_channels, out_channels, at.kernel, at.stride, at.padding, bias=at.bias)
+
+
+def kanazawa(in_channels: int, out_channels: int, at: Place, *, factors: tuple[float, ...]) -> nn.Module:
+    """SI-ConvNet's, which rescales the map to each of the factors and back."""
+    return KanazawaConv2d(in_channels, out_channels, at.kernel, factors, padding=at.padding)
+
+
+def xu(sides: tuple[int, ...]) -> System:
+    """SiCNN with columns of these sides, whose maps keep their size; without biases, as published."""
+
+    def column(in_channels: int, out_channels: int, at: Place, *, lifted: bool) -> nn.Module:
+        shape: Any = {"sides": sides, "lifted": lifted, "padding": max(sides) // 2}
+        return XuConv2d(in_channels, out_channels, at.kernel, **shape, bias=False)
+
+    return System(
+        first=partial(column, lifted=False),
+        later=partial(column, lifted=True),
+        close=ScalePool,
+        maps="columns",
+        scales=tuple(map(float, sides)),
+    )
 
 
 def steerable(basis: Callable[[], Basis], scales: tuple[float, ...] | None, *, scalar: bool = False) -> System:
