@@ -216,10 +216,13 @@ class StirData(DataSection):
 
     def __post_init__(self) -> None:
         known = ("digits", "mnist", "emoji-dejavu", "emoji-fa6", "signs-synth", "FILE")
-        name = self.name.removeprefix("stir/")
-        require(name in known, f"name is {self.name!r}; expected one of {', '.join(f'stir/{one}' for one in known)}")
-        is_file = name == "FILE"
-        require(is_file == (self.file is not None), f"name is {self.name} and file {self.file}; expected both or none")
+        names = [f"stir/{one}" for one in known]
+        require(self.name in names, f"name is {self.name!r}; expected one of {', '.join(names)}")
+        is_file = self.name == "stir/FILE"
+        has_file = self.file is not None
+        require(has_file or not is_file, "file is null; expected the container that name stir/FILE asks for")
+        require(is_file or not has_file, f"file is {self.file} with name {self.name}; expected name stir/FILE")
+        require(self.seed >= 0, f"seed is {self.seed}; expected at least 0")
         require(self.scenario in (1, 2, 3, 4), f"scenario is {self.scenario}; expected 1, 2, 3 or 4")
         require(self.channels in (1, 3), f"channels is {self.channels}; expected 1 or 3")
         require(self.workers >= 0, f"workers is {self.workers}; expected at least 0")
