@@ -200,7 +200,7 @@ class StirData(DataSection):
     """stir/digits: scikit-learn's, which need no file; stir/mnist; stir/emoji-dejavu and stir/emoji-fa6, faces of two
     fonts; stir/signs-synth, signs in colour; or stir/FILE, where data.file names a container of one's own."""
     file: str | None = None
-    """A container, .npz; null makes the data that data.name says, which takes seconds."""
+    """A container, .npz; null makes the data that data.name says."""
     root: str = "data"
     """Folder of the MNIST files."""
     seed: int = 0
