@@ -52,6 +52,7 @@ def run_recipe(name: str, config: Config, arguments: Namespace, process: Process
             data = build_splits(config, run.seed, process.share, trains=run.trains)
             if run.starts_published:
                 check_head(config.model, classes)
+        process.say("\n".join(f"  {line}" for line in data.report))
         if run.source is not None:
             run.take_over(model, read_weights(run.source))
         measure, watch = build_measure(config, data, process), build_watch(data, process)
@@ -65,10 +66,10 @@ def run_recipe(name: str, config: Config, arguments: Namespace, process: Process
 
 def write_suite(recipes: Mapping[str, Config], root: Path, folder: Path, seed: int) -> list[Path]:
     """The table over a suite's runs, and their accuracy over the sizes of objects."""
-    data = next(iter(recipes.values())).data
-    assert isinstance(data, StirData)
-    trained = SCENARIOS[data.scenario].trained
-    return write_report(folder, root, list(recipes), seed, trained=(float(trained[0]), float(trained[-1])))
+    scenarios = {config.data.scenario for config in recipes.values() if isinstance(config.data, StirData)}
+    sides = [SCENARIOS[scenario].trained for scenario in scenarios]
+    trained = (float(sides[0][0]), float(sides[0][-1])) if len(sides) == 1 else None  # else one band is true of none
+    return write_report(folder, root, list(recipes), seed, trained=trained)
 
 
 if __name__ == "__main__":

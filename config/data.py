@@ -200,7 +200,7 @@ class StirData(DataSection):
     """stir/digits: scikit-learn's, which need no file; stir/mnist; stir/emoji-dejavu and stir/emoji-fa6, faces of two
     fonts; stir/signs-synth, signs in colour; or stir/FILE, where data.file names a container of one's own."""
     file: str | None = None
-    """A container, .npz; null makes the data that data.name says, which takes seconds."""
+    """A container, .npz; null makes the data that data.name says."""
     root: str = "data"
     """Folder of the MNIST files."""
     seed: int = 0
@@ -216,10 +216,13 @@ class StirData(DataSection):
 
     def __post_init__(self) -> None:
         known = ("digits", "mnist", "emoji-dejavu", "emoji-fa6", "signs-synth", "FILE")
-        name = self.name.removeprefix("stir/")
-        require(name in known, f"name is {self.name!r}; expected one of {', '.join(f'stir/{one}' for one in known)}")
-        is_file = name == "FILE"
-        require(is_file == (self.file is not None), f"name is {self.name} and file {self.file}; expected both or none")
+        names = [f"stir/{one}" for one in known]
+        require(self.name in names, f"name is {self.name!r}; expected one of {', '.join(names)}")
+        is_file = self.name == "stir/FILE"
+        has_file = self.file is not None
+        require(has_file or not is_file, "file is null; expected the container that name stir/FILE asks for")
+        require(is_file or not has_file, f"file is {self.file} with name {self.name}; expected name stir/FILE")
+        require(self.seed >= 0, f"seed is {self.seed}; expected at least 0")
         require(self.scenario in (1, 2, 3, 4), f"scenario is {self.scenario}; expected 1, 2, 3 or 4")
         require(self.channels in (1, 3), f"channels is {self.channels}; expected 1 or 3")
         require(self.workers >= 0, f"workers is {self.workers}; expected at least 0")

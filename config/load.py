@@ -60,7 +60,7 @@ def load_recipes(
         file: path of a YAML file, or the name of one in ``config/``. It may have the published flat format.
         name: of a recipe or suite of the file, or of its families; it may be left out where the file holds one recipe.
         overrides: "key=value" with a dotted key and a YAML value, for every member.
-        kind: of the data that a recipe has which names none: digits or pictures. Data of another kind is refused.
+        kind: of the data that a recipe has which names none: digits, pictures or stir. Data of another kind is refused.
 
     Returns:
         Pairs of recipe name and settings.

@@ -95,10 +95,10 @@ class EvaluationConfig:
 
     split: Literal["test", "validation", "val", "held_out"] = "test"
     """Of digits, test, or validation: items of the training split that are not trained on, for trying settings out. Of
-    pictures, val, or held_out in the same sense."""
+    pictures, val, or held_out in the same sense. Of stir/, test, or validation at the sizes of training."""
     items: int | None = None
     """So many items of the split: of digits the first, of pictures whole groups drawn by a fixed seed. null takes all;
-    of validation as many as train_items, of held_out 1000."""
+    of validation as many as train_items, of held_out 1000. Of stir/, drawn by a fixed seed."""
     every: int = 20
     """Epochs between two quick evaluations; the last epoch is always evaluated."""
     full_every: int = 40

@@ -107,7 +107,7 @@ class TrainConfig:
     """Save the state every so many steps too, not only after every epoch."""
     patience: int | None = None
     """Epochs without a better accuracy on the items that are watched, after which training ends; the weights of the
-    best epoch are the run's. null: train all epochs and keep the last weights."""
+    best epoch are the run's. It needs a single phase. null: train all epochs and keep the last weights."""
     statistics_steps: int = 0
     """Batches that batch norm's statistics are estimated from once more after the last step. 0, published, keeps the
     running ones, which lag behind weights that still moved."""
@@ -133,6 +133,8 @@ class TrainConfig:
             self.patience is None or self.patience >= 1, f"patience is {self.patience}; expected null or at least 1"
         )
         is_plain = self.patience is None or self.statistics_steps == 0
+        is_single = self.patience is None or sum(epochs > 0 for epochs in self.epochs_of_phases) <= 1
+        require(is_single, f"patience is {self.patience}; it needs a single phase, for a first one could end the run")
         require(is_plain, "statistics_steps is set with patience; they belong to the last weights, not to the best")
         require(self.ema is None or 0 < self.ema < 1, f"ema is {self.ema}; expected between 0 and 1")
         require(

@@ -21,7 +21,11 @@ ARROWS: dict[str, set[str]] = {  # what a folder may import of the project, besi
     "datagen_ImNet": {"multiscale", "inpaint_imagenet"},  # as a script of that folder sees what lies beside it
 }
 UNBOUND = {"tests", "benchmarks", "hubconf"}
-OURS = ARROWS.keys() - {"scripts"} | UNBOUND | {"train_mnist", "train_imagenet", "multiscale", "inpaint_imagenet"}
+OURS = (
+    ARROWS.keys() - {"scripts"}
+    | UNBOUND
+    | {"train_mnist", "train_imagenet", "train_scale", "multiscale", "inpaint_imagenet"}
+)
 LAYERS_KNOW = {"layers", "torch", "torchdeq"} | sys.stdlib_module_names
 DEFORMABLE = Path("layers/scale/deformable.py")  # needs deform_conv2d, which torch has not, and torchvision has
 

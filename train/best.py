@@ -26,7 +26,7 @@ class Best:
 
     def see(self, value: float, epoch: int, model: nn.Module) -> None:
         """Take note of an epoch; only what is strictly better counts."""
-        if value > self.value:
+        if self.patience is not None and value > self.value:
             self.value, self.epoch = value, epoch
             self.weights = {name: part.detach().cpu().clone() for name, part in model.state_dict().items()}
 

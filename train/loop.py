@@ -51,7 +51,7 @@ class Trainer:
         statistics_steps: batches that batch norm's statistics are estimated from once more after the last step; 0 keeps
             the running ones, which lag behind weights that still moved.
         ema: averaged copy of the model, if one is kept.
-        best: the best weights so far, where an epoch's result is told to ``watch``; it may end training early.
+        best: the best weights so far, where ``end_epoch`` tells it what an epoch came to; it may end training early.
     """
 
     model: Any
@@ -109,7 +109,7 @@ class Trainer:
         *,
         max_steps: int = 0,
     ) -> None:
-        """Train from the present place to the end.
+        """Train from the present place to the end, and give what is evaluated the best weights, where they are kept.
 
         Args:
             save: keeps the present state; called after every epoch, and within where ``checkpoint_steps`` says so.
@@ -312,6 +312,7 @@ class Trainer:
         if state["scaler"]:  # empty where nothing was scaled
             self.scaler.load_state_dict(state["scaler"])
         self.best.load_state_dict(state.get("best", Best().state_dict()))  # older states have none
+        self.best.weights = self.model.under_todays_names(self.best.weights)
         place = dict(state["place"])
         tally = place.pop("tally")
         self.place = Place(**place)

@@ -18,6 +18,8 @@ from dataloader.stir.items import Objects
 from dataloader.stir.make import make
 from dataloader.stir.scenarios import SCENARIOS
 
+ORDER_SEED = 0  # of all runs: they are judged by the same items
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -35,10 +37,11 @@ def count_classes(config: Config) -> int:
 def build_splits(
     config: Config, seed: int, share: tuple[int, int], description: object, *, trains: bool, siblings: bool = False
 ) -> Splits:
-    """See ``dataloader.build``. Objects of one split are shown in no other.
+    """See ``dataloader.build``. Images of one split of the container are shown in no other.
 
-    The items of the sizes that the scenario tests are judged, and after them all items of the split at all sizes, for
-    curves. Validation has the sizes of training: it is watched, and the temperature is fitted on it.
+    The items of the sizes that the scenario tests are judged, in an order that mixes sizes and classes, for some trials
+    take the first ones; and after them all items of the split at all sizes, for curves. Validation has the sizes of
+    training: it is watched, and the temperature is fitted on it unless it is what is judged.
     """
     if siblings:
         raise ConfigError(
@@ -47,25 +50,25 @@ def build_splits(
     data, evaluation = _section(config), config.evaluation
     container, scenario = _container(data), SCENARIOS[data.scenario]
     if container.channels != data.channels:
-        raise ConfigError(f"data.channels is {data.channels}; {data.name} has {container.channels}")
+        raise ConfigError(
+            f"data.channels is {data.channels}; expected {container.channels}, which {data.file or data.name} has"
+        )
     split = evaluation.split
 
     def part(split: str, sides: Sequence[int], items: int | None = None, *, at_sizes: bool = False) -> Part:
         selection = container.select(split, sides)
         sizes = Sizes(selection.sides.astype(float), selection.instances) if at_sizes else None
-        count = len(selection.labels) if items is None else min(items, len(selection.labels))
-        chosen = np.linspace(0, len(selection.labels) - 1, count).round().astype(int).tolist()
+        chosen = np.random.default_rng(ORDER_SEED).permutation(len(selection.labels))[:items].tolist()
         batches = batches_of([[item] for item in chosen], evaluation.batch_size)
         dataset = Indexed(Objects(selection))
         return Part(kind=data.kind, dataset=dataset, batches=batches, workers=data.workers, groups=sizes)
 
-    tested = scenario.tested if split == "test" else scenario.trained
-    watched = part("validation", scenario.trained)
+    tested, is_judged = (scenario.tested, False) if split == "test" else (scenario.trained, True)
     return Splits(
         num_classes=len(container.names),
         train=_loader(config, container, seed, share) if trains else None,
-        watched=watched if config.train.patience is not None else None,
-        calibration=part("validation", scenario.trained, evaluation.calibration_items),
+        watched=part("validation", scenario.trained) if trains and config.train.patience is not None else None,
+        calibration=None if is_judged else part("validation", scenario.trained, evaluation.calibration_items),
         evaluated={split: part(split, tested, evaluation.items), "sizes": part(split, SIDES[::-1], at_sizes=True)},
         report=(f"{data.name}: {container.metadata.get('title', '')} {container.checksum()}",),
     )
@@ -86,7 +89,7 @@ def _section(config: Config) -> StirData:
 def _container(data: StirData) -> Container:
     try:
         return _made(data.name, data.file, data.seed, data.root)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         raise ConfigError(f"data: {error}") from error
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -145,6 +146,10 @@ def read(path: Path) -> Container:
             names = tuple(map(str, _array(file, "lbldata")))
         described = {str(field): str(value) for field, value in arrays.pop("metadata")}
         return Container(**arrays, names=names, metadata=described)
+    except OSError as error:
+        raise type(error)(f"{path} cannot be read ({error.strerror or error}); expected a container, .npz") from None
+    except (BadZipFile, EOFError, TypeError) as error:  # TypeError: a single array, which is nothing to be entered
+        raise ValueError(f"{path}: it is no .npz file, or a broken one ({error})") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

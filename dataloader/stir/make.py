@@ -21,7 +21,11 @@ from dataloader.stir.signs import signs
 
 
 def _mnist(seed: int, root: str) -> Container:
-    return mnist(read_mnist(root, True, download=False), read_mnist(root, False, download=False), seed)
+    try:
+        train, test = (read_mnist(root, is_training, download=False) for is_training in (True, False))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(str(error).replace("data.name=digits", "data.name=stir/digits")) from None
+    return mnist(train, test, seed)
 
 
 def _digits(seed: int, root: str) -> Container:

@@ -31,11 +31,11 @@ def _worst(values: Tensor, columns: Columns) -> list[Averaged]:
 
 
 def _octave_drop(values: Tensor, columns: Columns) -> list[Averaged]:
-    """How much less is known at half the side, over all sides that have a half: means over the objects' sides."""
+    """How much less is known at exactly half the side: the mean over all sides whose half is there too."""
     sides = columns["scale"]
     known = {float(side): values[sides == side].mean() for side in sides.unique()}
-    drops = [(known[side] - known[side // 2], side) for side in known if side // 2 in known]
-    return [Averaged(torch.stack([drop for drop, _ in drops]), torch.tensor([side for _, side in drops]), "drop_index")]
+    drops = {side: known[side] - known[side / 2] for side in known if side / 2 in known}
+    return [Averaged(torch.stack([*drops.values()]), torch.tensor([*drops]), "drop_index")] if drops else []
 
 
 _shown = partial(Measure, unit=SHARE, trial=Trial.SCALES, kinds=("stir",), of=_correct)

@@ -9,17 +9,18 @@ import pytest
 
 import dataloader.digits.build
 import dataloader.pictures.build
-from config.schema import Config, DigitsData, EvaluationConfig, ModelConfig, PictureData
+import dataloader.stir.build
+from config.schema import Config, DigitsData, EvaluationConfig, ModelConfig, PictureData, StirData
 from dataloader import build, mnist
 from dataloader.digits.items import LocallyScaledMNIST
 
 MODEL = ModelConfig(backbone="test_vit", pretrained=False)
-KINDS = {"digits": dataloader.digits.build, "pictures": dataloader.pictures.build}
+KINDS = {"digits": dataloader.digits.build, "pictures": dataloader.pictures.build, "stir": dataloader.stir.build}
 
 
 def test_a_kind_is_the_name_of_its_folder() -> None:
     folders = {path.parent.name for path in Path(build.__file__).parent.glob("*/build.py")}
-    assert folders == KINDS.keys() == {DigitsData.kind, PictureData.kind}
+    assert folders == KINDS.keys() == {DigitsData.kind, PictureData.kind, StirData.kind}
 
 
 @pytest.mark.parametrize("kind", KINDS)

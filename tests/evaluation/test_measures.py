@@ -53,6 +53,7 @@ def test_what_is_tempered_has_a_twin_that_is_not():
         *("warp_accuracy", "warp_correct", "warp_oracle_accuracy", "warp_accuracy_at_0.25", "warp_flips_at_0"),
         *("warp_accuracy_by_nearest", "accuracy_after_1", "warp_accuracy_after_12"),
         *("accuracy_at_0.4", "accuracy_over_scales", "undone", "disturbed_flips", "accuracy_bypassed"),
+        *("size_accuracy", "size_correct", "size_accuracy_at_17", "worst_size_accuracy", "octave_drop"),
     ],
 )
 def test_shares_are_told_in_percent(name):
@@ -76,7 +77,7 @@ def test_all_else_is_told_as_it_is(name):
 def test_tables_tell_of_the_most_important_in_the_order_of_the_trials():
     assert [measure.name for measure in MEASURES if measure.is_headline] == [
         *("accuracy", "top1", "multi_scale_top1"),
-        *("consistency_error", "consistency_error_tempered", "consistency_flips"),
+        *("consistency_error", "consistency_error_tempered", "consistency_flips", "size_accuracy"),
         *("warp_accuracy", "warp_invariance_error", "warp_invariance_error_tempered", "warp_invariance_flips"),
         *("local_scale_error", "local_scale_error_tempered", "local_scale_flips"),
         *("undone", "residual", "seconds"),

@@ -96,5 +96,5 @@ def _measured(name: str, config: Config, arguments: Namespace, given: Path | Non
     if not isinstance(config.method, Average | Plain):
         raise RunError(f"{name}: there are no weights of the canonicalizer, as {way_out}")
     if not config.data.has_published_heads:
-        raise RunError(f"{name}: no published classifier knows rows of digits; {way_out}")
+        raise RunError(f"{name}: no published classifier knows this data; {way_out}")
     return None

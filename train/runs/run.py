@@ -128,6 +128,9 @@ class Run:
         if self.state is None and rhythm.before_training:
             log(0, measure(trainer.evaluated, True).metrics)
         trainer.fit(save, end_epoch)
+        best = trainer.best.epoch
+        if best:
+            self.process.say(f"{self.name}: of {trainer.place.epoch} epochs, number {best} gives the weights")
         began = time.perf_counter()
         final = measure(trainer.evaluated, True)
         log(trainer.place.epoch, final.metrics)
@@ -141,6 +144,7 @@ class Run:
             "evaluation_seconds": time.perf_counter() - began,
             "images_per_second": len(trainer.order.items) * trainer.place.epoch / seconds if seconds else 0.0,
             "epochs": trainer.place.epoch,
+            **({"best_epoch": best} if best else {}),
             "parameters": sum(value.numel() for value in trainer.model.parameters()),
             "processes": self.process.world,
         }
