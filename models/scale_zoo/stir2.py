@@ -102,7 +102,7 @@ def coarse_siconv(in_channels: int, out_channels: int, at: Place) -> nn.Module:
 
 
 def conv3d(in_channels: int, out_channels: int, at: Place) -> nn.Module:
-    """Over scale and space. Of few scales it reads all that there are."""
+    """Over seven scales and space, as published."""
     return nn.Conv3d(in_channels, out_channels, at.kernel)
 
 
