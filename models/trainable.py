@@ -32,7 +32,7 @@ def freeze_but(
         modules = [
             backbone.get_submodule(stage.module) for stage in found if part == "semi-partial" or stage.stage in stages
         ]
-        if not modules:
+        if part == "semi-partial" and not modules:
             raise ValueError(f"train.finetune is {part}, but {type(backbone).__name__} has no stage that would train")
     backbone.requires_grad_(False)
     for module in modules:

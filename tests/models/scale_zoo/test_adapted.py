@@ -14,6 +14,7 @@ from layers.grid import random_warp_params
 from layers.monotone import monotone_warp
 from layers.spec import DEC, Correction, Site
 from models.dec import DECModel, sites_of, with_dec
+from models.trainable import freeze_but
 
 CORRECTION = Correction(channels=(8, 8), pools=(2, 2), dilations=(1, 1), input_size=24)
 CASES = [
@@ -114,3 +115,8 @@ def test_a_published_dec_too() -> None:
     x = images(plain("mnist3_hermite"))
     warped = monotone_warp(x, random_warp_params(2, 4, 0.3, generator=torch.Generator().manual_seed(0)))
     assert model(warped).shape == (2, 10)
+
+
+def test_a_network_without_stages_does_not_freeze_in_silence() -> None:
+    with pytest.raises(ValueError, match="finetune is semi-partial, but Mnist3 has no stage that would train"):
+        freeze_but(plain("mnist3_hermite"), "semi-partial", (), 28)
