@@ -20,7 +20,7 @@ from train.runs.places import close_suite, root_of, suite_of
 from train.runs.run import one_line_errors, open_run
 
 EXAMPLES = """examples:
-  python train_scale.py                       the suite quick: networks of five systems, minutes on two cores
+  python train_scale.py                       the suite quick: five networks, a quarter of an hour on a core
   python train_scale.py --config emoji_hermite --random_seed 70
   python train_scale.py --config mnist_disco data.root=FOLDER train.backbone_lr=0.01
 """

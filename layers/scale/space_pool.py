@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from layers.scale.checks import require_count, require_lifted
 from layers.scale.dilation import check_base, level_dilations
-from layers.scale.pool import ScaleMean as ScaleMean  # it was here once
 
 
 class SpacePool2d(nn.Module):

@@ -13,7 +13,6 @@ from layers.scale.checks import require_channels, require_count, require_lifted,
 from layers.scale.disco import Disco
 from layers.scale.functions import FixedFunctions, LearnedFunctions
 from layers.scale.hermite import Hermite
-from layers.scale.mixing import ScaleConv1x1 as ScaleConv1x1  # it was here once
 from layers.scale.weights import uniform_
 
 Basis = Hermite | Disco | Tensor | LearnedFunctions | FixedFunctions

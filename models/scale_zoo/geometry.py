@@ -13,11 +13,11 @@ from layers.scale.deformable_scale import DeformableScaleCorrelation
 from layers.scale.dilation import level_dilations
 from layers.scale.halving import SharedConv
 from layers.scale.kanazawa import KanazawaConv2d
-from layers.scale.pool import ScalePool
+from layers.scale.pool import ScaleMean, ScalePool
 from layers.scale.rotations import RotationConv, RotationLifting
 from layers.scale.scale_space import ScaleSpace
 from layers.scale.siconv import SiConv2d
-from layers.scale.space_pool import ScaleMean, SpacePool2d
+from layers.scale.space_pool import SpacePool2d
 from layers.scale.steerable import SAME, LiftingConv2d, ScaleConv2d
 from layers.scale.xu import XuConv2d
 

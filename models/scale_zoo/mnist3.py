@@ -29,6 +29,7 @@ from models.scale_zoo.system import (
     Place,
     System,
     kanazawa,
+    made,
     max_pool,
     mean_pool,
     norm,
@@ -85,11 +86,11 @@ class Mnist3(ScaleNetwork):
         enlarge = nn.Upsample(scale_factor=2) if enlarged else nn.Identity()
         side = SIDE * 2 if enlarged else SIDE
         later = system.later or system.first
-        place = Place(KERNEL, side, same=True, shared=None if system.share is None else system.share())
+        place = Place(KERNEL, side, same=True, shared=made(system.share))
         for number, (entering, leaving) in enumerate(zip((in_chans, *WIDTHS), WIDTHS, strict=False), start=1):
             layer = system.first if number == 1 else later
             conv = layer(entering, leaving, place._replace(side=side))
-            scale_pool = None if system.pool is None else system.pool()
+            scale_pool = made(system.pool)
             between = relu(maps) if relus else nn.Identity()
             after: list[nn.Module] = [between, _pool(pools, maps), norm(maps, leaving, columns)]
             if number == 3:

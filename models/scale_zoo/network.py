@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -11,10 +12,9 @@ from torch import Tensor, nn
 
 from layers.scale.checks import require_plain
 from layers.scale.halving import matched
-from layers.scale.pool import ScalePool
+from layers.scale.pool import ScaleMean, ScalePool
 from layers.scale.pyramid import pyramid
 from layers.scale.siconv import SiConv2d
-from layers.scale.space_pool import ScaleMean
 from models.scale_zoo.geometry import Geometry, behind
 from models.scale_zoo.system import System
 
@@ -90,7 +90,7 @@ class ScaleIndex(NamedTuple):
     scales: tuple[float, ...]
 
 
-class ScaleNetwork(nn.Module):
+class ScaleNetwork(nn.Module, ABC):
     """A network whose convolutions are layers of a system, as a timm model.
 
     A subclass registers its stages under the names that ``stages`` lists, and then calls ``finish``.
@@ -152,9 +152,9 @@ class ScaleNetwork(nn.Module):
         """The map that ``close`` takes one scale of."""
         return matched(x) if isinstance(x, tuple) else x
 
+    @abstractmethod
     def features_of(self, x: Tensor) -> Tensor:
         """(B, features) of what ``close`` left."""
-        raise NotImplementedError
 
     def forward_intermediates(
         self, x: Tensor, indices: int | Sequence[int] | None = None, intermediates_only: bool = False, **_: Any

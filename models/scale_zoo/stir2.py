@@ -6,7 +6,6 @@ image 64 x 64, 16 channels by 7 x 7, ReLU, 32 channels by 7 x 7, ReLU, the globa
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -17,17 +16,16 @@ from layers.scale.disco import Disco
 from layers.scale.functions import LearnedFunctions
 from layers.scale.halving import Halving, SharedConv
 from layers.scale.hermite import Family, Hermite
-from layers.scale.pool import GlobalMax, ScalePool
+from layers.scale.pool import GlobalMax, ScaleMean, ScalePool
 from layers.scale.rotations import RotationConv, RotationLifting
 from layers.scale.scale_space import ScaleSpace
 from layers.scale.siconv import SiConv2d
-from layers.scale.space_pool import ScaleMean
 from layers.scale.steerable import SAME, LiftingConv2d, ScaleConv2d
 from layers.scale.transformer import SpatialTransformer
 from layers.scale.widths import ScaleWidths
 from models.scale_zoo.network import ScaleNetwork, Stage, square_side
 from models.scale_zoo.registry import register
-from models.scale_zoo.system import Place, System, kanazawa, plain, relu, steerable, xu
+from models.scale_zoo.system import Place, System, kanazawa, made, plain, relu, steerable, xu
 
 KERNEL, SIDE, WIDTHS = 7, 64, (16, 32)
 HERMITE = Hermite(
@@ -72,21 +70,17 @@ class Stir2(ScaleNetwork):
         if side < 2 * KERNEL:
             raise ValueError(f"img_size is {img_size}; expected at least {2 * KERNEL}, for two kernels of {KERNEL}")
         same = system.pyramid > 1
-        first = Place(KERNEL, side, same, shared=None if system.share is None else system.share())
+        first = Place(KERNEL, side, same, shared=made(system.share))
         second = first._replace(side=side if same else side - KERNEL + 1)
-        self.layer1 = Stage(system.first(in_chans, WIDTHS[0], first), _made(system.pool), relu(system.maps))
+        self.layer1 = Stage(system.first(in_chans, WIDTHS[0], first), made(system.pool), relu(system.maps))
         later = system.later or system.first
-        self.layer2 = Stage(later(WIDTHS[0], WIDTHS[1], second), _made(system.pool), relu(system.maps))
+        self.layer2 = Stage(later(WIDTHS[0], WIDTHS[1], second), made(system.pool), relu(system.maps))
         self.global_pool = GlobalMax()
         self.img_size = side
         self.finish(system, WIDTHS[1], WIDTHS, (1, 1))
 
     def features_of(self, x: Tensor) -> Tensor:
         return self.global_pool(x)
-
-
-def _made(pool: Any) -> nn.Module | None:
-    return None if pool is None else pool()
 
 
 def siconv(in_channels: int, out_channels: int, at: Place) -> nn.Module:

@@ -76,6 +76,11 @@ class System:
     has_scales: bool = True
 
 
+def made(factory: Callable[[], Any] | None) -> Any:
+    """What a system makes for a network, or None where it makes nothing."""
+    return None if factory is None else factory()
+
+
 def plain(in_channels: int, out_channels: int, at: Place) -> nn.Module:
     """An ordinary convolution."""
     return nn.Conv2d(in_channels, out_channels, at.kernel, at.stride, at.padding, bias=at.bias)

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from layers.scale.disco import Disco
 from layers.scale.hermite import Family, Hermite, geometric
+from layers.scale.mixing import ScaleConv1x1
 from layers.scale.pool import ScalePool
-from layers.scale.steerable import ScaleConv1x1, Steerable
+from layers.scale.steerable import Steerable
 from models.scale_zoo.geometry import Geometry, behind
 from models.scale_zoo.network import ScaleNetwork
 from models.scale_zoo.registry import register

@@ -16,8 +16,7 @@ from torch import nn
 
 import models.scale_zoo  # noqa: F401  (makes the networks known to timm)
 from layers.scale.functions import settle
-from layers.scale.pool import ScalePool
-from layers.scale.space_pool import ScaleMean
+from layers.scale.pool import ScaleMean, ScalePool
 from models.scale_zoo import stir2
 from tests.layers.scale.trials import bears_tools
 from train.runs.checkpoint import save_weights
