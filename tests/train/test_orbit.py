@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from config.losses import OrbitConfig
+from config.losses import LossConfig, OrbitConfig, RestoreTerm, SiblingTerm
 from config.schema import ConfigError
 from dataloader.build import build_splits
 from layers.frame import Frame
@@ -19,13 +20,14 @@ from layers.monotone import monotone_warp
 from layers.seeds import item_warps
 from tests.train.runs import ALONE, OWN_RATE, RESIDUAL, SEED, config_of, phases, trainer_of
 from train.losses import POINTS, ROUNDING, agreement_loss, pixel_loss, rest_loss, undo_loss
-from train.orbit import build_orbit
+from train.orbit import Drawn, Members, build_orbit
 from train.runs.errors import RunError
-from train.terms import _read
+from train.terms import Restore, Sibling, _read
 from train.views import Batch
 
 ITEMS = [4, 9, 2, 7, 30, 11]
 SIZE = (24, 31)
+KNOWN = ("image", "drawn", "sibling")
 ORBIT = build_orbit(OrbitConfig(shift=0.0, interpolations=("bilinear",)), 3)
 LONE = phases({**ALONE, "epochs": 1, "terms": {"task": 0.0}}, {"terms": {"task": 1.0, "undo": 0.0}})
 UNDO: dict[str, Any] = {
@@ -217,6 +219,27 @@ def test_every_term_falls_while_it_trains(term: str, tmp_path: Path) -> None:
     metrics: list[dict[str, float]] = []
     trainer.fit(end_epoch=metrics.append)
     assert metrics[-1][f"train_{term}"] < 0.9 * metrics[0][f"train_{term}"]
+
+
+@pytest.mark.parametrize(("term", "wanted"), [(Restore, "image"), (Sibling, "sibling")])
+def test_a_form_is_compared_with_what_it_should_be(term: Any, wanted: str) -> None:
+    """A form that is not warped is the member itself: the loss is its distance from the image, or from the sibling."""
+    generator = torch.Generator().manual_seed(0)
+    given = {name: torch.rand(3, 1, 16, 16, generator=generator) for name in KNOWN}
+    still = WarpParams.identity(3, 4)
+    drawn = Drawn(given["drawn"], still, torch.ones(3, dtype=torch.bool))
+    members = Members(
+        find=lambda image: SimpleNamespace(states=[[WarpParams.identity(len(image), 4)]]),
+        evaluations=1,
+        image=given["image"],
+        drawn=drawn,
+        sibling=given["sibling"],
+        needs={"drawn"},
+        frames=[Frame()],
+    )
+    options = {"restore": RestoreTerm(side=16), "sibling": SiblingTerm(side=16)}
+    found = term(LossConfig(**options), False).after(members, 0)
+    torch.testing.assert_close(found, pixel_loss(given["drawn"], given[wanted], 3))
 
 
 def test_batches_have_siblings_where_a_term_needs_them(tmp_path: Path) -> None:
