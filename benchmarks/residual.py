@@ -55,12 +55,13 @@ PARTS = (
         "Digits, in distribution",
         (
             *("small_base", "small_augmentation", "small_averaged", "small_equiv", "small_dem", "small_residual"),
-            *("small_long", "small_longest", "small_residual_long"),
+            *("small_long", "small_taught", "small_longest", "small_residual_long"),
         ),
         (*OF_DIGITS, "seconds"),
         (
             ("small_residual", "small_augmentation"),
             ("small_residual", "small_long"),
+            ("small_residual", "small_taught"),
             ("small_residual_long", "small_longest"),
         ),
         PER_ITEM["digits"],
@@ -75,18 +76,29 @@ PARTS = (
     Part(
         "Scales that the backbone never saw",
         (
-            *("unseen_base", "unseen_augmentation", "unseen_equiv"),
+            *("unseen_base", "unseen_augmentation", "unseen_equiv", "unseen_taught"),
             *("unseen_canonicalizer", "unseen_residual", "unseen_warps"),
         ),
         ("accuracy_over_scales", "accuracy_at_0.4", "accuracy_at_1", "accuracy_at_2", "accuracy", "warp_accuracy"),
-        (("unseen_residual", "unseen_augmentation"), ("unseen_canonicalizer", "unseen_base")),
+        (
+            ("unseen_residual", "unseen_augmentation"),
+            ("unseen_residual", "unseen_taught"),
+            ("unseen_canonicalizer", "unseen_base"),
+        ),
         PER_ITEM["unseen"],
     ),
     Part(
         "A tenth of the labels",
-        ("few_base", "few_augmentation", "few_canonicalizer", "few_residual"),
+        ("few_base", "few_augmentation", "few_taught", "few_canonicalizer", "few_residual"),
         OF_DIGITS,
-        (("few_residual", "few_augmentation"),),
+        (("few_residual", "few_augmentation"), ("few_residual", "few_taught")),
+        PER_ITEM["digits"],
+    ),
+    Part(
+        "A hundredth of the labels",
+        ("fewest_base", "fewest_augmentation", "fewest_canonicalizer", "fewest_residual"),
+        OF_DIGITS,
+        (("fewest_residual", "fewest_augmentation"),),
         PER_ITEM["digits"],
     ),
     Part(

@@ -207,8 +207,22 @@ class SiblingTerm(FormTerm):
 
     def check(self, config: Config) -> None:
         super().check(config)
-        mixes = max(config.augmentation.mixup, config.augmentation.cutmix) > 0
-        require(not mixes, "loss.sibling has a weight with augmentation.mixup or cutmix; a mixed image has no sibling")
+        _require_unmixed(config, "sibling")
+
+    def needs_siblings(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeachTerm(Term):
+    """What the model says of the sibling is what it shall say of the item: no label is needed.
+
+    Labels travel in this way from scale 1, where a model may know them, to other scales. Batch norm sees the siblings
+    as well, so ``train.statistics_steps`` should take its statistics anew.
+    """
+
+    def check(self, config: Config) -> None:
+        _require_unmixed(config, "teach")
 
     def needs_siblings(self) -> bool:
         return True
@@ -261,6 +275,7 @@ class LossConfig:
     undo: UndoTerm = UndoTerm()
     restore: RestoreTerm = RestoreTerm()
     sibling: SiblingTerm = SiblingTerm()
+    teach: TeachTerm = TeachTerm()
     agree: AgreeTerm = AgreeTerm()
     rest: RestTerm = RestTerm()
     orbit: OrbitConfig = OrbitConfig()
@@ -269,6 +284,11 @@ class LossConfig:
     def terms(self) -> dict[str, Term]:
         """By name, in the order in which they are added."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Term)}
+
+
+def _require_unmixed(config: Config, name: str) -> None:
+    mixes = max(config.augmentation.mixup, config.augmentation.cutmix) > 0
+    require(not mixes, f"loss.{name} has a weight with augmentation.mixup or cutmix; a mixed image has no sibling")
 
 
 def _require_warped_members(config: Config, given: str) -> None:

@@ -70,7 +70,7 @@ class Objective:
         if is_warped and not self.two_views:
             drawn = self._warp(image, batch.items, "augmentation", epoch)
             image, label = unchecked_warp(image, drawn), self.task.warped(label, drawn)
-        views = self._views(model, image, batch.items, epoch, needs)
+        views = self._views(model, batch._replace(image=image), epoch, needs)
         if ORBIT & needs:
             views.members = self._members(views, batch, epoch, step, needs)
         warped_label = label if views.warp is None else self.task.warped(label, views.warp)
@@ -113,15 +113,16 @@ class Objective:
         needs |= {"pair"} if self.two_views else set()
         return needs if self.finds_warps else needs | {"logits"}
 
-    def _views(self, model: nn.Module, image: Tensor, items: list[int], epoch: int, needs: set[str]) -> Views:
+    def _views(self, model: nn.Module, batch: Batch, epoch: int, needs: set[str]) -> Views:
         has_second = bool({"pair", "second"} & needs)
         return Views(
             model=model,
-            image=image,
-            warp=self._warp(image, items, "view", epoch) if has_second else None,
+            image=batch.image,
+            warp=self._warp(batch.image, batch.items, "view", epoch) if has_second else None,
             is_pair="pair" in needs,
             finds_warps=self.finds_warps,
             runs="logits" in needs,
+            sibling=batch.sibling,
         )
 
     def _members(self, views: Views, batch: Batch, epoch: int, step: int, needs: set[str]) -> Members:

@@ -97,6 +97,16 @@ class Equivariance(Term):
         return EQUIVARIANCE_LOSSES[self.loss.equivariance.distance](*views.logits)
 
 
+class Teach(Term):
+    """The prediction for the sibling is the label."""
+
+    needs = frozenset({"logits"})
+
+    def __call__(self, views: Views, moment: Moment) -> Tensor:
+        first, second = (F.cross_entropy(logits, views.taught) for logits in views.logits)
+        return (first + second) / 2
+
+
 class Phi(Term):
     """The warps of two views, apart from each other and near the identity; the first part grows with the epochs."""
 
@@ -245,6 +255,7 @@ TERMS: dict[str, Callable[..., Term]] = {
     "undo": Undo,
     "restore": Restore,
     "sibling": Sibling,
+    "teach": Teach,
     "agree": Agree,
     "rest": Rest,
 }

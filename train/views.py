@@ -59,6 +59,7 @@ class Views:
         is_pair: whether both views go through the model together.
         finds_warps: whether the model tells the warps that it found.
         runs: whether the backbone runs, or only the canonicalizer.
+        sibling: (B, C, H, W), the same objects at scale 1, where the data give them.
         members: versions of the images that the canonicalizer learns on; None where no term needs them.
     """
 
@@ -68,6 +69,7 @@ class Views:
     is_pair: bool
     finds_warps: bool
     runs: bool
+    sibling: Tensor | None = None
     members: Members | None = None
 
     @cached_property
@@ -99,6 +101,13 @@ class Views:
         logits = (self.output.logits if self.finds_warps else self.output).float()
         first, second = logits.chunk(2) if self.is_pair else (logits, logits)
         return first, second
+
+    @cached_property
+    def taught(self) -> Tensor:
+        """(B, classes) probabilities that the model, as it stands, gives the siblings; without a graph."""
+        assert self.sibling is not None
+        with torch.no_grad():
+            return self.adapted(self.sibling).float().softmax(dim=1)
 
     @cached_property
     def phis(self) -> tuple[list[WarpParams], list[WarpParams]]:

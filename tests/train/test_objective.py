@@ -10,7 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from config.losses import ConsistencyTerm, EquivarianceTerm, LossConfig, PhiTerm, TaskTerm, UniquenessTerm
+from config.losses import (
+    ConsistencyTerm,
+    EquivarianceTerm,
+    LossConfig,
+    PhiTerm,
+    TaskTerm,
+    TeachTerm,
+    UniquenessTerm,
+)
 from config.schema import Config, ConfigError, ModelConfig, Phase, TrainConfig, WarpConfig
 from layers.frame import Frame
 from layers.grid import WarpParams, random_warp_params
@@ -429,3 +437,19 @@ def test_an_interval_of_strengths_is_drawn_from_for_every_item() -> None:
     torch.testing.assert_close(factors, factors[:, :1, :1].expand_as(factors))
     assert len(factors[:, 0, 0].unique()) == 3 and 0.2 <= factors.min() <= factors.max() <= 0.4
     torch.testing.assert_close(found.y / whole.y, factors[:, :1, :1].expand_as(found.y))
+
+
+@pytest.mark.parametrize("two_views", [False, True])
+def test_what_is_said_of_siblings_is_taught_to_their_items(two_views: bool) -> None:
+    """The label is the prediction for the sibling, which has no graph; no label of the batch is looked at."""
+    objective = objective_of(task=TaskTerm(weight=0.0), teach=TeachTerm(weight=2.0), two_views=two_views)
+    batch, siblings, model = batch_of(3, 4), batch_of(8, 9).image, Recorder()
+    batch = batch._replace(label=torch.tensor([99, 99]), sibling=siblings)
+    wanted = model(siblings).softmax(1)
+    loss = objective(model, batch, 0, 0).loss
+    answers = [model(view) for view in model.seen[-2].split(2)]
+    expected = sum(-(wanted * answer.log_softmax(1)).sum(1).mean() for answer in answers) / len(answers)
+    torch.testing.assert_close(loss, 2 * expected)
+    (graded,) = torch.autograd.grad(loss, [model.head.weight])
+    constant = sum(-(wanted.detach() * answer.log_softmax(1)).sum(1).mean() for answer in answers) / len(answers)
+    torch.testing.assert_close(graded, *torch.autograd.grad(2 * constant, [model.head.weight]))
