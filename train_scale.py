@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from config.load import load_recipes
+from config.scenarios import SCENARIOS
 from config.schema import Config, StirData
 from dataloader.build import build_splits, count_classes
-from dataloader.stir.scenarios import SCENARIOS
 from models.build import build_model, check_head, read_weights
 from report.suite import write_report
 from train.build import build_trainer

@@ -11,9 +11,10 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from benchmarks.measure import medians, multiply_adds, peak_bytes
+from benchmarks.measure import medians, peak_bytes
 from benchmarks.published import NETWORK
 from benchmarks.report import typed, write
+from evaluation.cost import multiply_adds
 from hubconf import spec_of
 from layers.canonicalizer import Canonicalizer, evaluate_in_parts
 from layers.grid import random_warp_params

@@ -1,8 +1,7 @@
-"""Seconds, multiply-adds and peak memory of a call."""
+"""Seconds and peak memory of a call."""
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from collections.abc import Callable
@@ -10,9 +9,7 @@ from itertools import accumulate
 from typing import Any
 
 import torch
-import torchvision  # type: ignore[import-untyped]  # noqa: F401  (which has the operator that is counted below)
 from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
 
 
 def medians(functions: dict[str, Callable[[], Any]], repeats: int, device: str = "cpu") -> dict[str, float]:
@@ -27,24 +24,6 @@ def medians(functions: dict[str, Callable[[], Any]], repeats: int, device: str =
             if turn:  # the first turn warms up
                 seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(times) for name, times in seconds.items()}
-
-
-def deformable_flops(x: Any, weight: Any, *_: Any, out_shape: Any, **__: Any) -> int:
-    """Of a deformable convolution, as of an ordinary one; without the interpolation between pixels."""
-    return 2 * math.prod(out_shape) * math.prod(weight[1:])
-
-
-COUNTED = {torch.ops.torchvision.deform_conv2d: deformable_flops}  # torch counts none of them
-
-
-def multiply_adds(function: Callable[[], Any]) -> float:
-    """Of the convolutions and matrix products that an eager call performs, its backward pass included.
-
-    Products of ``einsum`` count. Of a deformable convolution, the backward pass does not.
-    """
-    with FlopCounterMode(display=False, custom_mapping=COUNTED) as counter:
-        function()
-    return counter.get_total_flops() / 2
 
 
 def peak_bytes(function: Callable[[], Any], device: str = "cpu") -> int:

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 import models.scale_zoo  # noqa: F401  (makes the networks known to timm)
 from benchmarks.cost import infer, train
-from benchmarks.measure import medians, multiply_adds
+from benchmarks.measure import medians
 from benchmarks.report import RESULTS, typed, write
 from benchmarks.scale_identities import IDENTITIES, error_of
 from benchmarks.scale_kernels import draw
+from evaluation.cost import multiply_adds
 from layers.scale import disco
 from layers.scale.correlation import ScaleCorrelation
 from layers.scale.kanazawa import KanazawaConv2d

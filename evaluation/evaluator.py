@@ -149,6 +149,9 @@ def evaluate(
     if measures := of(Trial.EQUILIBRIUM):
         solved = bench.equilibrium(part)
         found.metrics.update({measure.name: measure.values(solved, temperature).item() for measure in measures})
+    if measures := of(Trial.COST):
+        count = bench.multiply_adds(part)
+        found.metrics.update({measure.name: measure.values(count, temperature).item() for measure in measures})
     return found
 
 

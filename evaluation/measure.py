@@ -40,6 +40,7 @@ class Trial(Enum):
     COMPOSED = "composed"  # the same items, all parts of each at one given scale: an AtScales
     CANONICAL = "canonical"  # the first warped items, where the model finds warps: the Views of a batch
     EQUILIBRIUM = "equilibrium"  # what an adapted model tells of its warps: an Equilibrium
+    COST = "cost"  # the multiply-adds of the model's answer to one image, as a float
     RUN = "run"  # nothing: the run tells such a metric itself
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from evaluation.cost import multiply_adds
 from evaluation.measure import Measure
 from evaluation.parts import Part, first_batches, places
 from evaluation.predictions import Equilibrium, undisturbed
@@ -58,6 +59,12 @@ class Bench:
                 found.append({"position": position, "residual": output.residual.float().cpu(), "phi": phi})
         known = gathered(found, ("position", "residual", "phi"), self.gather)
         return Equilibrium(known["residual"].float(), known["phi"].float())
+
+    def multiply_adds(self, part: Part) -> float:
+        """Of the model's answer to the first image."""
+        image, _, _ = next(iter(part.loader(part.batches[:1])))
+        with undisturbed(self.judge.predict):
+            return multiply_adds(lambda: self.judge.predict(image[:1].to(self.judge.device)))
 
     def _views(self, part: Part, batches: list[list[int]]) -> Iterator[Views]:
         """Of this process's batches; items are ordered by their numbers, or without groups as they come."""

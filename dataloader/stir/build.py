@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import DataLoader
 
+from config.scenarios import SCENARIOS
 from config.schema import Config, ConfigError, StirData
 from dataloader.order import BatchOrder, Indexed
 from dataloader.splits import Part, Splits, batches_of
 from dataloader.stir.container import SIDES, Container, read
 from dataloader.stir.items import Objects
 from dataloader.stir.make import make
-from dataloader.stir.scenarios import SCENARIOS
 
 ORDER_SEED = 0  # of all runs: they are judged by the same items
 

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from benchmarks.cost import train
-from benchmarks.measure import medians, multiply_adds, peak_bytes
+from benchmarks.measure import medians, peak_bytes
+from evaluation.cost import multiply_adds
 from layers.fixed_point import FixedPointSolver
 from layers.scale.deformable import DeformableConv2d
 from models.dec import Site, with_dec

@@ -81,6 +81,18 @@ def test_sizes_are_counted_as_by_hand():
     assert found["octave_drop"] == pytest.approx((at[34] - at[17] + at[40] - at[20]) / 2)
 
 
+def test_chance_is_the_share_of_the_commonest_class():
+    """Of seven objects two have class 0, and two class 1."""
+    assert judged().metrics["chance"] == pytest.approx(2 / OBJECTS)
+
+
+def test_the_cost_is_that_of_one_image():
+    """A linear layer of 16 pixels and 5 classes, whatever the batch."""
+    part = Part(list(range(14)), chunks(range(14), 4), None)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, CLASSES))
+    assert evaluate(model, {"test": part}, warp_items=2, floor_items=1).metrics["multiply_adds"] == 16 * CLASSES
+
+
 def test_every_object_is_kept_for_comparisons():
     items = judged().items
     order = generator_order()

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from config.scenarios import SCENARIOS
 from config.schema import Config, ConfigError, EvaluationConfig, ModelConfig, StirData
 from dataloader.build import build_splits, count_classes
 from dataloader.splits import Part, Splits
 from dataloader.stir.container import SIDES, SPLITS, Container
 from dataloader.stir.items import Objects, rescaled
-from dataloader.stir.scenarios import SCENARIOS
 from tests.dataloader.stir.bars import COUNT, NAMES, bars, recipe_on, written
 
 every_scenario = pytest.mark.parametrize("number", SCENARIOS)

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from config.scenarios import SCENARIOS
 from dataloader.stir.container import KEYS, SIDES, Container, read
 from dataloader.stir.faces import DEJAVU, FA6, emoji, face
 from dataloader.stir.faces import _dejavu as dejavu
 from dataloader.stir.make import MAKERS, make, sheet
-from dataloader.stir.scenarios import SCENARIOS
 from dataloader.stir.signs import scene
 from tests.layers.scale.golden import golden
 
