@@ -26,6 +26,7 @@ SHARE = Unit("share", times=100, decimals=2, sign="%")
 DISTANCE = Unit("distance of two predictions")
 NATS = Unit("nats")
 NUMBER = Unit("number")
+COUNT = Unit("how many", decimals=0)
 PIXELS = Unit("pixels", decimals=3, sign="px")
 SECONDS = Unit("seconds", decimals=0)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SUMMARY, ITEMS = "summary.json", "items.npz"
+OF_RUN = ("seconds", "epochs", "parameters")  # what a summary tells beside its metrics
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,8 @@ class Run:
     """One run, named by its folders.
 
     Args:
-        metrics: of the summary, with its ``seconds``; None if there is no readable summary, so the run is unfinished.
+        metrics: of the summary, with its ``seconds``, ``epochs`` and ``parameters``; None if there is no readable
+            summary, so the run is unfinished.
     """
 
     recipe: str
@@ -38,8 +40,7 @@ def collect(root: str | Path) -> list[Run]:
 def _metrics(path: Path) -> dict[str, float] | None:
     try:
         summary = json.loads(path.read_text("utf-8"))
-        found = {**summary["metrics"]}
-        found.setdefault("seconds", summary.get("seconds"))
+        found = {**{name: summary.get(name) for name in OF_RUN}, **summary["metrics"]}
     except (OSError, ValueError, KeyError, TypeError):  # absent, cut off while it was written, or something else
         return None
     return {name: float(value) for name, value in found.items() if type(value) in (int, float)}

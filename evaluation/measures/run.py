@@ -1,10 +1,9 @@
-"""What a run tells itself: its length, what could not be read, and the temperature that calibrates the model; and
-what the model's answer costs."""
+"""What a run tells itself, such as its length and the temperature that calibrates the model, and what it costs."""
 
 import torch
 from torch import Tensor
 
-from evaluation.measure import NUMBER, SECONDS, AllBut, Measure, Trial
+from evaluation.measure import COUNT, NUMBER, SECONDS, AllBut, Measure, Trial
 
 
 def _itself(count: float, _: float) -> Tensor:
@@ -13,7 +12,9 @@ def _itself(count: float, _: float) -> Tensor:
 
 MEASURES = [
     Measure(name="seconds", unit=SECONDS, trial=Trial.RUN, is_headline=True),
+    Measure(name="epochs", unit=COUNT, trial=Trial.RUN),
+    Measure(name="parameters", unit=COUNT, trial=Trial.RUN),
     Measure(name="broken", unit=NUMBER, trial=Trial.RUN),
-    Measure(name="multiply_adds", unit=NUMBER, trial=Trial.COST, of=_itself, kinds=AllBut("digits", "pictures")),
+    Measure(name="multiply_adds", unit=COUNT, trial=Trial.COST, of=_itself, kinds=AllBut("digits", "pictures")),
     Measure(name="temperature", unit=NUMBER, trial=Trial.RUN),
 ]

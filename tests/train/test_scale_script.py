@@ -14,6 +14,7 @@ import train_scale
 from config.load import load_recipes
 from dataloader.stir.container import SIDES
 from models.build import read_weights
+from report.scale import __main__ as report_scale
 from tests.dataloader.stir.bars import written
 from tests.train.runs import OWN_RATE, RESIDUAL
 from tests.train.stir_runs import recipe, recipes, refusal, train, watching
@@ -52,6 +53,15 @@ def test_a_suite_ends_with_a_table_and_a_curve_over_sizes(suite) -> None:
     assert text.index("plain") < text.index("dem") and "size_accuracy" in text and "size_accuracy_at" not in text
     with Image.open(folder / "sizes.png") as picture:
         assert picture.width > picture.height
+
+
+def test_all_figures_are_drawn_of_its_runs(suite, tmp_path: Path) -> None:
+    _, root = suite
+    assert report_scale.main([str(root), "--out", str(tmp_path)]) == 0
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {f"{name}.{ending}" for name in ("sizes", "scores", "costs") for ending in ("pdf", "png", "csv")} <= names
+    (table,) = tmp_path.glob("table_*_Mid2Rest.md")
+    assert "| plain | 1 | 26," in table.read_text()  # parameters
 
 
 def test_a_finished_suite_is_left_as_it_is(suite, capsys) -> None:

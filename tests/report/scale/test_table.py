@@ -1,0 +1,68 @@
+"""The table of a protocol: medians, spread, costs and collapsed runs, of runs that are comparable."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+
+from report.scale.__main__ import main
+from report.scale.protocol import scale_runs
+from report.scale.table import scale_table
+from tests.report.scale.folders import write_run
+
+
+def rows_of(root: Path) -> dict[str, dict[str, str]]:
+    return {row["recipe"]: row for row in csv.DictReader(io.StringIO(scale_table(scale_runs(root), "csv")))}
+
+
+def test_a_row_tells_costs_median_and_spread(tmp_path: Path) -> None:
+    for seed, known in ((1, 0.9), (2, 0.5), (3, 0.8)):
+        write_run(tmp_path, "plain", seed, known=known)
+    row = rows_of(tmp_path)["plain"]
+    assert (row["seeds"], row["parameters"], row["multiply-adds (millions)"]) == ("3", "26,250", "25")
+    assert row["accuracy, median (%)"] == "40.0" and row["accuracy, mean (%)"] == "36.7 ± 10.4"
+    assert row["lowest to highest (%)"] == "25.0 to 45.0"
+    assert row["seconds per epoch"] == "2.50" and row["epochs"] == "12"  # 30 seconds, and the medians of 11, 12 and 13
+
+
+def test_a_run_has_collapsed_that_knows_less_than_twice_chance_at_the_sizes_of_training(tmp_path: Path) -> None:
+    """One that knows nothing elsewhere has not: it fails to generalize, and did learn."""
+    for seed, known in ((1, 0.21), (2, 0.19), (3, 0.1)):
+        write_run(tmp_path, "plain", seed, known=known)
+    assert rows_of(tmp_path)["plain"]["collapsed"] == "2"
+
+
+def test_runs_of_different_protocols_are_in_no_table(tmp_path: Path, capsys) -> None:
+    first = write_run(tmp_path, "a", 1, known=0.9)
+    other = write_run(tmp_path, "b", 1, known=0.9, data={"scenario": 3})
+    assert main([str(tmp_path), "--out", str(tmp_path / "out"), "--recipes", "a,b"]) == 1
+    message = capsys.readouterr().err
+    assert f"{first} and {other} have different protocols, data.scenario 2 and 3" in message and "--recipes" in message
+    assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 0  # a table each
+    names = [path.name for path in sorted((tmp_path / "out").glob("table_*.md"))]
+    assert names == ["table_mnist_Large2Small.md", "table_mnist_Mid2Rest.md"]
+
+
+def test_augmentation_and_places_of_files_are_no_part_of_the_protocol(tmp_path: Path) -> None:
+    write_run(tmp_path, "a", 1, known=0.9)
+    write_run(tmp_path, "b", 1, known=0.9, data={"rescale": [0.5, 2.0], "workers": 4})
+    assert [*rows_of(tmp_path)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("content", ["", "a: 3", "- 1", "a: {data: {}}"])
+def test_settings_that_are_none_are_named(tmp_path: Path, capsys, content: str) -> None:
+    (write_run(tmp_path, "a", 1, known=0.9) / "config.yaml").write_text(content)
+    assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    assert f"{tmp_path / 'a' / '1' / 'config.yaml'} cannot be read as a run's settings" in capsys.readouterr().err
+
+
+def test_recipes_that_were_not_run_are_named(tmp_path: Path, capsys) -> None:
+    write_run(tmp_path, "a", 1, known=0.9)
+    assert main([str(tmp_path), "--out", str(tmp_path / "out"), "--recipes", "a,c"]) == 1
+    assert "no finished run has the recipe 'c'; there are a" in capsys.readouterr().err
+    (tmp_path / "a" / "1" / "summary.json").unlink()
+    assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    assert "there are no finished runs" in capsys.readouterr().err
