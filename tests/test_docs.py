@@ -124,7 +124,8 @@ def test_every_other_command_names_what_there_is(page: Path) -> None:
             assert (ROOT / file).exists(), command
         if command[:2] == ["python", "-m"]:
             module = ROOT.joinpath(*command[2].split("."))
-            assert module.with_suffix(".py").exists() or command[2] == "pytest", command
+            is_there = module.with_suffix(".py").exists() or (module / "__main__.py").exists()
+            assert is_there or command[2] == "pytest", command
         if "--compare" in command:
             compared = command[command.index("--compare") + 1 :][:2]
             assert set(compared) <= recipes, command
