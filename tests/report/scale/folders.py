@@ -22,6 +22,8 @@ def write_run(root: Path, recipe: str, seed: int, *, known: float, data: dict[st
     metrics |= {"multiply_adds": 2.5e7, "worst_size_accuracy": known / 2, "octave_drop": known / 2}
     summary = {"metrics": metrics, "seconds": 30.0, "epochs": 10 + seed, "parameters": 26250}
     (folder / "summary.json").write_text(json.dumps(summary))
-    config = {recipe: {"data": DATA | (data or {}), "model": {"backbone": f"stir2_{recipe}"}}}
+    config = {
+        recipe: {"data": DATA | (data or {}), "model": {"backbone": f"stir2_{recipe}"}, "method": {"name": "none"}}
+    }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return folder

@@ -1,0 +1,46 @@
+"""The learning rate is that of the larger median on validation objects."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from report.scale.rates import main
+from tests.report.scale.folders import write_run
+
+
+def write_rate(root: Path, rate: float, *best: float) -> None:
+    """Runs of this rate whose best epochs are worth these values; the last epoch is worth less."""
+    for seed, value in enumerate(best):
+        folder = write_run(root / str(rate), "plain", seed, known=0.9)
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config["plain"]["train"] = {"backbone_lr": rate}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        lines = [{"epoch": 1, "watched_accuracy": value}, {"epoch": 2, "watched_accuracy": 0.0}, {"epoch": 2}]
+        (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "wins"),
+    [
+        ((0.5, 0.6, 0.7), (0.1, 0.65, 0.99), "0.01"),  # the mean would have it otherwise
+        ((0.5, 0.6, 0.7), (0.6, 0.6, 0.99), "0.001"),  # of equal medians, the smaller rate
+    ],
+)
+def test_the_median_decides(tmp_path: Path, capsys, small, large, wins: str) -> None:
+    write_rate(tmp_path, 0.001, *small)
+    write_rate(tmp_path, 0.01, *large)
+    assert main([str(tmp_path / "0.01"), str(tmp_path / "0.001")]) == 0
+    heading, _, line = capsys.readouterr().out.splitlines()
+    assert "median at 0.001 (%)" in heading and line.split()[0] == "plain" and line.split()[-1] == wins
+
+
+def test_runs_without_early_stopping_are_named(tmp_path: Path, capsys) -> None:
+    write_rate(tmp_path, 0.001, 0.5)
+    log = tmp_path / "0.001" / "plain" / "0" / "metrics.jsonl"
+    log.write_text('{"epoch": 1}\n')
+    assert main([str(tmp_path / "0.001")]) == 1
+    assert f"{log} has no watched_accuracy; expected a run with train.patience" in capsys.readouterr().err
