@@ -21,8 +21,9 @@ from dataloader.stir.numerals import DIGIT, finished, resized
 
 NOTES = (
     "Images of 64 x 64 pixels, as many of each of the 48 sizes. `one at a time` resizes by PIL, pastes, blurs by "
-    "`scipy.ndimage.gaussian_filter`, and sharpens; `a size at once` is how `python -m dataloader.stir.make mnist` does "
-    "it, and the rows below are its parts. `times` is against `one at a time`, on one thread, in turns."
+    "`scipy.ndimage.gaussian_filter`, and sharpens; `a size at once` is how "
+    "`python -m dataloader.stir.make mnist` does it, and the rows below are its parts. `times` is against "
+    "`one at a time`, on one thread, in turns."
 )
 
 
