@@ -11,10 +11,12 @@ from safetensors.torch import load_file
 
 from config.load import FOLDER, load_recipes, recipe_names
 from layers.spec import DEC
+from models.build import trained_model
 from models.dec import DECModel, with_dec
 from models.light import LIGHT
+from models.wrapped import WrappedBackbone
 
-dependencies = ["torch", "timm", "torchdeq", "safetensors", "yaml"]
+dependencies = ["torch", "timm", "torchdeq", "safetensors", "yaml", "huggingface_hub"]
 
 RECIPES = FOLDER / "adapter_config.yaml"  # the path, for the current folder may have a file of this name
 
@@ -43,6 +45,15 @@ def dec(
     if not isinstance(pretrained, bool):
         network.load_state_dict(_read_state(Path(pretrained)), strict=True)
     return with_dec(network, spec_of(recipe or "dem_vit"), **options)
+
+
+def trained(folder: str | Path) -> WrappedBackbone:
+    """The model of a finished run, in evaluation mode.
+
+    Args:
+        folder: of the run, such as ``weights/small_residual/70``.
+    """
+    return trained_model(folder)
 
 
 def spec_of(recipe: str) -> DEC:

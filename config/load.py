@@ -78,6 +78,22 @@ def load_recipes(
     return [(member.name, _load(member, overrides, kind)) for member in members]
 
 
+def load_run(file: str | Path) -> tuple[str, Config]:
+    """The recipe of a run, from the ``config.yaml`` in its folder, whichever kind of data it has.
+
+    Returns:
+        Its name and its settings.
+    """
+    source = read(file)
+    if len(source.names) != 1:
+        raise ConfigError(f"{source.file.label} holds {len(source.names)} recipes; expected one, as a run writes it")
+    recipe = _recipe(source, source.names[0], source.file.label)
+    place = _place(recipe, "digits")
+    name = recipe.content.get("data", {}).get("name") if isinstance(recipe.content, dict) else None
+    kind = variant_of(sections_of(kinds(Config)["data"]), name, place.at("data")).kind
+    return recipe.name, _load(recipe, [], kind)
+
+
 def recipe_names(file: str | Path) -> list[str]:
     """Names of the recipes and suites of a file and of its families, in their order."""
     return read(file).names

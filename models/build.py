@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ import timm
 import torch
 from safetensors.torch import load_file
 from timm.data import resolve_data_config
+from timm.models import PretrainedCfg, load_model_config_from_hf
+from timm.models._hub import load_model_config_from_path  # which timm does not export
 from torch import Tensor, nn
 
 import models.scale_zoo  # noqa: F401  (makes its networks known to timm)
+from config.load import load_run
 from config.schema import Config, ConfigError, ModelConfig, PictureData
 from layers.seeds import seed_of
 from layers.spec import DEC, Average, Candidates, Energy, Plain
@@ -22,7 +26,7 @@ from models.baselines import with_candidates, with_energy
 from models.dec import with_dec
 from models.preprocess import Preprocess
 from models.trainable import freeze_but
-from models.wrapped import WrappedBackbone
+from models.wrapped import BACKBONE, WrappedBackbone
 
 
 def plainly(
@@ -63,9 +67,25 @@ def build_model(config: Config, num_classes: int, seed: int = 0) -> WrappedBackb
         return METHODS[type(method)](backbone, method, image_size=size, preprocess=_preprocess(backbone, config))
 
 
+def trained_model(folder: str | Path) -> WrappedBackbone:
+    """The model of a finished run, with its weights, in evaluation mode.
+
+    Args:
+        folder: of the run, which holds its settings and its weights.
+    """
+    folder = Path(folder)
+    _, config = load_run(folder / "config.yaml")
+    weights = read_weights(folder / "model.safetensors")
+    config = replace(config, model=replace(config.model, pretrained=False, weights=None)).resolved()
+    classifier = published_config(config.model.backbone).classifier
+    model = build_model(config, len(weights[f"{BACKBONE}{classifier}.weight"]))
+    model.load_state_dict(model.under_todays_names(weights))
+    return model.eval()
+
+
 def build_backbone(model: ModelConfig, num_classes: int, image_channels: int = 3) -> nn.Module:
     """The timm model with fresh, published or given weights."""
-    if not timm.is_model(model.backbone):
+    if not is_elsewhere(model.backbone) and not timm.is_model(model.backbone):
         name, known = model.backbone.split(".")[0], timm.list_models()
         close = [one for one in known if name and one.startswith(name)][:5] or get_close_matches(name, known, 5)
         hint = f"; close ones are {', '.join(close)}" if close else ""
@@ -78,6 +98,8 @@ def build_backbone(model: ModelConfig, num_classes: int, image_channels: int = 3
             f"{model.backbone} does not take model.options {model.options} ({_first_line(error)})"
         ) from error
     except (OSError, RuntimeError) as error:  # the hub's errors are OSErrors, or RuntimeErrors of several libraries
+        if is_elsewhere(model.backbone):
+            raise ConfigError(f"model.backbone {model.backbone} could not be had ({_first_line(error)})") from error
         if not model.pretrained:
             raise
         raise ConfigError(
@@ -89,6 +111,20 @@ def build_backbone(model: ModelConfig, num_classes: int, image_channels: int = 3
     return backbone
 
 
+def is_elsewhere(backbone: str) -> bool:
+    """Whether a name is that of a model on the Hub, ``hf-hub:timm/NAME``, or in a folder, ``local-dir:FOLDER``."""
+    return ":" in backbone
+
+
+def published_config(backbone: str) -> Any:
+    """What timm knows of a model's published weights, without building it."""
+    source, found, place = backbone.partition(":")
+    if not found:
+        return timm.get_pretrained_cfg(backbone)
+    read = load_model_config_from_path if source == "local-dir" else load_model_config_from_hf
+    return PretrainedCfg(**read(place)[0])
+
+
 def input_description(config: ModelConfig, model: nn.Module) -> dict[str, Any]:
     """Size, statistics and cropping of a backbone's pictures, as ``timm.data.resolve_data_config`` gives them."""
     given = {"img_size": config.image_size} if config.image_size else {}
@@ -97,7 +133,7 @@ def input_description(config: ModelConfig, model: nn.Module) -> dict[str, Any]:
 
 def check_head(model: ModelConfig, num_classes: int) -> None:
     """Refuse to measure a model whose classifier would be a fresh one, since its weights have one of another size."""
-    published: Any = timm.get_pretrained_cfg(model.backbone)
+    published = published_config(model.backbone)
     if model.weights is not None:
         state = read_weights(Path(model.weights))
         name = published.classifier

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import ModelCard, ModelHubMixin
 from torch import Tensor, nn
 
 from layers.canonicalizer import CanonicalForm, Canonicalizer
 from layers.fixed_point import FixedPoint
 from layers.spec import DEC, Site
+from models import hub
 from models.adapted import AdaptedModel, DECOutput
 from models.doorways import WarpSite, attach_sites, kind_of, reads_image
 from models.early import EarlyFeatures
@@ -31,14 +34,17 @@ __all__ = [
 ]
 
 
-class DECModel(AdaptedModel):
+class DECModel(AdaptedModel, ModelHubMixin):
     """A timm backbone whose stages compute on canonicalized features.
+
+    ``save_pretrained(folder)`` and ``push_to_hub(name)`` keep it, ``DECModel.from_pretrained`` brings it back.
 
     Args:
         backbone: with the hooks of ``sites`` attached.
         sites: doorways, one per site.
         canonicalizer: finds the sites' warps.
         preprocess: as for ``AdaptedModel``.
+        spec: what it was made by, which a file of it has to name.
     """
 
     def __init__(
@@ -47,9 +53,11 @@ class DECModel(AdaptedModel):
         sites: Sequence[WarpSite],
         canonicalizer: Canonicalizer,
         preprocess: nn.Module | None = None,
+        spec: DEC | None = None,
     ):
         super().__init__(backbone, sites, preprocess)
         self.canonicalizer = canonicalizer
+        self.spec = spec
 
     def find_warps(self, image: Tensor, evaluations: int = 0) -> CanonicalForm | None:
         if self.canonicalizer.condition == "feature":
@@ -66,6 +74,28 @@ class DECModel(AdaptedModel):
         for part in self.canonicalizer.modules():
             if isinstance(part, EarlyFeatures):
                 part.copy_from(self.backbone)
+
+    def generate_model_card(self, run: str | Path | None = None) -> ModelCard:
+        """How to load the model, and the numbers of the run in this folder: ``model_card_kwargs={"run": FOLDER}``."""
+        return hub.card(self._made(), run)
+
+    def _made(self) -> hub.Made:
+        if self.spec is None:
+            raise ValueError("the model does not know its DEC; expected one that with_dec made")
+        return hub.made_of(self.backbone, self.spec, self.preprocess)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        hub.write(save_directory, self._made(), self)
+
+    @classmethod
+    def _from_pretrained(
+        cls, *, model_id: str, backbone_options: dict[str, Any] | None = None, **options: Any
+    ) -> DECModel:
+        made = hub.read(hub.fetch(model_id, hub.CONFIG, options))
+        backbone = made.new_backbone(**(backbone_options or {}))
+        model = with_dec(backbone, made.dec, preprocess=made.new_preprocess())
+        hub.load_weights(model, hub.fetch(model_id, hub.WEIGHTS, options))
+        return model.eval()
 
 
 def with_dec(
@@ -117,4 +147,4 @@ def with_dec(
     doorways = attach_sites(backbone, dec.sites, found)
     for doorway in doorways:
         doorway.keeps_still = is_residual  # as published, an identity rounds
-    return DECModel(backbone, doorways, canonicalizer, preprocess)
+    return DECModel(backbone, doorways, canonicalizer, preprocess, dec)

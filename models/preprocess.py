@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +45,11 @@ class Preprocess(nn.Module):
         # Not in the state dict: they are settings of the weights that they belong to.
         self.register_buffer("mean", torch.tensor(tuple(mean))[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(tuple(std))[:, None, None], persistent=False)
+
+    def options(self) -> dict[str, Any]:
+        """The arguments that make the same again."""
+        known = {"size": self.size, "resize": self.resize, "interpolation": self.interpolation, "limits": self.limits}
+        return known | {name: getattr(self, name).flatten().tolist() for name in ("mean", "std")}
 
     def frame(self, size: Size) -> tuple[Size, Frame]:
         """The (H, W) that images of this one leave with, and where their positions lie in the images."""
