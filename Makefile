@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --maxprocesses 8
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-all bench demo
+.PHONY: help setup check test test-all bench demo docs
 
 help:  ## list these words
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml
 	    echo "Python 3.11 or newer is needed, but '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)." \
 	      "Name another one: make setup PYTHON=python3.12" >&2; exit 1; }; \
 	  $(PYTHON) -m venv "$(VENV)"; }
-	$(RUN) -m pip install ".[dev,onnx,shards,datagen]"
+	$(RUN) -m pip install ".[dev,docs,onnx,shards,datagen]"
 	@touch $@
 
 check: setup  ## format, lint, types, and the rules of the project
@@ -46,6 +46,9 @@ bench: setup  ## measure cost, growth, contraction, inverse, data and evaluation
 	$(RUN) -m benchmarks.data
 	$(RUN) -m benchmarks.evaluation
 	$(RUN) -m benchmarks.picture
+
+docs: setup  ## the documentation as a site, build/site/index.html; a warning ends it
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build
 
 demo: setup  ## train base, augmentation and DEC on embedded digits: one table, one figure, some minutes on a CPU
 	$(RUN) train_mnist.py --resume

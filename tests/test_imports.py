@@ -20,7 +20,7 @@ ARROWS: dict[str, set[str]] = {  # what a folder may import of the project, besi
     "config": {"layers.spec"},  # the options of a DEC, which know no torch
     "datagen_ImNet": {"multiscale", "inpaint_imagenet"},  # as a script of that folder sees what lies beside it
 }
-UNBOUND = {"tests", "benchmarks", "hubconf"}
+UNBOUND = {"tests", "benchmarks", "hubconf", "docs"}
 OURS = (
     ARROWS.keys() - {"scripts"}
     | UNBOUND

@@ -111,7 +111,7 @@ def test_a_path_of_one_machine_is_found(user: str) -> None:
 
 def test_the_makefile_has_its_words() -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    words = {"help", "setup", "check", "test", "test-all", "bench", "demo"}
+    words = {"help", "setup", "check", "test", "test-all", "bench", "demo", "docs"}
     assert set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE)) == words  # `make help` lists these
     (phony,) = re.findall(r"^\.PHONY: (.*)", makefile, re.MULTILINE)
     assert set(phony.split()) == words
