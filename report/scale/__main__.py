@@ -10,12 +10,17 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from report.scale.accuracy import costs, curves, scores
+from report.scale import accuracy, maps, orbits
 from report.scale.drawing import Drawing
 from report.scale.protocol import ScaleRun, by_protocol, require_one_protocol, scale_runs
 from report.scale.table import scale_table
 
-FIGURES: tuple[Callable[[Sequence[ScaleRun]], Drawing | None], ...] = (curves, scores, costs)
+FIGURES: tuple[Callable[[Sequence[ScaleRun]], Drawing | None], ...] = (
+    *(accuracy.curves, accuracy.scores, accuracy.costs),
+    *(maps.equivariance, maps.crops, maps.index, maps.channels),
+    *(orbits.aggregate, orbits.individual, orbits.overview, orbits.shifted, orbits.local),
+    *(orbits.explanations, orbits.restoration),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
