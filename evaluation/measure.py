@@ -40,6 +40,7 @@ class Trial(Enum):
     COMPOSED = "composed"  # the same items, all parts of each at one given scale: an AtScales
     CANONICAL = "canonical"  # the first warped items, where the model finds warps: the Views of a batch
     EQUILIBRIUM = "equilibrium"  # what an adapted model tells of its warps: an Equilibrium
+    STUDY = "study"  # a closer look at the finished model: nothing, for a study tells its numbers itself
     RUN = "run"  # nothing: the run tells such a metric itself
 
     @property
