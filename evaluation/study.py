@@ -126,7 +126,7 @@ class Study:
     needs: tuple[Need, ...] = ()
     measures: Sequence[Measure] = field(default_factory=list)
 
-    def check(self, model: nn.Module, subject: Subject) -> None:
+    def check(self, model: Callable[..., Any], subject: Subject) -> None:
         """Refuse, before hours of training, a model or data that cannot be studied."""
         with undisturbed(model):
             try:
@@ -135,7 +135,7 @@ class Study:
             except ValueError as error:
                 raise ValueError(f"evaluation.studies has {self.name}, which {error}") from error
 
-    def __call__(self, model: nn.Module, subject: Subject) -> Findings:
+    def __call__(self, model: Callable[..., Any], subject: Subject) -> Findings:
         """Study a model, which is left as it was."""
         with undisturbed(model):
             metrics, arrays = self.run(model, subject)
@@ -153,9 +153,10 @@ def in_chunks(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
     return torch.cat([function(*part).detach().cpu() for part in parts])
 
 
-def device_of(model: nn.Module) -> torch.device:
+def device_of(model: Callable[..., Any]) -> torch.device:
     """Where a model computes."""
-    return next((value.device for value in chain(model.parameters(), model.buffers())), torch.device("cpu"))
+    values = chain(model.parameters(), model.buffers()) if isinstance(model, nn.Module) else ()
+    return next((value.device for value in values), torch.device("cpu"))
 
 
 def _loaded(part: Part, batches: Iterable[list[int]]) -> tuple[Tensor, Tensor, Tensor]:
