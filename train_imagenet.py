@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from functools import partial
 
 from config.load import load_recipes
 from config.schema import Config
@@ -20,6 +21,7 @@ from train.runs.command import parse
 from train.runs.errors import RunError
 from train.runs.places import close_suite, root_of, suite_of
 from train.runs.run import one_line_errors, open_run
+from train.studying import build_studies
 
 EXAMPLES = """examples:
   python train_imagenet.py --config smoke                    five short runs on shapes that it draws, two cores
@@ -77,6 +79,8 @@ def run_recipe(name: str, config: Config, arguments: Namespace, process: Process
             data = build_splits(config, run.seed, process.share, description, trains=run.trains)
             if run.starts_published:
                 check_head(config.model, classes)
+            fresh = partial(build_model, config.untrained(), classes, run.seed)
+            study = build_studies(config, data, model, fresh, run.seed, process)
         process.say("\n".join(f"  {line}" for line in data.report))
         if run.source is not None:
             run.take_over(model, read_weights(run.source))
@@ -85,9 +89,9 @@ def run_recipe(name: str, config: Config, arguments: Namespace, process: Process
             trainer = build_trainer(config, model, data.train, run.seed, process, data.mix)
             if run.is_dry:
                 return run.rehearse(trainer)
-            summary = run.fit(trainer, measure)
+            summary = run.fit(trainer, measure, study=study)
         else:
-            summary = run.evaluate(model, measure)
+            summary = run.evaluate(model, measure, study)
         if run.writes and (curve := scale_curve(summary["metrics"])):
             curves = {"top-1": curve, "top-5": scale_curve(summary["metrics"], "top5")}
             scale_figure(run.folder / "scales.png", curves)

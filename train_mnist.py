@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from train.runs.checkpoint import WEIGHTS, start_from
 from train.runs.command import parse
 from train.runs.places import close_suite, root_of, suite_of
 from train.runs.run import one_line_errors, open_run
+from train.studying import build_studies
 
 EXAMPLES = """examples:
   python train_mnist.py                       the quickstart: three short runs on two cores, without network
@@ -56,15 +58,17 @@ def run_recipe(name: str, config: Config, arguments: Namespace, process: Process
             data = build_splits(config, run.seed, process.share, trains=run.trains)
             if run.starts_published:
                 check_head(config.model, classes)
+            fresh = partial(build_model, config.untrained(), classes, run.seed)
+            study = build_studies(config, data, model, fresh, run.seed, process)
         if run.source is not None:
             run.take_over(model, read_weights(run.source))
         measure = build_measure(config, data, process)
         if not run.trains:
-            return run.close(run.evaluate(model, measure))
+            return run.close(run.evaluate(model, measure, study))
         trainer = build_trainer(config, model, data.train, run.seed, process, data.mix)
         if run.is_dry:
             return run.rehearse(trainer)
-        run.close(run.fit(trainer, measure))
+        run.close(run.fit(trainer, measure, study=study))
 
 
 def write_suite(recipes: Mapping[str, Config], root: Path, folder: Path, seed: int) -> list[Path]:

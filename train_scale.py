@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from config.load import load_recipes
@@ -18,6 +19,7 @@ from train.measuring import build_measure, build_watch
 from train.runs.command import parse
 from train.runs.places import close_suite, root_of, suite_of
 from train.runs.run import one_line_errors, open_run
+from train.studying import build_studies
 
 EXAMPLES = """examples:
   python train_scale.py                       the suite quick: five networks, a quarter of an hour on a core
@@ -52,16 +54,18 @@ def run_recipe(name: str, config: Config, arguments: Namespace, process: Process
             data = build_splits(config, run.seed, process.share, trains=run.trains)
             if run.starts_published:
                 check_head(config.model, classes)
+            fresh = partial(build_model, config.untrained(), classes, run.seed)
+            study = build_studies(config, data, model, fresh, run.seed, process)
         process.say("\n".join(f"  {line}" for line in data.report))
         if run.source is not None:
             run.take_over(model, read_weights(run.source))
         measure, watch = build_measure(config, data, process), build_watch(data, process)
         if not run.trains:
-            return run.close(run.evaluate(model, measure))
+            return run.close(run.evaluate(model, measure, study))
         trainer = build_trainer(config, model, data.train, run.seed, process, data.mix)
         if run.is_dry:
             return run.rehearse(trainer)
-        run.close(run.fit(trainer, measure, watch))
+        run.close(run.fit(trainer, measure, watch, study))
 
 
 def write_suite(recipes: Mapping[str, Config], root: Path, folder: Path, seed: int) -> list[Path]:

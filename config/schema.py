@@ -30,6 +30,8 @@ __all__ = [
     "WandbConfig",
     "WarpConfig",
 ]
+StudyName = Literal["equivariance", "crops", "index", "orbits"]
+"""The files of evaluation/studies/."""
 ONLY: dict[str, tuple[str, ...]] = {  # what is about one kind of data, and refused with any other
     "digits": ("evaluation.local_scale_items", "evaluation.local_scale_draws", "evaluation.scales"),
     "pictures": (*("augmentation", "legacy_double_normalization", "legacy_shifted_sites", "legacy_flat_groups"),),
@@ -125,11 +127,15 @@ class EvaluationConfig:
     scales: tuple[float, ...] = ()
     """Scales that all digits of these items have too, one scale after the other: accuracy at each."""
     batch_size: int = 64
+    studies: tuple[StudyName, ...] = ()
+    """Closer looks at the finished model, each of which leaves <study>.npz in the run's folder."""
+    study_items: int = 64
+    """So many images are studied, or so many objects at all of their sizes."""
 
     def __post_init__(self) -> None:
-        for name in ("every", "full_every", "calibration_items", "local_scale_items", "local_scale_draws"):
+        counts = ("every", "full_every", "calibration_items", "local_scale_items", "local_scale_draws")
+        for name in (*counts, "batch_size", "study_items"):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; expected at least 1")
-        require(self.batch_size >= 1, f"batch_size is {self.batch_size}; expected at least 1")
         for name in ("items", "warp_items", "floor_items"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name} is {value}; expected null or at least 1")
@@ -160,7 +166,7 @@ class EvaluationConfig:
         modes = get_args(SampleMode)
         for mode in self.interpolations:
             require(mode in modes, f"interpolations has {mode!r}; expected some of {', '.join(modes)}")
-        for name in ("strengths", "interpolations", "evaluations", "scales"):
+        for name in ("strengths", "interpolations", "evaluations", "scales", "studies"):
             values = getattr(self, name)
             names = [f"{value:g}" if isinstance(value, float) else value for value in values]  # as metrics are called
             require(len(set(names)) == len(names), f"{name} is {list(values)}; expected each once")
@@ -234,6 +240,10 @@ class Config:
     def needs_siblings(self) -> bool:
         """Whether a term that has a weight in some phase needs each training item's sibling."""
         return any(term.needs_siblings() and max(self.weights(name)) > 0 for name, term in self.loss.terms.items())
+
+    def untrained(self) -> Config:
+        """The same with random first weights, for what all weights come to from elsewhere, or are not wanted of."""
+        return replace(self, model=replace(self.model, pretrained=False, weights=None))
 
     def resolved(self) -> Config:
         """The same with what the legacy settings say written into the sections that they are about; twice is once."""

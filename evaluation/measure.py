@@ -42,6 +42,7 @@ class Trial(Enum):
     CANONICAL = "canonical"  # the first warped items, where the model finds warps: the Views of a batch
     EQUILIBRIUM = "equilibrium"  # what an adapted model tells of its warps: an Equilibrium
     COST = "cost"  # the multiply-adds of the model's answer to one image, as a float
+    STUDY = "study"  # a closer look at the finished model: nothing, for a study tells its numbers itself
     RUN = "run"  # nothing: the run tells such a metric itself
 
     @property

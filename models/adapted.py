@@ -71,6 +71,10 @@ class AdaptedModel(WrappedBackbone, ABC):
         logits, form = self._run(image, self.backbone, evaluations=evaluations)
         return DECOutput(logits, form.phis, form.residual, form.states) if return_output else logits
 
+    def ask_backbone(self, image: Tensor, call: Callable[[Tensor], Any]) -> Any:
+        """What a method of the backbone gives for images, with all sites warped."""
+        return self._run(image, call)[0]
+
     def forward_features(self, image: Tensor) -> Tensor:
         """timm's features before the head, canonicalized."""
         return self._run(image, self.backbone.forward_features)[0]

@@ -32,6 +32,10 @@ class WrappedBackbone(nn.Module):
         """Logits of (B, C, H, W) images."""
         return self.backbone(self.preprocess(image))
 
+    def ask_backbone(self, image: Tensor, call: Callable[[Tensor], Any]) -> Any:
+        """What a method of the backbone, such as ``feature_maps``, gives for the images as they reach the backbone."""
+        return call(self.preprocess(image))
+
     def is_of_backbone(self, name: str) -> bool:
         """Whether a parameter or buffer of this name belongs to the backbone; all others are the method's own."""
         return name.startswith(BACKBONE)

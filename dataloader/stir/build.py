@@ -23,10 +23,19 @@ ORDER_SEED = 0  # of all runs: they are judged by the same items
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of every item its object's side in pixels, and the number of the object, which is the same at all sizes."""
+    """Of every item its object's side in pixels, and the number of the object, which is the same at all sizes.
+
+    Args:
+        scales: (N,), the sides.
+        of_item: (N,), the numbers.
+        corners: (N, 2), left and top of the objects' boxes.
+        trained: the sides that the scenario trains on.
+    """
 
     scales: np.ndarray
     of_item: np.ndarray
+    corners: np.ndarray
+    trained: tuple[int, ...]
 
 
 def count_classes(config: Config) -> int:
@@ -57,7 +66,8 @@ def build_splits(
 
     def part(split: str, sides: Sequence[int], items: int | None = None, *, at_sizes: bool = False) -> Part:
         selection = container.select(split, sides)
-        sizes = Sizes(selection.sides.astype(float), selection.instances) if at_sizes else None
+        found = selection.sides.astype(float), selection.instances, selection.positions, scenario.trained
+        sizes = Sizes(*found) if at_sizes else None
         chosen = np.random.default_rng(ORDER_SEED).permutation(len(selection.labels))[:items].tolist()
         batches = batches_of([[item] for item in chosen], evaluation.batch_size)
         dataset = Indexed(Objects(selection))

@@ -157,6 +157,10 @@ class CanonicalizedModel(WrappedBackbone):
             logits = unchecked_inverse_warp(logits, phi)
         return CanonicalizedOutput(logits, phi, scores) if return_output else logits
 
+    def ask_backbone(self, image: Tensor, call: Callable[[Tensor], Any]) -> Any:
+        """What a method of the backbone gives for images under the warps that are chosen for them."""
+        return super().ask_backbone(unchecked_warp(image, self(image, return_output=True).phi), call)
+
     def score(self, image: Tensor) -> Tensor:
         """The score of every image under every candidate: (B, W)."""
         self._check_image(image)

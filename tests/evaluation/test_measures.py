@@ -33,7 +33,7 @@ def test_every_metric_has_a_unit_and_names_of_its_own():
         *([measure.column_for(kind) for measure in MEASURES] for kind in ("digits", "pictures")),
     ):
         assert max(Counter(filter(None, names)).values()) == 1
-    assert all((measure.of is None) == (measure.trial is Trial.RUN) for measure in MEASURES)
+    assert all((measure.of is None) == (measure.trial in (Trial.STUDY, Trial.RUN)) for measure in MEASURES)
     assert all(described(name) is measure for measure in MEASURES for name in measure.names)
 
 

@@ -109,3 +109,8 @@ def start_from(model: Any, weights: dict[str, Tensor], source: str, *, is_whole:
 def save_items(folder: Path, items: Mapping[str, Any]) -> None:
     """Save measured values per item, which a paired comparison of two runs needs."""
     write_whole(folder / ITEMS, lambda file: np.savez_compressed(file, **items))
+
+
+def save_arrays(folder: Path, name: str, arrays: Mapping[str, Any]) -> None:
+    """Save what a study found, from which figures are drawn."""
+    write_whole(folder / f"{name}.npz", lambda file: np.savez_compressed(file, **arrays))

@@ -21,11 +21,12 @@ from train import distributed
 from train.distributed import Process
 from train.loop import Trainer
 from train.measuring import Measure, Watch
-from train.runs.checkpoint import load_state, save_items, save_state, save_weights, start_from
+from train.runs.checkpoint import load_state, save_arrays, save_items, save_state, save_weights, start_from
 from train.runs.errors import RunError
 from train.runs.folder import claim, locked, refuse_foreign
 from train.runs.log import Log, build_wandb, read_summary, write_summary
 from train.runs.places import Places, source_of
+from train.studying import StudyAll
 
 DRY_ITEMS = 4  # of a batch and process
 
@@ -88,12 +89,15 @@ class Run:
         size = self.config.train.batch_size
         self.process.say(f"{self.name}: two steps of {size} items ran, nothing was written")
 
-    def fit(self, trainer: Trainer, measure: Measure, watch: Watch | None = None) -> dict[str, Any]:
+    def fit(
+        self, trainer: Trainer, measure: Measure, watch: Watch | None = None, study: StudyAll | None = None
+    ) -> dict[str, Any]:
         """Train to the end, from the start or from the saved state, and return what the summary holds.
 
         Args:
             trainer: of the model.
             measure: of its metrics.
+            study: takes the closer looks at the trained model, if any are wanted.
             watch: of the one value that tells, after every epoch, whether training may end.
         """
         if self.state is not None:
@@ -102,11 +106,13 @@ class Run:
         settings, title = {self.name: to_dict(self.config)}, f"{self.name}-{self.seed}"
         tracker = None if folder is None else build_wandb(self.config.wandb, folder, title, settings)
         with Log(folder, self.state["log_size"] if self.state else 0, tracker) as log:
-            summary = self._fit(trainer, measure, watch, log)
+            summary = self._fit(trainer, measure, watch, study, log)
             log.summary = summary["metrics"]
         return summary
 
-    def _fit(self, trainer: Trainer, measure: Measure, watch: Watch | None, log: Log) -> dict[str, Any]:
+    def _fit(
+        self, trainer: Trainer, measure: Measure, watch: Watch | None, study: StudyAll | None, log: Log
+    ) -> dict[str, Any]:
         rhythm = self.config.evaluation
 
         def save() -> None:
@@ -132,14 +138,13 @@ class Run:
         if best:
             self.process.say(f"{self.name}: of {trainer.place.epoch} epochs, number {best} gives the weights")
         began = time.perf_counter()
-        final = measure(trainer.evaluated, True)
-        log(trainer.place.epoch, final.metrics)
         if self.writes:
             save_weights(self.folder, trainer.evaluated)
-            save_items(self.folder, final.items)
+        metrics = self._judge(trainer.evaluated, measure, study)
+        log(trainer.place.epoch, metrics)
         seconds = trainer.place.seconds
         return {
-            "metrics": final.metrics,
+            "metrics": metrics,
             "seconds": seconds,
             "evaluation_seconds": time.perf_counter() - began,
             "images_per_second": len(trainer.order.items) * trainer.place.epoch / seconds if seconds else 0.0,
@@ -149,13 +154,23 @@ class Run:
             "processes": self.process.world,
         }
 
-    def evaluate(self, model: nn.Module, measure: Measure) -> dict[str, Any]:
+    def evaluate(self, model: nn.Module, measure: Measure, study: StudyAll | None = None) -> dict[str, Any]:
         """Measure a model as it is, and return what the summary holds."""
         self.process.say(f"{self.name}: evaluating {self.source or 'the weights that the model was built with'}")
-        found = measure(self.process.place(model), True)
+        metrics = self._judge(self.process.place(model), measure, study)
+        return {"metrics": metrics, "weights": str(self.source)}
+
+    def _judge(self, model: nn.Module, measure: Measure, study: StudyAll | None) -> dict[str, float]:
+        """Measure and study a finished model, write what was found, and return its numbers."""
+        found = measure(model, True)
         if self.writes:
             save_items(self.folder, found.items)
-        return {"metrics": found.metrics, "weights": str(self.source)}
+        metrics = dict(found.metrics)
+        for name, findings in study(model) if study is not None else ():
+            metrics |= findings.metrics
+            if self.writes:
+                save_arrays(self.folder, name, findings.arrays)
+        return metrics
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """Write the summary, which makes the run a finished one, and print its metrics."""
@@ -211,7 +226,7 @@ def _opened(name: str, config: Config, arguments: Namespace, process: Process, p
         process.say(f"would start from {source}, which is not there yet")
         source = None
     if state is not None or (source is not None and not trains):  # all weights come from there
-        config = replace(config, model=replace(config.model, pretrained=False, weights=None))
+        config = config.untrained()
     return Run(
         name=name,
         config=config,

@@ -1,0 +1,162 @@
+"""Whether the scale that a model takes follows the size of the object.
+
+A network that pools over scales tells which of them answered best. The larger the object, the larger that should be: r
+is its correlation with the object's side, and on logarithmic axes a slope of 1 means that it grows as the object does.
+A canonicalizer has a scale field instead: how much larger its warp shows the object. Where it brings all objects to one
+size, that falls as the inverse of the side, which is a slope of -1.
+
+Arrays, with N objects at S sides; of every layer L that leaves one scale, and of every site L of a canonicalizer:
+    sides: (S,), in pixels.
+    labels: (N,).
+    L_scale: (N, S, C), what was taken in each of C channels: the side or width of a kernel, or the level's factor.
+        Where each place takes its own it is the geometric mean over the places in the object's box. Of a site, C is 1,
+        and it is the magnification of the object: the root of its area in the warped image over that in the image.
+    L_correlation: (N, C), Pearson's r over the sides; 0 where one scale is taken at all sides.
+    L_slope: (N, C), of the regression of the scale's logarithm on that of the side.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from evaluation.measure import NUMBER, Measure, Trial
+from evaluation.study import CHUNK, Findings, Study, Subject, device_of, sizes
+from layers.frame import Frame
+from layers.grid import WarpParams, warp_grid
+
+LATTICE = 256  # readings per axis that areas are counted by
+
+
+class Trend(NamedTuple):
+    """How values (..., S) follow S sides: (...) each."""
+
+    correlation: Tensor
+    slope: Tensor
+
+
+def study(model: Any, subject: Subject) -> Findings:
+    """Of all objects at all of their sides."""
+    objects = subject.objects()
+    arrays = {"sides": objects.sides.numpy(), "labels": objects.labels.numpy()}
+    metrics = {}
+    shape = objects.images.shape[:2]
+    images, corners = objects.images.flatten(0, 1), objects.corners.flatten(0, 1)
+    sides = objects.sides.repeat(shape[0])
+    for layer, values in _taken(model, images, corners, sides).items():
+        scale = values.double().unflatten(0, shape)
+        correlation, slope = trends(scale.transpose(1, 2), objects.sides)
+        metrics[f"index_correlation_at_{layer}"] = correlation.mean().item()
+        metrics[f"index_slope_at_{layer}"] = slope.mean().item()
+        found = {"scale": scale, "correlation": correlation, "slope": slope}
+        arrays |= {f"{layer}_{name}": value.numpy() for name, value in found.items()}
+    return Findings(metrics, arrays)
+
+
+def trends(scale: Tensor, sides: Tensor) -> Trend:
+    """Of scales (..., S) at S sides, all of them positive."""
+
+    def centred(values: Tensor) -> Tensor:
+        return values.double() - values.double().mean(-1, keepdim=True)
+
+    own, other = centred(scale), centred(sides)
+    length = (own.norm(dim=-1) * other.norm()).clamp(min=torch.finfo(torch.float64).tiny)
+    moves = scale.amax(-1) > scale.amin(-1)  # rounding of a mean alone would correlate
+    on_log = centred(sides.double().log())
+    slope = (centred(scale.double().log()) * on_log).sum(-1) / on_log.square().sum()
+    return Trend(((own * other).sum(-1) / length) * moves, slope * moves)
+
+
+def magnification(phi: WarpParams, frame: Frame, corners: Tensor, sides: Tensor, size: tuple[int, int]) -> Tensor:
+    """How much larger a warp shows the objects: (B,), 1 where it leaves their areas as they are.
+
+    Args:
+        phi: of B images.
+        frame: where the positions of the warp lie in the images.
+        corners: (B, 2), left and top of the objects' boxes, in pixels.
+        sides: (B,) of the boxes.
+        size: (H, W) of the images.
+    """
+    still = WarpParams.identity(1, 2, dtype=phi.x.dtype, device=phi.x.device)
+    areas = []
+    for params in (phi, still):
+        read = warp_grid(params, (LATTICE, LATTICE)).flatten(2).transpose(1, 2)  # (B, points, 2), x then y
+        pixels = frame.to_whole(read) * torch.tensor([size[1] - 1, size[0] - 1]).to(read)
+        first = corners.to(read)[:, None] - 0.5
+        inside = (pixels >= first) & (pixels < first + sides.to(read)[:, None, None])
+        areas.append(inside.all(-1).sum(-1).clamp(min=1))
+    return (areas[0] / areas[1]).sqrt()
+
+
+def _taken(model: Any, images: Tensor, corners: Tensor, sides: Tensor) -> dict[str, Tensor]:
+    """By layer, what was taken for each of B images, (B, C)."""
+    found: dict[str, list[Tensor]] = {}
+    for image, corner, side in zip(images.split(CHUNK), corners.split(CHUNK), sides.split(CHUNK), strict=True):
+        image = image.to(device_of(model))
+        for layer, values in {**_of_pools(model, image, corner, side), **_of_warps(model, image, corner, side)}.items():
+            found.setdefault(layer, []).append(values.cpu())
+    return {layer: torch.cat(values) for layer, values in found.items()}
+
+
+def _of_pools(model: Any, image: Tensor, corner: Tensor, side: Tensor) -> dict[str, Tensor]:
+    found, maps = {}, None
+    for layer, index in _indices(model, image).items():
+        taken = torch.tensor(index.scales, device=image.device).double().log()[index.level]
+        if taken.ndim == 4:
+            maps = maps or model.ask_backbone(image[:1], model.backbone.feature_maps)
+            at = maps[layer].start + maps[layer].stride * torch.arange(taken.shape[-1])
+            first = corner[:, :, None] - 0.5
+            inside = (at >= first) & (at < first + side[:, None, None])  # (B, 2, W), of x and y
+            mask = (inside[:, 1, :, None] & inside[:, 0, None, :])[:, None].to(taken)
+            taken = (taken * mask).sum((2, 3)) / mask.sum((2, 3))
+        found[layer] = taken.exp()
+    return found
+
+
+def _indices(model: Any, image: Tensor) -> dict[str, Any]:
+    """Which scales the backbone takes. Of a plain network behind a canonicalizer there are none, but its warps."""
+    if not hasattr(model.backbone, "scale_indices"):
+        return {}
+    try:
+        return model.ask_backbone(image, model.backbone.scale_indices)
+    except ValueError:
+        if _finds_warps(model):
+            return {}
+        raise
+
+
+def _of_warps(model: Any, image: Tensor, corner: Tensor, side: Tensor) -> dict[str, Tensor]:
+    if not _finds_warps(model):
+        return {}
+    size = (image.shape[-2], image.shape[-1])
+    phis = model(image, warps_only=True).phis
+    of_sites = zip(model.sites, phis, model.frames(size), strict=True)
+    return {site.name: magnification(phi, frame, corner, side, size)[:, None] for site, phi, frame in of_sites}
+
+
+def _finds_warps(model: Any) -> bool:
+    return hasattr(model, "frames")
+
+
+def has_index(model: Any, subject: Subject) -> None:
+    """A need: something that stands for the size of an object."""
+    image = subject.images(1)[0].to(device_of(model))
+    try:
+        found = _finds_warps(model) or _indices(model, image)
+    except ValueError as error:
+        raise ValueError(f"needs a network that pools over scales, or one that finds warps: {error}") from error
+    if not found:
+        name = type(model.backbone).__name__
+        raise ValueError(f"needs a network that pools over scales, or one that finds warps; {name} does neither")
+
+
+_trend = partial(Measure, unit=NUMBER, trial=Trial.STUDY)
+STUDY = Study(
+    name="index",
+    run=study,
+    needs=(sizes, has_index),
+    measures=[_trend(name="index_correlation_at"), _trend(name="index_slope_at")],
+)
