@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 import train_scale
 from config.load import load_recipes
+from dataloader.build import build_splits
+from tests.dataloader.scaled.pools import stl10_files
 from tests.train import runs
+from train.optim import rate_at
 
 SETTINGS: dict[str, Any] = {
     "model": {"backbone": "mnist3_standard"},
@@ -79,3 +83,24 @@ def test_other_kinds_are_refused(suite, capsys) -> None:
         capsys, "--config_file", str(file), "--config", "plain", "data.name=folder", script=train_scale
     )
     assert "data.name is folder, of pictures; expected scaled" in message
+
+
+def test_stl10_trains_as_published_on_files_of_its_layout(tmp_path) -> None:
+    images, _ = stl10_files(tmp_path)
+    words = [f"data.root={tmp_path}", "data.train_items=30", "data.workers=0"]
+    ((_, config),) = load_recipes("scale/stl10.yaml", "stl10_hermite_b", words, kind=train_scale.KINDS)
+    assert config.model.backbone == "wrn16_8_hermite_b" and config.train.optimizer == "sgd"
+    schedule = config.train.schedule
+    rates = [rate_at(epoch, schedule, 1000, 0.1) for epoch in (0, 299, 300, 400, 600, 800, 999)]
+    assert rates == pytest.approx([0.1, 0.1, 0.02, 0.004, 0.0008, 0.00016, 0.00016])
+    splits = build_splits(config, seed=0)
+    assert splits.train is not None and splits.watched is None and splits.calibration is None
+    image, label, number = next(iter(splits.train))
+    assert image.shape == (30, 3, 96, 96) and len(label) == 30
+    items = splits.train.dataset.dataset
+    clean = torch.from_numpy(images[items.draw.numbers[number]]).permute(0, 3, 1, 2) / 255
+    is_black = (image == 0).all(1).float().mean((1, 2))  # the cut square, and what the shift left
+    assert not torch.equal(image, clean) and is_black.min() > 0.02 and is_black.max() < 0.4
+    tested, *_ = next(iter(splits.evaluated["test"].loader(splits.evaluated["test"].batches)))
+    numbers = splits.evaluated["test"].composed.draw.numbers
+    assert torch.equal((255 * tested).round().byte().permute(0, 2, 3, 1), torch.from_numpy(images[numbers]))
