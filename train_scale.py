@@ -1,4 +1,4 @@
-"""Trains scale-equivariant networks on objects of some sizes, and judges them by objects of others."""
+"""Trains scale-equivariant networks on objects of many sizes, and judges them by each size."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from config.load import load_recipes
 from config.scenarios import SCENARIOS
-from config.schema import Config, StirData
+from config.schema import Config, ScaledData, StirData
 from dataloader.build import build_splits, count_classes
 from models.build import build_model, check_head, read_weights
 from report.suite import write_report
@@ -21,10 +21,13 @@ from train.runs.places import close_suite, root_of, suite_of
 from train.runs.run import one_line_errors, open_run
 from train.studying import build_studies
 
+KINDS = ("stir", "scaled", "digits")  # of data, objects of many sizes all of them
 EXAMPLES = """examples:
   python train_scale.py                       the suite quick: five networks, a quarter of an hour on a core
   python train_scale.py --config emoji_hermite --random_seed 70
   python train_scale.py --config mnist_disco data.root=FOLDER train.backbone_lr=0.01
+  python train_scale.py --config_file scale/mnist_scale.yaml --config mnist_scale_quick
+  python train_scale.py --config_file scale/local.yaml --config local_quick
 """
 
 
@@ -32,7 +35,7 @@ def main(words: Sequence[str] | None = None) -> None:
     """Carry out a recipe, or all recipes of a suite."""
     arguments = parse(words, description=str(__doc__), examples=EXAMPLES, config_file="scale/stir.yaml", config="quick")
     with one_line_errors():
-        recipes = dict(load_recipes(arguments.config_file, arguments.config, arguments.settings, "stir"))
+        recipes = dict(load_recipes(arguments.config_file, arguments.config, arguments.settings, KINDS))
         suite, (first, *_) = suite_of(arguments, recipes), recipes.values()
         process = start(first.train.device)
         for name, config in recipes.items():
@@ -70,10 +73,20 @@ def run_recipe(name: str, config: Config, arguments: Namespace, process: Process
 
 def write_suite(recipes: Mapping[str, Config], root: Path, folder: Path, seed: int) -> list[Path]:
     """The table over a suite's runs, and their accuracy over the sizes of objects."""
-    scenarios = {config.data.scenario for config in recipes.values() if isinstance(config.data, StirData)}
-    sides = [SCENARIOS[scenario].trained for scenario in scenarios]
-    trained = (float(sides[0][0]), float(sides[0][-1])) if len(sides) == 1 else None  # else one band is true of none
+    spans = {_trained(config) for config in recipes.values()}
+    trained = spans.pop() if len(spans) == 1 else None  # else one band is true of none
     return write_report(folder, root, list(recipes), seed, trained=trained)
+
+
+def _trained(config: Config) -> tuple[float, float] | None:
+    """The smallest and the largest size that a recipe trains on, in the unit of its curves."""
+    data = config.data
+    if isinstance(data, StirData):
+        sides = SCENARIOS[data.scenario].trained
+        return float(sides[0]), float(sides[-1])
+    if isinstance(data, ScaledData):
+        return data.span
+    return None
 
 
 if __name__ == "__main__":

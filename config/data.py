@@ -24,6 +24,8 @@ class DataSection:
     """Whether the loader applies a backbone's statistics, as timm does; else the model's preprocessing does."""
     has_published_heads: ClassVar[bool] = False
     """Whether published classifiers know its classes."""
+    is_watched: ClassVar[bool] = False
+    """Whether it has items to look at after every epoch, which can end training."""
     defaults: ClassVar[dict[str, Any]] = {}
     """Of other sections, where they differ from the schema's."""
 
@@ -181,6 +183,7 @@ class StirData(DataSection):
     tags: ClassVar = ("stir/digits", "stir/")
     splits: ClassVar = ("test", "validation")
     has_published_heads: ClassVar = False
+    is_watched: ClassVar = True
     standardize: ClassVar = False
     defaults: ClassVar = {
         "model": {"pretrained": False, "image_size": None},
@@ -231,4 +234,103 @@ class StirData(DataSection):
             require(0 < low <= high, f"rescale is [{low}, {high}]; expected 0 < low <= high")
 
 
-Data = DigitsData | PictureData | StirData
+@dataclass(frozen=True, kw_only=True)
+class ScaledData(DataSection):
+    """One object per image, rescaled about its centre by a random factor: MNIST-scale, and its kind."""
+
+    kind: ClassVar = "scaled"
+    tags: ClassVar = ("scaled/digits", "scaled/")
+    splits: ClassVar = ("test", "validation")
+    has_published_heads: ClassVar = False
+    is_watched: ClassVar = True
+    standardize: ClassVar = False
+    defaults: ClassVar = {
+        "model": {"pretrained": False, "image_size": None},
+        "train": {
+            "patience": 60,  # epochs of the whole training: the best weights are kept, and nothing ends early
+            "batch_size": 128,
+            "backbone_lr": 0.01,
+            "weight_decay": 0.0,
+            "backbone_clip": None,
+            "schedule": {"name": "step", "step_size": 20, "factor": 0.1},
+        },
+        "evaluation": {"every": 1000, "full_every": 1000, "warp_items": 500, "floor_items": 100, "batch_size": 250},
+        "wandb": {"project": "scale_zoo"},
+    }
+
+    name: str = "scaled/digits"
+    """scaled/digits: scikit-learn's, which need no file; scaled/mnist; scaled/cifar10 and scaled/stl10, of which the
+    binary versions are read."""
+    root: str = "data"
+    """Folder of the files."""
+    realisation: int = 0
+    """Which draw of items and factors; the published study has six, 0 to 5. Digits of all files are one pool, which
+    training, validation and test are drawn from in equal proportions of the classes; of cifar10 and stl10, the test is
+    that of the files."""
+    train_items: int | None = None
+    """null: 10,000 of mnist and cifar10, 1,000 of digits, 5,000 of stl10."""
+    validation_items: int | None = None
+    """null: 2,000 of mnist and cifar10, 297 of digits, none of stl10."""
+    law: Literal["uniform", "log_uniform", "normal", "discrete"] = "uniform"
+    """Of the factor: uniform in itself or in its logarithm, normal but truncated to the interval, or some values."""
+    interval: tuple[float, float] = (0.3, 1.0)
+    """Of the factor."""
+    center: float | None = None
+    """normal: null is the middle of the interval."""
+    deviation: float | None = None
+    """normal: before it is truncated; null is a quarter of the interval."""
+    factors: tuple[float, ...] = ()
+    """discrete: all of them, equally often, in the place of the interval."""
+    canvas: int | None = None
+    """Side of the images in pixels; null: that of the pictures, 28, 32 or 96. Factors above 1 ask for a larger one."""
+    resampling: Literal["modern", "published", "spline"] = "modern"
+    """modern: cubic convolution about the centre. published: about a point half a pixel beside it, as the published set
+    was made. spline: a zoom by cubic splines that keeps corners where they are, as in the study of Deep Scale Spaces
+    and deformable networks."""
+    fresh: bool = False
+    """In training, draw the factor anew in every epoch."""
+    rescale: tuple[float, float] | None = None
+    """In training, the interval of a second factor, uniform, that every image is rescaled by, drawn per epoch: the "+"
+    of published tables, (0.5, 2)."""
+    shift: int = 0
+    """In training, pixels that images are shifted by at most: a random crop of the padded image."""
+    flip: bool = False
+    """In training, mirror every other image."""
+    cutout: int = 0
+    """In training, side of a black square at a random place; 0: none."""
+    channels: int = 1
+    """3 for cifar10 and stl10."""
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        known = ("digits", "mnist", "cifar10", "stl10")
+        names = [f"scaled/{one}" for one in known]
+        require(self.name in names, f"name is {self.name!r}; expected one of {', '.join(names)}")
+        for name, interval in (("interval", self.interval), ("rescale", self.rescale)):
+            if interval is not None:
+                low, high = interval
+                require(0 < low <= high < float("inf"), f"{name} is [{low}, {high}]; expected 0 < low <= high")
+        is_discrete = self.law == "discrete"
+        require(bool(self.factors) or not is_discrete, "factors is empty; expected some, for law is discrete")
+        require(is_discrete or not self.factors, f"factors is given with law {self.law}; expected law discrete")
+        for value in self.factors:
+            require(0 < value < float("inf"), f"factors has {value}; expected finite numbers above 0")
+        for name in ("center", "deviation"):
+            value = getattr(self, name)
+            require(value is None or self.law == "normal", f"{name} is {value} with law {self.law}; expected normal")
+        deviation = self.deviation
+        require(deviation is None or deviation > 0, f"deviation is {deviation}; expected above 0")
+        for name, least in (("train_items", 2), ("validation_items", 0), ("canvas", 1)):
+            value = getattr(self, name)
+            require(value is None or value >= least, f"{name} is {value}; expected null or at least {least}")
+        for name in ("realisation", "shift", "cutout", "workers"):
+            require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; expected at least 0")
+        require(self.channels in (1, 3), f"channels is {self.channels}; expected 1 or 3")
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The smallest and the largest factor."""
+        return (min(self.factors), max(self.factors)) if self.law == "discrete" else self.interval
+
+
+Data = DigitsData | PictureData | StirData | ScaledData

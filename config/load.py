@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial as bound
 from pathlib import Path
@@ -52,7 +52,7 @@ class Recipe(NamedTuple):
 
 
 def load_recipes(
-    file: str | Path, name: str | None = None, overrides: Iterable[str] = (), kind: str = "digits"
+    file: str | Path, name: str | None = None, overrides: Iterable[str] = (), kind: str | Sequence[str] = "digits"
 ) -> list[tuple[str, Config]]:
     """Read a recipe, or all members of a suite in their order.
 
@@ -60,7 +60,8 @@ def load_recipes(
         file: path of a YAML file, or the name of one in ``config/``. It may have the published flat format.
         name: of a recipe or suite of the file, or of its families; it may be left out where the file holds one recipe.
         overrides: "key=value" with a dotted key and a YAML value, for every member.
-        kind: of the data that a recipe has which names none: digits, pictures or stir. Data of another kind is refused.
+        kind: of the data, or several kinds: the first is that of a recipe which names no data. Data of another kind is
+            refused.
 
     Returns:
         Pairs of recipe name and settings.
@@ -75,7 +76,8 @@ def load_recipes(
         name = next(iter(source.names))
     overrides = list(overrides)
     members = _members(_recipe(source, name, source.file.label))
-    return [(member.name, _load(member, overrides, kind)) for member in members]
+    known = (kind,) if isinstance(kind, str) else tuple(kind)
+    return [(member.name, _load(member, overrides, _kind_of(member, known))) for member in members]
 
 
 def load_run(file: str | Path) -> tuple[str, Config]:
@@ -84,14 +86,9 @@ def load_run(file: str | Path) -> tuple[str, Config]:
     Returns:
         Its name and its settings.
     """
-    source = read(file)
-    if len(source.names) != 1:
-        raise ConfigError(f"{source.file.label} holds {len(source.names)} recipes; expected one, as a run writes it")
-    recipe = _recipe(source, source.names[0], source.file.label)
-    place = _place(recipe, "digits")
-    name = recipe.content.get("data", {}).get("name") if isinstance(recipe.content, dict) else None
-    kind = variant_of(sections_of(kinds(Config)["data"]), name, place.at("data")).kind
-    return recipe.name, _load(recipe, [], kind)
+    known = [section.kind for section in sections_of(kinds(Config)["data"])]
+    (found,) = load_recipes(file, kind=known)
+    return found
 
 
 def recipe_names(file: str | Path) -> list[str]:
@@ -167,6 +164,17 @@ def _load(recipe: Recipe, overrides: list[str], kind: str) -> Config:
     except ConfigError:
         build(Config, settings, place)  # the file is at fault where it fails without the overrides
         raise
+
+
+def _kind_of(recipe: Recipe, known: Sequence[str]) -> str:
+    """Of the data that a recipe names, if it is a known one; else the first."""
+    first, *others = known
+    if not others:
+        return first
+    settings = merged(_of_kind(first), _settings(recipe, first, []))
+    at = _place(recipe, first).at("data")
+    given = variant_of(sections_of(kinds(Config)["data"]), settings["data"]["name"], at).kind
+    return given if given in others else first
 
 
 def _refuse_other_kind(settings: Settings, kind: str, place: Place) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
-from config.data import AugmentationConfig, Data, DigitsData, PictureData, StirData
+from config.data import AugmentationConfig, Data, DigitsData, PictureData, ScaledData, StirData
 from config.errors import ConfigError, require
 from config.losses import LossConfig
 from config.training import Phase, ScheduleConfig, TrainConfig
@@ -24,6 +24,7 @@ __all__ = [
     "ModelConfig",
     "Phase",
     "PictureData",
+    "ScaledData",
     "ScheduleConfig",
     "StirData",
     "TrainConfig",
@@ -32,9 +33,10 @@ __all__ = [
 ]
 StudyName = Literal["equivariance", "crops", "index", "orbits"]
 """The files of evaluation/studies/."""
-ONLY: dict[str, tuple[str, ...]] = {  # what is about one kind of data, and refused with any other
-    "digits": ("evaluation.local_scale_items", "evaluation.local_scale_draws", "evaluation.scales"),
-    "pictures": (*("augmentation", "legacy_double_normalization", "legacy_shifted_sites", "legacy_flat_groups"),),
+ONLY: dict[tuple[str, ...], tuple[str, ...]] = {  # what is about some kinds of data, and refused with any other
+    ("digits",): ("evaluation.local_scale_draws",),
+    ("digits", "scaled"): ("evaluation.local_scale_items", "evaluation.scales"),
+    ("pictures",): ("augmentation", "legacy_double_normalization", "legacy_shifted_sites", "legacy_flat_groups"),
 }
 
 
@@ -97,7 +99,8 @@ class EvaluationConfig:
 
     split: Literal["test", "validation", "val", "held_out"] = "test"
     """Of digits, test, or validation: items of the training split that are not trained on, for trying settings out. Of
-    pictures, val, or held_out in the same sense. Of stir/, test, or validation at the sizes of training."""
+    pictures, val, or held_out in the same sense. Of stir/, test, or validation at the sizes of training. Of
+    scaled/, test, or validation."""
     items: int | None = None
     """So many items of the split: of digits the first, of pictures whole groups drawn by a fixed seed. null takes all;
     of validation as many as train_items, of held_out 1000. Of stir/, drawn by a fixed seed."""
@@ -121,11 +124,12 @@ class EvaluationConfig:
     evaluations: tuple[int, ...] = ()
     """Evaluations of a DEC's maps after which the warped items are measured too, without the solver."""
     local_scale_items: int = 64
-    """Digits that are composed at random scales."""
+    """Items that are composed at random scales, and at those of ``scales``."""
     local_scale_draws: int = 8
     """Random scales of each of them."""
     scales: tuple[float, ...] = ()
-    """Scales that all digits of these items have too, one scale after the other: accuracy at each."""
+    """Scales that all digits of these items have too, one scale after the other: accuracy at each. Of scaled/, factors
+    that they have in the place of their own."""
     batch_size: int = 64
     studies: tuple[StudyName, ...] = ()
     """Closer looks at the finished model, each of which leaves <study>.npz in the run's folder."""
@@ -225,8 +229,9 @@ class Config:
             "instead, or do not restore",
         )
         require(
-            self.train.patience is None or self.data.kind == "stir",
-            f"train.patience is {self.train.patience}; it needs data that are watched while a model trains, stir/",
+            self.train.patience is None or self.data.is_watched,
+            f"train.patience is {self.train.patience}; it needs data that are watched while a model trains, such as "
+            "stir/ or scaled/",
         )
         if self.legacy_double_normalization or self.legacy_shifted_sites:
             is_dec = isinstance(self.method, DEC)
@@ -263,12 +268,15 @@ class Config:
         kind, split = self.data.kind, self.evaluation.split
         known = self.data.splits
         require(split in known, f"evaluation.split is {split}; expected one of {', '.join(known)} with {kind}")
-        for other, keys in ONLY.items():
-            for key in keys if other != kind else ():
+        for others, keys in ONLY.items():
+            for key in keys if kind not in others else ():
                 section, _, name = key.rpartition(".")
                 at = getattr(self, section) if section else self
                 is_left = getattr(at, name) == default_of(type(at), name)
-                require(is_left, f"{key} is set, which is about {other}; data.name is {self.data.name}, of {kind}")
+                require(
+                    is_left,
+                    f"{key} is set, which is about {' and '.join(others)}; data.name is {self.data.name}, of {kind}",
+                )
 
     def _check_phases(self) -> None:
         for number, phase in enumerate(self.train.phases):

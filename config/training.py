@@ -22,6 +22,8 @@ class ScheduleConfig:
     """plateau, step: what the rate is multiplied by."""
     step_size: int = 2
     """step: epochs between two falls; cyclic: epochs of a rise."""
+    milestones: tuple[int, ...] = ()
+    """step: epochs after which the rate falls, in the place of every step_size."""
     floor: float = 0.1
     """cyclic: the lowest rate, as a share of the highest."""
     warmup_epochs: int = 0
@@ -33,6 +35,10 @@ class ScheduleConfig:
         require(self.patience >= 0, f"patience is {self.patience}; expected at least 0")
         require(0 < self.factor < 1, f"factor is {self.factor}; expected between 0 and 1")
         require(self.step_size >= 1, f"step_size is {self.step_size}; expected at least 1")
+        rises = list(self.milestones) == sorted({*self.milestones}) and all(one >= 1 for one in self.milestones)
+        require(rises, f"milestones is {list(self.milestones)}; expected numbers from 1 on, each above the one before")
+        is_read = self.name == "step" or not self.milestones
+        require(is_read, f"milestones is given, which the schedule {self.name} does not read; expected name: step")
         require(0 <= self.floor <= 1, f"floor is {self.floor}; expected 0 to 1")
         require(self.warmup_epochs >= 0, f"warmup_epochs is {self.warmup_epochs}; expected at least 0")
         require(self.warmup_lr >= 0, f"warmup_lr is {self.warmup_lr}; expected at least 0")
@@ -79,6 +85,8 @@ class TrainConfig:
     """Images of one optimizer step, over all processes and accumulated parts."""
     accumulate: int = 1
     """Parts that a batch goes through the model in."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """sgd has Nesterov's momentum of 0.9, and a weight decay that is part of the gradient."""
     backbone_lr: float = 0.001
     canonicalizer_lr: float | None = None
     """null: the canonicalizer's parameters belong to the backbone's optimizer, as in the canonicalisation baseline."""

@@ -30,6 +30,12 @@ class Indexed(Dataset):
         item = (*self.dataset[index], index)
         return item if self.sibling is None else (*item, self.sibling(index))
 
+    def __getitems__(self, indices: list[int]) -> list[tuple]:
+        """A batch, which the loader asks for at once, so that a data set that can may make it at once."""
+        if self.sibling is not None or not hasattr(self.dataset, "__getitems__"):
+            return [self[index] for index in indices]
+        return [(*item, index) for item, index in zip(self.dataset.__getitems__(indices), indices, strict=True)]
+
     def set_epoch(self, epoch: int) -> None:
         """Tell the data set, where it draws afresh in every epoch."""
         if hasattr(self.dataset, "set_epoch"):

@@ -160,8 +160,9 @@ def draw_scales(seed: int, item: int, draw: int, intervals: Intervals) -> list[f
 
 
 def model_input(dataset: ScaledItems, pixels: np.ndarray, device: torch.device | str) -> Tensor:
-    """What a loader over the data set yields for such images: (B, side, side) in uint8 -> (B, channels, side, side)."""
-    image = torch.from_numpy(pixels).to(device).float().div_(255).unsqueeze(1)
+    """What a loader over the data set yields for uint8 (B, side, side), or with colours last: (B, C, side, side)."""
+    image = torch.from_numpy(pixels).to(device).float().div_(255)
+    image = image.unsqueeze(1) if image.ndim == 3 else image.movedim(-1, 1)
     if dataset.standardize:
         image.sub_(MEAN).div_(STD)
     return image.expand(-1, dataset.channels, -1, -1).contiguous()

@@ -16,10 +16,11 @@ from report.table import headline, render, table
 CURVES = (  # file, metric, and what it is drawn over; a suite has one kind of data, and so one metric over scales
     ("scales.png", "top1", "scale of the object"),
     ("scales.png", "accuracy", "scale of all digits"),
+    ("factors.png", "factor_accuracy", "factor that the image was rescaled by"),
     ("sizes.png", "size_accuracy", "side of the object in pixels"),
     ("strengths.png", "warp_accuracy", "strength of the warps"),
 )
-SHADED = ("accuracy", "size_accuracy")
+SHADED = ("accuracy", "size_accuracy", "factor_accuracy")
 
 
 def write_report(
@@ -38,7 +39,7 @@ def write_report(
         recipes: one row each, in this order.
         seed: of the runs.
         shown: images (B, C, H, W) and the warp that every site found for them; None leaves figure.png out.
-        trained: (low, high) of what scales.png and sizes.png are drawn over in training, which is shaded there.
+        trained: (low, high) of what scales.png, factors.png and sizes.png are drawn over in training, shaded there.
     """
     runs = [run for run in collect(root) if run.seed == seed and run.recipe in recipes]
     rows = table(runs, headline(runs), list(recipes))

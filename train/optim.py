@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from timm.optim import param_groups_layer_decay
 from torch import nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from config.schema import ConfigError, ScheduleConfig, TrainConfig
+
+MOMENTUM = 0.9  # of sgd
 
 
 @dataclass
@@ -127,7 +129,7 @@ def _groups(
 def _learner(
     groups: list[dict[str, Any]], rate: float, clip: float | None, config: TrainConfig, epochs: int
 ) -> Learner:
-    optimizer = AdamW(groups)
+    optimizer = AdamW(groups) if config.optimizer == "adamw" else SGD(groups, momentum=MOMENTUM, nesterov=True)
     schedule = build_schedule(optimizer, config.schedule, epochs, rate)
     return Learner([value for group in groups for value in group["params"]], optimizer, schedule, clip)
 
@@ -144,7 +146,8 @@ def build_schedule(
 def rate_at(epoch: int, schedule: ScheduleConfig, epochs: int, rate: float) -> float:
     """The rate in an epoch, counted from 0, of a schedule that does not look at the loss."""
     if schedule.name == "step":
-        return rate * schedule.factor ** (epoch // schedule.step_size)
+        passed = sum(epoch >= milestone for milestone in schedule.milestones)
+        return rate * schedule.factor ** (passed if schedule.milestones else epoch // schedule.step_size)
     if schedule.name == "cyclic":  # up for step_size epochs, down for as many
         phase = abs((epoch / schedule.step_size + 1) % 2 - 1)
         return rate * (schedule.floor + (1 - schedule.floor) * phase)

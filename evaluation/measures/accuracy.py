@@ -15,6 +15,15 @@ def _correct(views: Views, _: float) -> Tensor:
     return (views.clean.argmax(-1) == views.labels).double()
 
 
+def _label(views: Views, _: float) -> Tensor:
+    return views.labels.double()
+
+
+def _commonest(values: Tensor, columns: Columns) -> list[Averaged]:
+    """Whether an item is of the commonest class: who always says that class knows so many."""
+    return [Averaged((values == values.mode().values).double(), columns["index"])]
+
+
 def _among(views: Views, _: float, count: int) -> Tensor:
     """Whether the label is among the classes with the largest logits."""
     best = views.clean.double().topk(min(5, views.clean.shape[1]), dim=1).indices[:, :count]
@@ -36,6 +45,7 @@ _shown = partial(Measure, unit=SHARE, kinds=("pictures",), quick=("pictures",))
 _known = partial(Measure, unit=SHARE, kinds=AllBut("pictures"), quick=AllBut("pictures"))
 MEASURES = [
     _known(name="accuracy", trial=Trial.CLEAN, of=_correct, column="correct", is_headline=True),
+    Measure(name="chance", unit=SHARE, trial=Trial.CLEAN, of=_label, over=_commonest, kinds=("stir", "scaled")),
     _shown(name="top1", trial=Trial.CLEAN, of=_top1, column="top1", is_headline=True),
     _shown(name="top5", trial=Trial.CLEAN, of=_top5, column="top5"),
     _shown(name="multi_scale_top1", trial=Trial.SCALES, of=_top1, is_headline=True),

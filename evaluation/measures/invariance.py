@@ -40,7 +40,7 @@ def _family(error: Measure, flips: Measure, floor: Measure) -> list[Measure]:
 
 
 _warp = partial(Measure, trial=Trial.WARPS)
-_scale = partial(Measure, trial=Trial.LOCAL_SCALE)
+_scale = partial(Measure, trial=Trial.LOCAL_SCALE, kinds=("digits",))
 _relative, _relative_floor = partial(_error, relative=True), partial(_floor, relative=True)
 MEASURES = _family(
     _warp(name="warp_invariance_error", unit=DISTANCE, of=_error, column={"digits": "warp_error"}, is_headline=True),

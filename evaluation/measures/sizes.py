@@ -16,14 +16,6 @@ def _correct(views: Views, _: float) -> Tensor:
     return (views.clean.argmax(-1) == views.labels).double()
 
 
-def _label(views: Views, _: float) -> Tensor:
-    return views.labels.double()
-
-
-def _commonest(values: Tensor, columns: Columns) -> list[Averaged]:
-    return [Averaged((values == values.mode().values).double(), columns["index"])]
-
-
 def _at_each(values: Tensor, columns: Columns) -> list[Averaged]:
     """The objects of each side, in pixels."""
     sides, number = columns["scale"], columns["index"]
@@ -51,6 +43,5 @@ MEASURES = [
     _shown(name="size_accuracy", column="size_correct", is_headline=True),
     _shown(name="size_accuracy_at", over=_at_each),
     _shown(name="worst_size_accuracy", over=_worst),
-    _shown(name="chance", of=_label, over=_commonest),  # who always answers the commonest class
     _shown(name="octave_drop", over=_octave_drop),
 ]

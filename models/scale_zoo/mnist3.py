@@ -53,7 +53,7 @@ class Mnist3(ScaleNetwork):
         system: it.
         num_classes: of the last layer.
         in_chans: of the image.
-        img_size: its side, 28.
+        img_size: its side, 28; where the image would be enlarged, 56 is taken as it is.
         enlarged: whether the first layer sees the image at twice its size.
         close: whether the scales that are left at the end go before the last ReLU, or after the last norm.
         pools: over space. "max" is the usual. "mean": the first two are means, and the last one a maximum around every
@@ -77,14 +77,16 @@ class Mnist3(ScaleNetwork):
         relus: bool = True,
     ):
         super().__init__(system, num_classes, in_chans)
-        if square_side(img_size) != SIDE:
+        side = SIDE * 2 if enlarged else SIDE
+        if square_side(img_size) not in (SIDE, side):
             raise ValueError(f"img_size is {img_size}; expected {SIDE}, for which the linear layers are made")
         if pools == "mean" and not enlarged:
             raise ValueError("pools is 'mean', whose last windows need 14 x 14 places; it needs enlarged=True")
         maps, columns = system.maps, len(system.scales or ())
         is_closed = close == "before" and system.close is not None
-        enlarge = nn.Upsample(scale_factor=2) if enlarged else nn.Identity()
-        side = SIDE * 2 if enlarged else SIDE
+        self.img_size = square_side(img_size)
+        growth = side // self.img_size
+        enlarge = nn.Upsample(scale_factor=2) if growth == 2 else nn.Identity()
         later = system.later or system.first
         place = Place(KERNEL, side, same=True, shared=made(system.share))
         for number, (entering, leaving) in enumerate(zip((in_chans, *WIDTHS), WIDTHS, strict=False), start=1):
@@ -104,15 +106,15 @@ class Mnist3(ScaleNetwork):
         self.fc1 = nn.Sequential(
             *(nn.Linear(4 * WIDTHS[-1], HIDDEN, bias=False), nn.BatchNorm1d(HIDDEN), nn.ReLU(), nn.Dropout(0.7)),
         )
-        reductions = (1, 2, 8 if pools == "mean" else 16) if enlarged else (2, 4, 16)
-        self.img_size = SIDE
-        self.finish(system, HIDDEN, WIDTHS, reductions)
+        last_reduction = 32 if enlarged and pools != "mean" else 16
+        self.finish(system, HIDDEN, WIDTHS, (2 // growth, 4 // growth, last_reduction // growth))
         if system.lift is not None:
             self.lift = nn.Sequential(enlarge, self.lift)
 
     def features_of(self, x: Tensor) -> Tensor:
         if x.shape[-2:] != (2, 2):
-            raise ValueError(f"Mnist3 has {tuple(x.shape[-2:])} places in the end; expected 2 x 2, of images of {SIDE}")
+            found, side = tuple(x.shape[-2:]), self.img_size
+            raise ValueError(f"Mnist3 has {found} places in the end; expected 2 x 2, of images of {side}")
         return self.fc1(x.flatten(1))
 
 

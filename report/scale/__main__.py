@@ -47,9 +47,10 @@ def write(runs: Sequence[ScaleRun], folder: Path) -> list[Path]:
     if not runs:
         raise ValueError("there are no finished runs; expected some to compare")
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
+    written: list[Path] = []
     for protocol, own in by_protocol(runs).items():
-        name = protocol.title.replace(" ", "_")
+        alike = sum(path.name.startswith(f"table_{protocol.name}") for path in written[::2])
+        name = f"{protocol.name}_{alike + 1}" if alike else protocol.name
         print(f"{protocol.title}\n\n{scale_table(own)}")
         written += [folder / f"table_{name}.md", folder / f"table_{name}.csv"]
         written[-2].write_text(scale_table(own, "markdown"), "utf-8")

@@ -16,7 +16,15 @@ from report.figures import scale_curve
 from report.runs import Run, collect
 
 CONFIG = "config.yaml"
-AUGMENTS = ("rescale", "fresh_scales")  # settings of the data that are about training alone
+# Settings of the data that are about training alone.
+AUGMENTS = ("rescale", "fresh", "fresh_scales", "shift", "flip", "cutout")
+    "rescale",
+    "fresh",
+    "fresh_scales",
+    "shift",
+    "flip",
+    "cutout",
+)  # settings of the data that are about training alone
 TECHNICAL = ("root", "workers", "download")
 REPEATED = ("realisation",)  # of a data set that is drawn several times, as a seed is
 FREE = {*AUGMENTS, *TECHNICAL, *REPEATED}
@@ -43,7 +51,7 @@ class Protocol:
     @property
     def data(self) -> str:
         """The data's name, or its file's."""
-        return Path(self["file"]).stem if self["file"] else str(self["name"]).rpartition("/")[2]
+        return Path(self["file"]).stem if self["file"] else str(self["name"]).removeprefix("stir/").replace("/", "-")
 
     @property
     def scenario(self) -> Scenario | None:
@@ -54,6 +62,11 @@ class Protocol:
     def title(self) -> str:
         """As figures and files call it, such as ``emoji-dejavu Mid2Rest``."""
         return f"{self.data} {self.scenario.name}" if self.scenario else self.data
+
+    @property
+    def name(self) -> str:
+        """The title as names of files have it."""
+        return self.title.replace(" ", "_")
 
     def difference(self, other: Protocol) -> str:
         """The first setting in which two protocols differ, with both values."""

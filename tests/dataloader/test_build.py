@@ -9,18 +9,24 @@ import pytest
 
 import dataloader.digits.build
 import dataloader.pictures.build
+import dataloader.scaled.build
 import dataloader.stir.build
-from config.schema import Config, DigitsData, EvaluationConfig, ModelConfig, PictureData, StirData
+from config.schema import Config, DigitsData, EvaluationConfig, ModelConfig, PictureData, ScaledData, StirData
 from dataloader import build, mnist
 from dataloader.digits.items import LocallyScaledMNIST
 
 MODEL = ModelConfig(backbone="test_vit", pretrained=False)
-KINDS = {"digits": dataloader.digits.build, "pictures": dataloader.pictures.build, "stir": dataloader.stir.build}
+KINDS = {
+    "digits": dataloader.digits.build,
+    "pictures": dataloader.pictures.build,
+    "scaled": dataloader.scaled.build,
+    "stir": dataloader.stir.build,
+}
 
 
 def test_a_kind_is_the_name_of_its_folder() -> None:
     folders = {path.parent.name for path in Path(build.__file__).parent.glob("*/build.py")}
-    assert folders == KINDS.keys() == {DigitsData.kind, PictureData.kind, StirData.kind}
+    assert folders == KINDS.keys() == {DigitsData.kind, PictureData.kind, ScaledData.kind, StirData.kind}
 
 
 @pytest.mark.parametrize("kind", KINDS)

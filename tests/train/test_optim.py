@@ -83,6 +83,24 @@ def rates(schedule: ScheduleConfig, epochs: int, rate: float = 0.1, losses: list
     return found
 
 
+def test_step_falls_at_milestones_alone() -> None:
+    found = rates(ScheduleConfig(name="step", factor=0.2, milestones=(1, 3)), 5)
+    assert [rate / found[0] for rate in found] == pytest.approx([1, 0.2, 0.2, 0.04, 0.04])
+
+
+def test_sgd_has_nesterovs_momentum_and_decays_in_the_gradient() -> None:
+    """By hand: the first step goes by (1 + momentum) (g + decay w)."""
+    network = WrappedBackbone(nn.Linear(3, 2))
+    before = {name: value.detach().clone() for name, value in network.named_parameters()}
+    train = TrainConfig(optimizer="sgd", backbone_lr=0.1, weight_decay=0.01)
+    (learner,) = build_learners(network, train).values()
+    for value in network.parameters():
+        value.grad = torch.full_like(value, 2.0)
+    learner.optimizer.step()
+    for name, value in network.named_parameters():
+        torch.testing.assert_close(value, before[name] - 0.1 * 1.9 * (2 + 0.01 * before[name]))
+
+
 def test_step_falls_every_two_epochs() -> None:
     found = rates(ScheduleConfig(name="step", factor=0.7, step_size=2), 5)
     assert found == pytest.approx([0.1, 0.1, 0.07, 0.07, 0.049])

@@ -115,8 +115,8 @@ def test_without_a_recipe_the_quick_suite_runs_on_the_data_it_names(tmp_path, mo
 
 
 def test_another_kind_of_data_is_refused(tmp_path, capsys) -> None:
-    message = refusal(capsys, "--config_file", "config_1.yaml", "--config", "quickstart_base")
-    assert "quickstart_base: data.name is digits, of digits; expected stir" in message
+    message = refusal(capsys, "--config_file", "imagenet/smoke.yaml", "--config", "smoke_base")
+    assert "smoke_base: data.name is shapes, of pictures; expected stir" in message
     file = recipe(tmp_path)
     words = ["--config_file", str(file), "--config", "tiny", "--run_dir", str(tmp_path / "run")]
     assert "expected one of stir/digits" in refusal(capsys, *words, "data.name=stir/letters", "data.file=null")

@@ -190,6 +190,19 @@ def test_wrn16_8(name: str) -> None:
     assert model(random(1, 3, 24, 24)).shape == (1, 10)
 
 
+@pytest.mark.parametrize("name", ["standard", "disco", "dss_scalar"])
+def test_mnist3_takes_an_image_of_56_as_it_is(name: str) -> None:
+    small, large = (timm.create_model(f"mnist3_{name}_56", img_size=side).eval() for side in (28, 56))
+    small.load_state_dict(large.state_dict())
+    image = torch.rand(1, 1, 28, 28)
+    enlarged = image.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    assert torch.equal(small(image), large(enlarged))
+    for one, other in zip(small.feature_info, large.feature_info, strict=True):
+        assert 2 * one["reduction"] == other["reduction"]
+    strides = [[maps.stride for maps in net.feature_maps(x).values()] for net, x in ((small, image), (large, enlarged))]
+    assert [2 * stride for stride in strides[0]] == strides[1] == [info["reduction"] for info in large.feature_info]
+
+
 @pytest.mark.parametrize(("name", "is_exact"), [("mnist3_dss_exact", True), ("mnist3_dss", False)])
 @torch.no_grad()
 def test_shrinking_moves_the_levels_of_a_network(name: str, is_exact: bool) -> None:
@@ -317,6 +330,7 @@ def test_learned_widths_learn() -> None:
         ("stir2_standard", {"img_size": 12}, "img_size is 12; expected at least 14"),
         ("stir2_standard", {"img_size": (64, 32)}, "expected a square, such as 64"),
         ("mnist3_standard", {"img_size": 32}, "img_size is 32; expected 28"),
+        ("mnist3_standard", {"img_size": 56}, "img_size is 56; expected 28"),
         ("mnist3_disco_56", {"enlarged": False}, "pools is 'mean', .*; it needs enlarged=True"),
     ],
 )

@@ -46,6 +46,14 @@ def test_runs_of_different_protocols_are_in_no_table(tmp_path: Path, capsys) -> 
     assert names == ["table_mnist_Large2Small.md", "table_mnist_Mid2Rest.md"]
 
 
+def test_protocols_of_one_title_have_files_of_their_own(tmp_path: Path) -> None:
+    write_run(tmp_path, "a", 1, known=0.9)
+    write_run(tmp_path, "b", 1, known=0.9, data={"seed": 7})
+    assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    names = [path.name for path in sorted((tmp_path / "out").glob("table_*.md"))]
+    assert names == ["table_mnist_Mid2Rest.md", "table_mnist_Mid2Rest_2.md"]
+
+
 def test_augmentation_and_places_of_files_are_no_part_of_the_protocol(tmp_path: Path) -> None:
     write_run(tmp_path, "a", 1, known=0.9)
     write_run(tmp_path, "b", 1, known=0.9, data={"rescale": [0.5, 2.0], "workers": 4})
