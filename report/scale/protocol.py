@@ -18,13 +18,6 @@ from report.runs import Run, collect
 CONFIG = "config.yaml"
 # Settings of the data that are about training alone.
 AUGMENTS = ("rescale", "fresh", "fresh_scales", "shift", "flip", "cutout")
-    "rescale",
-    "fresh",
-    "fresh_scales",
-    "shift",
-    "flip",
-    "cutout",
-)  # settings of the data that are about training alone
 TECHNICAL = ("root", "workers", "download")
 REPEATED = ("realisation",)  # of a data set that is drawn several times, as a seed is
 FREE = {*AUGMENTS, *TECHNICAL, *REPEATED}
