@@ -30,7 +30,7 @@ __all__ = [
     "WandbConfig",
     "WarpConfig",
 ]
-StudyName = Literal["equivariance", "crops", "index", "orbits"]
+StudyName = Literal["equivariance", "crops", "index", "orbits", "explanations", "restoration"]
 """The files of evaluation/studies/."""
 ONLY: dict[str, tuple[str, ...]] = {  # what is about one kind of data, and refused with any other
     "digits": ("evaluation.local_scale_items", "evaluation.local_scale_draws", "evaluation.scales"),
