@@ -31,7 +31,7 @@ __all__ = [
     "WandbConfig",
     "WarpConfig",
 ]
-StudyName = Literal["equivariance", "crops", "index", "orbits"]
+StudyName = Literal["equivariance", "crops", "index", "orbits", "explanations", "restoration"]
 """The files of evaluation/studies/."""
 ONLY: dict[tuple[str, ...], tuple[str, ...]] = {  # what is about some kinds of data, and refused with any other
     ("digits",): ("evaluation.local_scale_draws",),

@@ -95,9 +95,10 @@ class Subject:
             images.unflatten(0, shape), labels.reshape(shape)[:, 0], torch.tensor(at), corners, tuple(groups.trained)
         )
 
-    def check_sizes(self) -> None:
-        """Refuse data that do not show the same objects at many sizes, and where they lie."""
-        self._sized()
+    @property
+    def has_sizes(self) -> bool:
+        """Whether the data show the same objects at many sizes, and tell where they lie."""
+        return any(hasattr(part.groups, "corners") for part in self.parts.values())
 
     def _sized(self) -> Part:
         for part in self.parts.values():
@@ -144,7 +145,7 @@ class Study:
 
 def sizes(_: Any, subject: Subject) -> None:
     """A need: the same objects at many sizes."""
-    subject.check_sizes()
+    subject.objects(count=1)
 
 
 def in_chunks(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
