@@ -15,6 +15,7 @@ def test_splits_are_disjoint_and_have_the_sizes_of_the_pool() -> None:
     found = draws(pool(), 0)
     assert {name: len(draw.numbers) for name, draw in found.items()} == {"test": 20, "validation": 10, "train": 30}
     assert sorted(np.concatenate([draw.numbers for draw in found.values()])) == list(range(60))
+    assert len(np.unique(np.concatenate([draw.uniform for draw in found.values()]))) == 60  # no item has another's
 
 
 def test_every_stretch_has_the_classes_in_their_proportions() -> None:
