@@ -229,6 +229,3 @@ class StirData(DataSection):
         if self.rescale is not None:
             low, high = self.rescale
             require(0 < low <= high, f"rescale is [{low}, {high}]; expected 0 < low <= high")
-
-
-Data = DigitsData | PictureData | StirData

@@ -41,9 +41,20 @@ class Term:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskTerm(Term):
-    """The loss of the task itself, cross-entropy for classes."""
+    """The loss of the task itself, cross-entropy for classes of images or of pixels."""
 
     weight: float = 1.0
+    class_weights: tuple[float, ...] = ()
+    """Of dense prediction, one per class, the background first; empty: all count alike."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        are_weights = all(weight >= 0 for weight in self.class_weights)
+        is_some = not self.class_weights or max(self.class_weights) > 0
+        require(
+            are_weights and is_some,
+            f"class_weights is {list(self.class_weights)}; expected numbers of at least 0, not all of them 0",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

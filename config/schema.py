@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields, replace
+from operator import attrgetter
 from typing import Any, Literal, get_args
 
-from config.data import AugmentationConfig, Data, DigitsData, PictureData, StirData
+from config.data import AugmentationConfig, DigitsData, PictureData, StirData
+from config.dense import DecoderConfig, DenseDigitsData
 from config.errors import ConfigError, require
 from config.losses import LossConfig
 from config.training import Phase, ScheduleConfig, TrainConfig
@@ -18,6 +20,8 @@ __all__ = [
     "AugmentationConfig",
     "Config",
     "ConfigError",
+    "DecoderConfig",
+    "DenseDigitsData",
     "DigitsData",
     "EvaluationConfig",
     "LossConfig",
@@ -30,9 +34,11 @@ __all__ = [
     "WandbConfig",
     "WarpConfig",
 ]
+Data = DigitsData | PictureData | StirData | DenseDigitsData
 ONLY: dict[str, tuple[str, ...]] = {  # what is about one kind of data, and refused with any other
     "digits": ("evaluation.local_scale_items", "evaluation.local_scale_draws", "evaluation.scales"),
     "pictures": (*("augmentation", "legacy_double_normalization", "legacy_shifted_sites", "legacy_flat_groups"),),
+    "dense": ("model.decoder", "loss.task.class_weights"),
 }
 
 
@@ -51,6 +57,8 @@ class ModelConfig:
     """Side that images are resized to before image_size is cut from their centre; null: no cutting."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further arguments of timm.create_model, except those that name weights."""
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    """Of dense prediction, in the place of the classifier."""
 
     def __post_init__(self) -> None:
         of_weights = [name for name in self.options if name == "checkpoint_path" or name.startswith("pretrained")]
@@ -256,7 +264,7 @@ class Config:
         for other, keys in ONLY.items():
             for key in keys if other != kind else ():
                 section, _, name = key.rpartition(".")
-                at = getattr(self, section) if section else self
+                at = attrgetter(section)(self) if section else self
                 is_left = getattr(at, name) == default_of(type(at), name)
                 require(is_left, f"{key} is set, which is about {other}; data.name is {self.data.name}, of {kind}")
 

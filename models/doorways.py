@@ -141,6 +141,12 @@ class WarpSite(Doorway):
         at = self._size_of(self.output, feature, visit)
         return self.output.on_grid(partial(self._warp, unchecked_inverse_warp, phi=visit.phi), feature, at)
 
+    def move_below(self, prefix: str) -> None:
+        """Follow the backbone, whose modules have got this in front of their names."""
+        if self.hooked is not None:
+            self.hooked = prefix + self.hooked
+            self.name = self.name if self.opens else self.hooked
+
     def frame(self, seen: Size, of_seen: Frame) -> Frame:
         """Where this site's positions lie in images.
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "mnist": "bash run_mnist.sh config_1.yaml NAME ",
     "imagenet": "python train_imagenet.py --config NAME",
     "scale": "python train_scale.py --config NAME",
+    "dense": "python train_dense.py --config",
 }
 
 every_file = pytest.mark.parametrize("file", FILES)
@@ -28,7 +29,8 @@ every_recipe = pytest.mark.parametrize(("file", "name"), RECIPES, ids=[name for 
 
 def kind_of(file: str) -> str:
     """Of the data that a file's recipes are about."""
-    return "stir" if file.startswith("scale") else "pictures" if file.startswith(("adapter", "imagenet")) else "digits"
+    kinds = {"scale": "stir", "dense": "dense", "adapter": "pictures", "imagenet": "pictures"}
+    return next((kind for start, kind in kinds.items() if file.startswith(start)), "digits")
 
 
 def header(file: str) -> str:
