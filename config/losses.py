@@ -234,6 +234,8 @@ class TeachTerm(Term):
 
     def check(self, config: Config) -> None:
         _require_unmixed(config, "teach")
+        is_of_classes = config.data.kind != "dense"
+        require(is_of_classes, "loss.teach has a weight; pixels of a sibling lie elsewhere, so it teaches no map")
 
     def needs_siblings(self) -> bool:
         return True
@@ -313,6 +315,6 @@ def _require_undoing_sites(config: Config, given: str) -> None:
     require("equilibrium" in config.method.gives, f"{given}; it needs method.name: dec")
     sites = config.method.sites
     require(
-        len(sites) == 1 or all(site.restore for site in sites),
+        len(sites) == 1 or all(site.acts_alone for site in sites),
         f"{given} with {len(sites)} sites; expected one, or restore: true at all of them",
     )

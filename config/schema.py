@@ -14,7 +14,7 @@ from config.dense import DecoderConfig, DenseDigitsData
 from config.errors import ConfigError, require
 from config.losses import LossConfig
 from config.training import Phase, ScheduleConfig, TrainConfig
-from layers.spec import DEC, Method, Plain, SampleMode, Site
+from layers.spec import DEC, Average, Method, Plain, SampleMode, Site
 
 __all__ = [
     "AugmentationConfig",
@@ -226,6 +226,7 @@ class Config:
             "method.sites restores a warp of the input, but model.resize cuts a part of it away; warp the image "
             "instead, or do not restore",
         )
+        self._check_maps()
         require(
             self.train.patience is None or self.data.kind == "stir",
             f"train.patience is {self.train.patience}; it needs data that are watched while a model trains, stir/",
@@ -267,6 +268,17 @@ class Config:
                 at = attrgetter(section)(self) if section else self
                 is_left = getattr(at, name) == default_of(type(at), name)
                 require(is_left, f"{key} is set, which is about {other}; data.name is {self.data.name}, of {kind}")
+
+    def _check_maps(self) -> None:
+        """Refuse what needs a map as the model's answer, or cannot be done with one."""
+        is_dense, method = self.data.kind == "dense", self.method
+        at_output = [site for site in method.sites if site.restore_at == "output"]
+        require(is_dense or not at_output, "method.sites restores a warp at the output; it needs data of kind dense")
+        if is_dense:
+            cut = f"model.resize is {self.model.resize}, which cuts pixels away that have labels; expected null"
+            require(self.model.resize is None, cut)
+            averages = "method.name is average, which is about one class per image; expected another method"
+            require(not isinstance(method, Average), averages)
 
     def _check_phases(self) -> None:
         for number, phase in enumerate(self.train.phases):

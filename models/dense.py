@@ -7,14 +7,12 @@ a model that is adapted already. Both orders make the same model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layers.frame import Size
-from models.wrapped import BACKBONE, WrappedBackbone
+from models.wrapped import BACKBONE, WrappedBackbone, at_size_of, resized
 
 DecoderName = Literal["linear", "fusion"]
 BLOCKS = 4  # of a plain transformer that a fusion reads
@@ -42,7 +40,7 @@ class Segmenter(WrappedBackbone):
         features = self.backbone.forward_intermediates(
             image, indices=self.indices, norm=False, output_fmt="NCHW", intermediates_only=True
         )
-        return resized(self.decoder(features), (image.shape[-2], image.shape[-1]))
+        return at_size_of(image, self.decoder(features))
 
     def forward_intermediates(self, image: Tensor, *args: Any, **options: Any) -> Any:
         """timm's intermediate features of the backbone."""
@@ -135,6 +133,54 @@ class LinearDecoder(Decoder):
         return self.classifier(torch.cat([resized(feature, size) for feature in normed], dim=1))
 
 
+class FusionDecoder(Decoder):
+    """From the coarsest feature to the finest, each is added to what came before it, as in DPT's heads.
+
+    What came before is brought to the size of a finer feature; of one that is no finer, as the blocks of a plain
+    transformer are, both are brought to twice the size.
+
+    Args:
+        channels: of every feature.
+        num_classes: of every pixel.
+        width: channels of all that is added up.
+    """
+
+    def __init__(self, channels: Sequence[int], num_classes: int, width: int = 64):
+        super().__init__(width // 2, num_classes)
+        self.entries: Any = nn.ModuleList(
+            nn.Sequential(nn.BatchNorm2d(count), nn.Conv2d(count, width, 1), nn.GELU()) for count in channels
+        )
+        self.levels: Any = nn.ModuleList(Residual(width) for _ in channels[:-1])
+        self.fusions: Any = nn.ModuleList(Residual(width) for _ in channels[:-1])
+        self.last: Any = nn.Sequential(
+            nn.Conv2d(width, width // 2, 3, padding=1, bias=False), nn.BatchNorm2d(width // 2), nn.ReLU()
+        )
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """(B, classes, h, w) of features (B, C_i, h_i, w_i), finest first."""
+        *finer, total = (entry(feature) for entry, feature in zip(self.entries, features, strict=True))
+        for level, fusion, feature in reversed([*zip(self.levels, self.fusions, finer, strict=True)]):
+            h, w = total.shape[-2:]
+            is_finer = feature.shape[-2] > h
+            size = (feature.shape[-2], feature.shape[-1]) if is_finer else (2 * h, 2 * w)
+            total = fusion(resized(total, size) + level(resized(feature, size)))
+        return self.classifier(self.last(total))
+
+
+class Residual(nn.Module):
+    """A convolution, a norm and a rectifier beside what they are given."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.layers: Any = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+        )
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """(B, width, h, w) -> the same."""
+        return self.layers(feature) + feature
+
+
 def with_decoder(
     backbone: nn.Module,
     num_classes: int,
@@ -167,8 +213,14 @@ def with_decoder(
     sites: Any = getattr(backbone, "sites", ())
     _check_reached(sites, [stage["module"] for stage in stages[chosen[-1] + 1 :]])
     weight, channels = next(bare.parameters()), [stages[index]["num_chs"] for index in chosen]
-    decoder = LinearDecoder(channels, num_classes).to(weight.device, weight.dtype)
-    segmenter = Segmenter(bare, decoder, chosen)
+    decoder: Decoder
+    if name == "linear":
+        decoder = LinearDecoder(channels, num_classes)
+    elif name == "fusion":
+        decoder = FusionDecoder(channels, num_classes, width)
+    else:
+        raise ValueError(f"name is {name!r}; expected one of {', '.join(get_args(DecoderName))}")
+    segmenter = Segmenter(bare, decoder.to(weight.device, weight.dtype), chosen)
     if bare is backbone:
         return segmenter
     backbone.backbone = segmenter
@@ -186,13 +238,6 @@ def default_indices(stages: Sequence[dict[str, Any]], name: DecoderName) -> list
     if not is_plain or count <= BLOCKS:
         return list(range(count))
     return [count * (level + 1) // BLOCKS - 1 for level in range(BLOCKS)]
-
-
-def resized(image: Tensor, size: Size) -> Tensor:
-    """(B, C, h, w) at this (H, W), edges on edges."""
-    if image.shape[-2:] == size:
-        return image
-    return F.interpolate(image, size=size, mode="bilinear", align_corners=False)
 
 
 def _check_reached(sites: Sequence[Any], behind: Sequence[str]) -> None:
