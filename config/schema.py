@@ -35,10 +35,13 @@ __all__ = [
     "WarpConfig",
 ]
 Data = DigitsData | PictureData | StirData | DenseDigitsData
-ONLY: dict[str, tuple[str, ...]] = {  # what is about one kind of data, and refused with any other
-    "digits": ("evaluation.local_scale_items", "evaluation.local_scale_draws", "evaluation.scales"),
-    "pictures": (*("augmentation", "legacy_double_normalization", "legacy_shifted_sites", "legacy_flat_groups"),),
-    "dense": ("model.decoder", "loss.task.class_weights"),
+ONLY: dict[str, tuple[str, ...]] = {  # what is about some kinds of data, and refused with any other
+    **dict.fromkeys(("evaluation.local_scale_items", "evaluation.scales"), ("digits", "dense")),
+    "evaluation.local_scale_draws": ("digits",),
+    **dict.fromkeys(
+        ("augmentation", "legacy_double_normalization", "legacy_shifted_sites", "legacy_flat_groups"), ("pictures",)
+    ),
+    **dict.fromkeys(("model.decoder", "loss.task.class_weights"), ("dense",)),
 }
 
 
@@ -131,7 +134,8 @@ class EvaluationConfig:
     local_scale_draws: int = 8
     """Random scales of each of them."""
     scales: tuple[float, ...] = ()
-    """Scales that all digits of these items have too, one scale after the other: accuracy at each."""
+    """Scales that all digits of these items have too, one scale after the other: accuracy at each; of dense data, how
+    far answers at them lie from those at scale 1."""
     batch_size: int = 64
 
     def __post_init__(self) -> None:
@@ -262,12 +266,12 @@ class Config:
         kind, split = self.data.kind, self.evaluation.split
         known = self.data.splits
         require(split in known, f"evaluation.split is {split}; expected one of {', '.join(known)} with {kind}")
-        for other, keys in ONLY.items():
-            for key in keys if other != kind else ():
-                section, _, name = key.rpartition(".")
-                at = attrgetter(section)(self) if section else self
-                is_left = getattr(at, name) == default_of(type(at), name)
-                require(is_left, f"{key} is set, which is about {other}; data.name is {self.data.name}, of {kind}")
+        for key, ours in ONLY.items():
+            section, _, name = key.rpartition(".")
+            at = attrgetter(section)(self) if section else self
+            is_right = kind in ours or getattr(at, name) == default_of(type(at), name)
+            about = " or ".join(ours)
+            require(is_right, f"{key} is set, which is about {about}; data.name is {self.data.name}, of {kind}")
 
     def _check_maps(self) -> None:
         """Refuse what needs a map as the model's answer, or cannot be done with one."""

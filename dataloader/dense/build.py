@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 
 from config.schema import Config
-from dataloader.dense.digits import NAMES, LabelledDigits
+from dataloader.dense.digits import NAMES, AtScales, LabelledDigits
 from dataloader.digits.build import splits_of
-from dataloader.splits import Splits
+from dataloader.order import Indexed
+from dataloader.splits import Part, Splits, batches_of
 
 
 def count_classes(config: Config) -> int:
@@ -19,4 +21,18 @@ def build_splits(
     config: Config, seed: int, share: tuple[int, int], description: object, *, trains: bool, siblings: bool = False
 ) -> Splits:
     """See ``dataloader.build``. Digits are drawn as for classification; no temperature is fitted on maps."""
-    return replace(splits_of(LabelledDigits, config, seed, share, trains, siblings), calibration=None)
+    splits = splits_of(LabelledDigits, config, seed, share, trains, siblings)
+    evaluated = dict(splits.evaluated)
+    if config.evaluation.scales:
+        evaluated["scales"] = _at_scales(config, *evaluated.values())
+    return replace(splits, calibration=None, evaluated=evaluated)
+
+
+def _at_scales(config: Config, judged: Part) -> Part:
+    """The first items that are judged, with all digits at one scale after the other."""
+    evaluation, items = config.evaluation, list(chain.from_iterable(judged.batches))
+    dataset = AtScales(judged.composed, items, evaluation.local_scale_items, evaluation.scales)
+    count = len(dataset.scales)
+    groups = [list(range(first, first + count)) for first in range(0, len(dataset), count)]
+    batches = batches_of(groups, evaluation.batch_size)
+    return replace(judged, dataset=Indexed(dataset), batches=batches, groups=dataset.groups, composed=None)

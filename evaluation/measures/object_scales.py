@@ -70,7 +70,7 @@ def _spread(values: Tensor, columns: Columns) -> list[Averaged]:
     known = iou(values).nanmean(1).nan_to_num(0)
     group, place = columns["group"].unique(return_inverse=True)
     variances = torch.stack([known[place == number].var(correction=0) for number in range(len(group))])
-    return [Averaged(variances, group, "group_index")] if not columns["scale"].isnan().all() else []
+    return [Averaged(variances, group, "group_index")]
 
 
 def _of(views: PixelViews, place: int) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,8 @@ def counts(answer: Tensor, label: Tensor, classes: int) -> Tensor:
     They are all of a confusion matrix that intersection over union depends on: its diagonal, and the two sums.
     """
     asked = label != IGNORED
+    if asked.any() and int(label[asked].max()) >= classes:
+        raise ValueError(f"a label is {int(label[asked].max())}; expected 0 to {classes - 1}, or {IGNORED} for none")
     right, N = asked & (answer == label), len(label)
     parts = [(label, right), (answer, asked), (label, asked)]
     found = []

@@ -26,11 +26,11 @@ class Maps(NamedTuple):
         return [(self.images[batch], self.labels[batch], torch.tensor(batch)) for batch in batches]
 
 
-def colours(seed: int = 1) -> nn.Module:
+def colours(seed: int = 1, classes: int = CLASSES) -> nn.Module:
     """A 1 x 1 convolution: what it says of a pixel depends on that pixel alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = nn.Sequential(nn.Conv2d(1, 8, 1), nn.Tanh(), nn.Conv2d(8, CLASSES, 1))
+        net = nn.Sequential(nn.Conv2d(1, 8, 1), nn.Tanh(), nn.Conv2d(8, classes, 1))
     with torch.no_grad():
         net[0].weight.mul_(6)
         net[2].weight.mul_(4)
