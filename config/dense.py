@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from config.data import DigitsData
+from config.data import DataSection, DigitsData
 from config.errors import require
 
 DEFAULTS: dict[str, Any] = {
@@ -27,8 +27,51 @@ class DenseDigitsData(DigitsData):
     """dense/digits: scikit-learn's handwritten digits, which need no download; or dense/mnist."""
 
 
-DenseData = DenseDigitsData
-"""All sections of this kind."""
+@dataclass(frozen=True, kw_only=True)
+class DensePictureData(DataSection):
+    """Pictures with a mask of class numbers each, 0 for the background and 255 for void."""
+
+    kind: ClassVar = "dense"
+    tags: ClassVar = ("dense/voc", "dense/coco", "dense/multi_scale")
+    splits: ClassVar = ("test",)
+    channels: ClassVar = 3
+    standardize: ClassVar = False
+    defaults: ClassVar = DEFAULTS
+
+    name: Literal["dense/voc", "dense/coco", "dense/multi_scale"] = "dense/voc"
+    """dense/voc: JPEGImages, SegmentationClass and ImageSets below root; dense/coco: an instance file, whose objects
+    are painted; dense/multi_scale: what datagen_ImNet writes with --debug."""
+    root: str | None = None
+    train_split: str = "train"
+    val_split: str = "val"
+    """Of dense/voc the names of the lists, and of dense/multi_scale of the folders."""
+    annotations: str = "instances.json"
+    """Of dense/coco, the file below root."""
+    images: str = "images"
+    """Of dense/coco, the folder of the pictures below root."""
+    val_items: int | None = None
+    """Of dense/coco, pictures that are judged by instead of trained on; null: a fifth."""
+    num_classes: int | None = None
+    """Of dense/voc, where it is another than Pascal's 21, the background among them."""
+    side: int = 224
+    """Of the square views that the model is given: to judge by, all of a picture, with void beside it."""
+    scale: tuple[float, float] = (0.5, 2.0)
+    """In training, how many times as large as that a picture is shown, drawn for every item and epoch."""
+    flip: float = 0.5
+    """Probability of exchanging left and right in training."""
+    train_samples: int | None = None
+    """Pictures of the training split, drawn once for all runs; null takes all."""
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        low, high = self.scale
+        require(0 < low <= high, f"scale is [{low}, {high}]; expected 0 < low <= high")
+        require(0 <= self.flip <= 1, f"flip is {self.flip}; expected 0 to 1")
+        require(self.side >= 2, f"side is {self.side}; expected at least 2")
+        require(self.workers >= 0, f"workers is {self.workers}; expected at least 0")
+        for name, least in (("val_items", 1), ("train_samples", 1), ("num_classes", 2)):
+            value = getattr(self, name)
+            require(value is None or value >= least, f"{name} is {value}; expected null or at least {least}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Any, Literal, get_args
 
 from config.data import AugmentationConfig, DigitsData, PictureData, StirData
-from config.dense import DecoderConfig, DenseDigitsData
+from config.dense import DecoderConfig, DenseDigitsData, DensePictureData
 from config.errors import ConfigError, require
 from config.losses import LossConfig
 from config.training import Phase, ScheduleConfig, TrainConfig
@@ -22,6 +22,7 @@ __all__ = [
     "ConfigError",
     "DecoderConfig",
     "DenseDigitsData",
+    "DensePictureData",
     "DigitsData",
     "EvaluationConfig",
     "LossConfig",
@@ -34,7 +35,7 @@ __all__ = [
     "WandbConfig",
     "WarpConfig",
 ]
-Data = DigitsData | PictureData | StirData | DenseDigitsData
+Data = DigitsData | PictureData | StirData | DenseDigitsData | DensePictureData
 ONLY: dict[str, tuple[str, ...]] = {  # what is about some kinds of data, and refused with any other
     **dict.fromkeys(("evaluation.local_scale_items", "evaluation.scales"), ("digits", "dense")),
     "evaluation.local_scale_draws": ("digits",),
