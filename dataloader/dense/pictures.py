@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -107,11 +106,11 @@ def _opened(
     return MultiScale(root, split, names)
 
 
-def _items(data: DensePictureData) -> tuple[Sequence[int], Sequence[int]]:
+def _items(data: DensePictureData) -> tuple[list[int], list[int]]:
     """Numbers of what is trained on and judged by; a single file is divided by a fixed draw."""
     counts = [len(build_source(data, split)) for split in (data.train_split, data.val_split)]
     if data.name != "dense/coco":
-        return split_indices(counts[0], SPLIT_SEED, counts[0])[0].tolist(), range(counts[1])
+        return split_indices(counts[0], SPLIT_SEED, counts[0])[0].tolist(), [*range(counts[1])]
     wanted = counts[0] // 5 if data.val_items is None else data.val_items
     if not 0 < wanted < counts[0]:
         raise ConfigError(f"data.val_items is {wanted}; the file has {counts[0]} pictures, of which some must train")

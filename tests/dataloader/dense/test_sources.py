@@ -1,4 +1,4 @@
-"""Pictures with masks from folders and instance files: what is read, and what is refused with file, value and remedy."""
+"""Pictures with masks from folders and instance files: what is read, and what is refused, with value and remedy."""
 
 from __future__ import annotations
 
@@ -86,12 +86,7 @@ def test_views_are_drawn_afresh_in_every_epoch(tmp_path) -> None:
 def test_masks_of_one_channel_are_read_whatever_their_bits(tmp_path) -> None:
     values = GENERATOR.integers(0, 5, (8, 9), np.uint8)
     values[0] = 255
-    for mode, given in (
-        ("P", values),
-        (None, values),
-        (None, values.astype(np.uint16)),
-        (None, values.astype(np.int32)),
-    ):
+    for mode, given in (("P", values), (None, values), (None, values.astype(np.uint16))):
         mask_of(tmp_path / "mask.png", given, mode)
         assert np.array_equal(read_mask(tmp_path / "mask.png", (8, 9), 5), values)
 
