@@ -13,7 +13,7 @@ from torch import Tensor
 
 from layers.grid import WarpParams, warp_grid
 from layers.monotone import monotone_warp
-from report.figures import INCHES, lines_of, shown
+from report.figures import INCHES, lines_of, picture_of
 
 VOID = 255
 LINES = 13  # of a warp, in each direction
@@ -50,15 +50,15 @@ def dense_figure(
     grids = [warp_grid(phi, size).cpu() for phi in phis]
     forms = [monotone_warp(images, phi).cpu() for phi in phis]
     for row, line in enumerate(panels):
-        line[0].imshow(shown(images[row]), cmap="gray", vmin=0, vmax=1)
+        line[0].imshow(picture_of(images[row]), cmap="gray", vmin=0, vmax=1)
         line[1].imshow(coloured(labels[row]))
         line[2].imshow(coloured(answers[row]))
         line[3].imshow(((answers[row] != labels[row]) & (labels[row] != VOID)).cpu(), cmap="gray", vmin=0, vmax=1)
         for site, (grid, form) in enumerate(zip(grids, forms, strict=True)):
             warp, canonical = line[4 + 2 * site : 6 + 2 * site]
-            warp.imshow(shown(images[row]), cmap="gray", vmin=0, vmax=1)
+            warp.imshow(picture_of(images[row]), cmap="gray", vmin=0, vmax=1)
             warp.add_collection(lines_of(grid[row], LINES))
-            canonical.imshow(shown(form[row]), cmap="gray", vmin=0, vmax=1)
+            canonical.imshow(picture_of(form[row]), cmap="gray", vmin=0, vmax=1)
     for panel, title in zip(panels[0], titles, strict=True):
         panel.set_title(title)
     for panel in panels.flat:
