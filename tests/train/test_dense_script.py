@@ -67,8 +67,8 @@ def test_a_canonicalizer_learns_in_front_of_a_segmenter(tmp_path) -> None:
 
 def test_settings_of_other_data_are_refused(tmp_path, capsys) -> None:
     words = ["--config_file", str(recipe(tmp_path)), "--run_dir", str(tmp_path / "run")]
-    assert "evaluation.local_scale_items is set, which is about digits" in refusal(
-        capsys, *words, "evaluation.local_scale_items=3"
+    assert "evaluation.local_scale_draws is set, which is about digits" in refusal(
+        capsys, *words, "evaluation.local_scale_draws=3"
     )
     assert "data.name is digits, of digits; expected dense" in refusal(capsys, *words, "data.name=digits")
     assert "decoder.indices is [2, 1]; expected null" in refusal(capsys, *words, "model.decoder.indices=[2, 1]")
