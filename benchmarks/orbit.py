@@ -18,9 +18,8 @@ import yaml
 from torch import Tensor
 
 from config.convert import is_named
-from config.data import Data
 from config.load import load_recipes
-from config.schema import Config, ConfigError, WarpConfig
+from config.schema import Config, ConfigError, Data, WarpConfig
 from dataloader.build import build_splits, count_classes
 from evaluation.parts import unscaled_batches
 from layers.monotone import monotone_warp

@@ -331,6 +331,3 @@ class ScaledData(DataSection):
     def span(self) -> tuple[float, float]:
         """The smallest and the largest factor."""
         return (min(self.factors), max(self.factors)) if self.law == "discrete" else self.interval
-
-
-Data = DigitsData | PictureData | StirData | ScaledData

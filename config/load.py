@@ -187,7 +187,7 @@ def _refuse_other_kind(settings: Settings, kind: str, place: Place) -> None:
 
 def _of_kind(kind: str) -> Settings:
     """What a recipe of a kind of data has where it says nothing."""
-    (variant,) = [one for one in sections_of(kinds(Config)["data"]) if one.kind == kind]
+    variant = next(one for one in sections_of(kinds(Config)["data"]) if one.kind == kind)
     return {"data": {"name": variant.tags[0]}, **variant.defaults}
 
 

@@ -41,9 +41,20 @@ class Term:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskTerm(Term):
-    """The loss of the task itself, cross-entropy for classes."""
+    """The loss of the task itself, cross-entropy for classes of images or of pixels."""
 
     weight: float = 1.0
+    class_weights: tuple[float, ...] = ()
+    """Of dense prediction, one per class, the background first; empty: all count alike."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        are_weights = all(weight >= 0 for weight in self.class_weights)
+        is_some = not self.class_weights or max(self.class_weights) > 0
+        require(
+            are_weights and is_some,
+            f"class_weights is {list(self.class_weights)}; expected numbers of at least 0, not all of them 0",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +234,8 @@ class TeachTerm(Term):
 
     def check(self, config: Config) -> None:
         _require_unmixed(config, "teach")
+        is_of_classes = config.data.kind != "dense"
+        require(is_of_classes, "loss.teach has a weight; pixels of a sibling lie elsewhere, so it teaches no map")
 
     def needs_siblings(self) -> bool:
         return True
@@ -302,6 +315,6 @@ def _require_undoing_sites(config: Config, given: str) -> None:
     require("equilibrium" in config.method.gives, f"{given}; it needs method.name: dec")
     sites = config.method.sites
     require(
-        len(sites) == 1 or all(site.restore for site in sites),
+        len(sites) == 1 or all(site.acts_alone for site in sites),
         f"{given} with {len(sites)} sites; expected one, or restore: true at all of them",
     )

@@ -6,18 +6,23 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields, replace
+from operator import attrgetter
 from typing import Any, Literal, get_args
 
-from config.data import AugmentationConfig, Data, DigitsData, PictureData, ScaledData, StirData
+from config.data import AugmentationConfig, DigitsData, PictureData, ScaledData, StirData
+from config.dense import DecoderConfig, DenseDigitsData, DensePictureData
 from config.errors import ConfigError, require
 from config.losses import LossConfig
 from config.training import Phase, ScheduleConfig, TrainConfig
-from layers.spec import DEC, Method, Plain, SampleMode, Site
+from layers.spec import DEC, Average, Method, Plain, SampleMode, Site
 
 __all__ = [
     "AugmentationConfig",
     "Config",
     "ConfigError",
+    "DecoderConfig",
+    "DenseDigitsData",
+    "DensePictureData",
     "DigitsData",
     "EvaluationConfig",
     "LossConfig",
@@ -33,10 +38,14 @@ __all__ = [
 ]
 StudyName = Literal["equivariance", "crops", "index", "orbits", "explanations", "restoration"]
 """The files of evaluation/studies/."""
-ONLY: dict[tuple[str, ...], tuple[str, ...]] = {  # what is about some kinds of data, and refused with any other
-    ("digits",): ("evaluation.local_scale_draws",),
-    ("digits", "scaled"): ("evaluation.local_scale_items", "evaluation.scales"),
-    ("pictures",): ("augmentation", "legacy_double_normalization", "legacy_shifted_sites", "legacy_flat_groups"),
+Data = DigitsData | PictureData | StirData | ScaledData | DenseDigitsData | DensePictureData
+ONLY: dict[str, tuple[str, ...]] = {  # what is about some kinds of data, and refused with any other
+    **dict.fromkeys(("evaluation.local_scale_items", "evaluation.scales"), ("digits", "dense", "scaled")),
+    "evaluation.local_scale_draws": ("digits",),
+    **dict.fromkeys(
+        ("augmentation", "legacy_double_normalization", "legacy_shifted_sites", "legacy_flat_groups"), ("pictures",)
+    ),
+    **dict.fromkeys(("model.decoder", "loss.task.class_weights"), ("dense",)),
 }
 
 
@@ -55,6 +64,8 @@ class ModelConfig:
     """Side that images are resized to before image_size is cut from their centre; null: no cutting."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further arguments of timm.create_model, except those that name weights."""
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    """Of dense prediction, in the place of the classifier."""
 
     def __post_init__(self) -> None:
         of_weights = [name for name in self.options if name == "checkpoint_path" or name.startswith("pretrained")]
@@ -128,8 +139,8 @@ class EvaluationConfig:
     local_scale_draws: int = 8
     """Random scales of each of them."""
     scales: tuple[float, ...] = ()
-    """Scales that all digits of these items have too, one scale after the other: accuracy at each. Of scaled/, factors
-    that they have in the place of their own."""
+    """Scales that all digits of these items have too, one scale after the other: accuracy at each; of dense data, how
+    far answers at them lie from those at scale 1. Of scaled/, factors that they have in the place of their own."""
     batch_size: int = 64
     studies: tuple[StudyName, ...] = ()
     """Closer looks at the finished model, each of which leaves <study>.npz in the run's folder."""
@@ -228,6 +239,7 @@ class Config:
             "method.sites restores a warp of the input, but model.resize cuts a part of it away; warp the image "
             "instead, or do not restore",
         )
+        self._check_maps()
         require(
             self.train.patience is None or self.data.is_watched,
             f"train.patience is {self.train.patience}; it needs data that are watched while a model trains, such as "
@@ -268,15 +280,23 @@ class Config:
         kind, split = self.data.kind, self.evaluation.split
         known = self.data.splits
         require(split in known, f"evaluation.split is {split}; expected one of {', '.join(known)} with {kind}")
-        for others, keys in ONLY.items():
-            for key in keys if kind not in others else ():
-                section, _, name = key.rpartition(".")
-                at = getattr(self, section) if section else self
-                is_left = getattr(at, name) == default_of(type(at), name)
-                require(
-                    is_left,
-                    f"{key} is set, which is about {' and '.join(others)}; data.name is {self.data.name}, of {kind}",
-                )
+        for key, ours in ONLY.items():
+            section, _, name = key.rpartition(".")
+            at = attrgetter(section)(self) if section else self
+            is_right = kind in ours or getattr(at, name) == default_of(type(at), name)
+            about = " or ".join(ours)
+            require(is_right, f"{key} is set, which is about {about}; data.name is {self.data.name}, of {kind}")
+
+    def _check_maps(self) -> None:
+        """Refuse what needs a map as the model's answer, or cannot be done with one."""
+        is_dense, method = self.data.kind == "dense", self.method
+        at_output = [site for site in method.sites if site.restore_at == "output"]
+        require(is_dense or not at_output, "method.sites restores a warp at the output; it needs data of kind dense")
+        if is_dense:
+            cut = f"model.resize is {self.model.resize}, which cuts pixels away that have labels; expected null"
+            require(self.model.resize is None, cut)
+            averages = "method.name is average, which is about one class per image; expected another method"
+            require(not isinstance(method, Average), averages)
 
     def _check_phases(self) -> None:
         for number, phase in enumerate(self.train.phases):

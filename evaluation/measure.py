@@ -94,7 +94,7 @@ class Measure:
     number has the value behind its name."""
     needs: str | None = None
     """What the model must give besides logits, in the words of ``gives`` of ``evaluate``."""
-    kinds: Container[str] = AllBut()  # of data that it is measured for
+    kinds: Container[str] = AllBut("dense")  # of data that it is measured for; those of pixels name dense
     quick: Container[str] = ()  # kinds of data for which it is measured between the full evaluations too
     is_tempered: bool = False  # whether it is measured at the temperature that calibrates the model, and not at 1
     is_headline: bool = False  # whether tables show it unless they are asked for others

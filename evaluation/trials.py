@@ -11,6 +11,7 @@ import torch
 from evaluation.cost import multiply_adds
 from evaluation.measure import Measure
 from evaluation.parts import Part, first_batches, places
+from evaluation.pixels import PixelViews
 from evaluation.predictions import Equilibrium, undisturbed
 from evaluation.sharing import Columns, Gather, gathered
 from evaluation.temperature import fit_temperature
@@ -68,8 +69,10 @@ class Bench:
 
     def _views(self, part: Part, batches: list[list[int]]) -> Iterator[Views]:
         """Of this process's batches; items are ordered by their numbers, or without groups as they come."""
+        views = PixelViews if part.kind == "dense" else Views
         here, place = places(batches), places(part.batches) if part.groups is None else {}
         for image, label, numbers in part.loader(batches[self.share[0] :: self.share[1]]):
             items = numbers.tolist()
             positions = [place.get(number, number) for number in items]
-            yield Views(self.judge, image, label, numbers, positions, part.groups, [here[number] for number in items])
+            places_here = [here[number] for number in items]
+            yield views(self.judge, image, label, numbers, positions, part.groups, places_here)

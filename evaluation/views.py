@@ -43,7 +43,7 @@ class Views:
     Args:
         judge: the model.
         image: (B, C, H, W).
-        labels: (B,); -1 leaves an item out.
+        labels: (B,), or (B, H, W) of pixels; -1 leaves an item out.
         numbers: (B,) of the items.
         positions: (B,) that the items are ordered by, and their warps are drawn by.
         groups: of the items.
@@ -64,7 +64,7 @@ class Views:
         self.places = self.positions if places is None else list(places)
         self.image = image.to(judge.device)
         labels = torch.as_tensor(labels).long()
-        self.kept = labels >= 0
+        self.kept = (labels >= 0).flatten(1).all(1) if labels.ndim > 1 else labels >= 0
         self.labels, self.numbers = labels[self.kept], torch.as_tensor(numbers)[self.kept]
         self._answers: dict[tuple[float, SampleMode] | int, Pairs] = {}  # of ``under`` and ``after``
 

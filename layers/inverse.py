@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -12,13 +12,11 @@ from layers.grid import (
     check_params,
     check_size,
     is_traced,
-    knot_grid,
     unchecked_evaluate_grid,
     unchecked_knot_grid,
     unchecked_warp_grid,
 )
-
-InverseMethod = Literal["rowwise", "exact"]
+from layers.spec import InverseMethod
 
 
 def inverse_warp_grid(phi: WarpParams, size: tuple[int, int], *, method: InverseMethod = "rowwise") -> Tensor:
@@ -33,17 +31,17 @@ def inverse_warp_grid(phi: WarpParams, size: tuple[int, int], *, method: Inverse
             has first derivatives alone.
             Where the map folds and a point has several preimages, one at which orientation is kept is chosen.
     """
-    if method == "rowwise":
-        check_params(phi)
-        check_size(size)
-        return unchecked_inverse_warp_grid(phi, size)
+    if method not in get_args(InverseMethod):
+        raise ValueError(f"method is {method!r}; expected one of {', '.join(get_args(InverseMethod))}")
+    check_params(phi)
+    check_size(size)
+    return unchecked_inverse_warp_grid(phi, size, method)
+
+
+def unchecked_inverse_warp_grid(phi: WarpParams, size: tuple[int, int], method: InverseMethod = "rowwise") -> Tensor:
+    """The inverse of parameters that were just computed here, without a look at their values."""
     if method == "exact":
-        return _invert_plane(phi, size)
-    raise ValueError(f"method is {method!r}; expected one of {', '.join(get_args(InverseMethod))}")
-
-
-def unchecked_inverse_warp_grid(phi: WarpParams, size: tuple[int, int]) -> Tensor:
-    """The row-wise inverse of parameters that were just computed here, without a look at their values."""
+        return _invert_plane(WarpParams(*(part.nan_to_num(0.0, 0.0, 0.0) for part in phi)), size)
     x, y = unchecked_warp_grid(phi, size).unbind(1)
     return torch.stack([_invert_rows(x), _invert_rows(y.transpose(1, 2)).transpose(1, 2)], dim=1)
 
@@ -88,9 +86,8 @@ def _invert_rows(values: Tensor) -> Tensor:
 
 def _invert_plane(phi: WarpParams, size: tuple[int, int]) -> Tensor:
     """Invert the piecewise-bilinear map cell by cell, in double precision, then give the result its derivative."""
-    check_size(size)
     B, (H, W) = phi.x.shape[0], size
-    dtype = knot_grid(phi).dtype
+    dtype = unchecked_knot_grid(phi).dtype
     exact = _as_double(phi)
     y, x = (torch.linspace(0, 1, n, device=phi.x.device, dtype=torch.float64) for n in size)
     target = torch.stack([x.expand(H, W), y[:, None].expand(H, W)]).expand(B, 2, H, W)

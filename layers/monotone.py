@@ -22,9 +22,9 @@ from layers.grid import (
     unchecked_warp_grid,
     warp_grid,
 )
-from layers.inverse import InverseMethod, fold_mask, inverse_warp_grid, unchecked_inverse_warp_grid
+from layers.inverse import fold_mask, inverse_warp_grid, unchecked_inverse_warp_grid
 from layers.sampling import sample
-from layers.spec import SampleMode
+from layers.spec import InverseMethod, SampleMode
 
 __all__ = [
     "WarpParams",
@@ -89,10 +89,10 @@ def inverse_monotone_warp(
     return _read(image, mode, work_size, partial(inverse_warp_grid, phi, method=method))
 
 
-def unchecked_inverse_warp(image: Tensor, phi: WarpParams) -> Tensor:
-    """``inverse_monotone_warp``, row by row, by parameters that were just computed here."""
+def unchecked_inverse_warp(image: Tensor, phi: WarpParams, method: InverseMethod = "rowwise") -> Tensor:
+    """``inverse_monotone_warp`` by parameters that were just computed here."""
     check_image(image, phi)
-    return _marked(_read(image, "bilinear", None, partial(unchecked_inverse_warp_grid, phi)), phi)
+    return _marked(_read(image, "bilinear", None, partial(unchecked_inverse_warp_grid, phi, method=method)), phi)
 
 
 def check_image(

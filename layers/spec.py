@@ -24,6 +24,7 @@ Equilibrium = Literal["published", "residual"]
 Objective = Literal["surrogate", "shannon", "renyi"]
 SampleMode = Literal["bilinear", "nearest", "bicubic", "antialiased"]
 InnerName = Literal["adam", "descent"]
+InverseMethod = Literal["rowwise", "exact"]
 PROFILE_ROWS = 8  # R of the published candidates, whose profiles have one value per row
 
 
@@ -55,13 +56,30 @@ class Site:
     """R, the number of knots per axis."""
     restore: bool = False
     """Undo the warp after the stage (for the image: where the first stage begins)."""
+    restore_at: Literal["stage", "output"] = "stage"
+    """output: undo it on what the model answers, once, instead; that has to be a map, as of a segmenter."""
+    inverse: InverseMethod = "rowwise"
+    """How it is undone: row by row and column by column (published), which is exact of separable warps alone, or by the
+    exact inverse, which takes many times as long."""
 
     def __post_init__(self) -> None:
+        for name, value, known in (
+            ("restore_at", self.restore_at, ("stage", "output")),
+            ("inverse", self.inverse, get_args(InverseMethod)),
+        ):
+            _require(value in known, f"{name} is {value!r}; expected one of {', '.join(known)}")
+        is_meant = self.restore or (self.restore_at, self.inverse) == ("stage", "rowwise")
+        _require(is_meant, "restore is False with restore_at or inverse set; they say how a warp is undone")
         is_negative = isinstance(self.stage, int) and self.stage < 0
         _require(not is_negative, f"stage is {self.stage}; expected 0, 1, ..., image or input")
         _require(
             _is_whole(self.grid_size, 2), f"grid_size is {self.grid_size!r}; expected a whole number of at least 2"
         )
+
+    @property
+    def acts_alone(self) -> bool:
+        """Whether its warp is undone before any other acts, so that it could undo all of an image's warp by itself."""
+        return self.restore and self.restore_at == "stage"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from layers.frame import Frame
 from layers.grid import WarpParams, check_params
 from models.doorways import Visit, WarpSite
 from models.sites import Size
-from models.wrapped import WrappedBackbone
+from models.wrapped import WrappedBackbone, at_size_of
 
 
 class DECOutput(NamedTuple):
@@ -143,10 +143,12 @@ class AdaptedModel(WrappedBackbone, ABC):
         try:
             for site, visit in zip(self.sites, visits, strict=True):
                 site.visit = visit
-            image = self.preprocess(self._warped_before("input", image))
+            seen = self.preprocess(self._warped_before("input", image))
             for visit in visits:
-                visit.image_size = _checked_size(image)
-            result = call(self._warped_before("image", image))
+                visit.image_size = _checked_size(seen)
+            result = call(self._warped_before("image", seen))
+            if call is self.backbone:
+                result = self._restored(result, image)
         finally:
             for site in self.sites:
                 site.visit = None
@@ -160,6 +162,18 @@ class AdaptedModel(WrappedBackbone, ABC):
             if site.opens == way:
                 image = site.warped(image)
         return image
+
+    def _restored(self, logits: Any, image: Tensor) -> Any:
+        """Undo on the answer the warps that are to be undone there, the last one first; at the size of the images."""
+        sites = sorted((site for site in self.sites if site.restores_output), key=lambda site: -site.turn)
+        if sites and logits.ndim != 4:
+            raise ValueError(
+                f"the site '{sites[0].name}' is restored at the output, which is {tuple(logits.shape)}; expected a "
+                "map of logits (B, classes, H, W), as of models.dense.with_decoder"
+            )
+        for site in sites:
+            logits = site.unwarped_output(at_size_of(image, logits) if site.opens == "input" else logits)
+        return at_size_of(image, logits)
 
     def _check_checkpointing(self) -> None:
         """Checkpointing inside a stage is fine; around one, the backward pass would recompute it without its warp."""

@@ -24,6 +24,7 @@ from layers.spec import DEC, Average, Candidates, Energy, Plain
 from models.averaged import with_average
 from models.baselines import with_candidates, with_energy
 from models.dec import with_dec
+from models.dense import with_decoder
 from models.preprocess import Preprocess
 from models.trainable import freeze_but
 from models.wrapped import BACKBONE, WrappedBackbone
@@ -61,7 +62,10 @@ def build_model(config: Config, num_classes: int, seed: int = 0) -> WrappedBackb
     size, channels, method = config.model.image_size, config.data.channels, config.method
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, "model"))
-        backbone = build_backbone(config.model, num_classes, channels)
+        is_dense = config.data.kind == "dense"
+        backbone = build_backbone(config.model, 0 if is_dense else num_classes, channels)
+        if is_dense:
+            backbone = with_decoder(backbone, num_classes, **vars(config.model.decoder))
         stages = {site.stage for site in method.sites if isinstance(site.stage, int)}
         freeze_but(backbone, config.train.finetune, stages, size)
         return METHODS[type(method)](backbone, method, image_size=size, preprocess=_preprocess(backbone, config))
@@ -185,7 +189,7 @@ def _load_weights(backbone: nn.Module, path: Path) -> None:
     kept = {
         name: value
         for name, value in state.items()
-        if name not in own or own[name].shape == value.shape or not name.startswith(heads)
+        if not name.startswith(heads) or (name in own and own[name].shape == value.shape)
     }
     wrong = [name for name, value in kept.items() if name not in own or own[name].shape != value.shape]
     wrong += [name for name in own if name not in state]

@@ -50,6 +50,7 @@ class WarpSite(Doorway):
     rank = 2
     """Sites of a lower rank attach first. What a site on the image restores, the first stage's own site warps
     afterwards; and of two warps, the one that came last is undone first."""
+    first_turn = 2
     opens: str | None = None
     """What of the model's own way this doorway stands before: "input", or "image" after the preprocessing; a stage's
     is reached through hooks instead."""
@@ -57,7 +58,14 @@ class WarpSite(Doorway):
     def __init__(self, site: Site, found: Probe):
         super().__init__()
         self.check(site, found)
-        self.restores, self.image_size = site.restore, found.image_size  # the size that the backbone was probed with
+        self.image_size = found.image_size  # that the backbone was probed with
+        self.inverse = site.inverse
+        self.restores = site.acts_alone
+        """Whether the warp is undone behind the stage."""
+        self.restores_output = site.restore and not site.acts_alone
+        """Whether it is undone on what the model answers."""
+        self.turn = self.first_turn + (site.stage if isinstance(site.stage, int) else 0)
+        """Sites come one after the other in this order."""
         stage, output = self._info(site, found), self._output(site, found)
         self.name, self.layout, self.size = stage.module, stage.layout, stage.size
         self.output = output if isinstance(output, Layout) else None
@@ -108,7 +116,7 @@ class WarpSite(Doorway):
     @classmethod
     def _check_output(cls, site: Site, found: Probe) -> None:
         output = cls._output(site, found)
-        if site.restore and isinstance(output, str):
+        if site.acts_alone and isinstance(output, str):
             raise ValueError(f"stage {site.stage} cannot be restored: {output}")
 
     def canonicalize(self, stage: nn.Module, args: tuple) -> tuple:
@@ -139,7 +147,19 @@ class WarpSite(Doorway):
         visit = self._visit()
         assert visit.phi is not None and self.output is not None
         at = self._size_of(self.output, feature, visit)
-        return self.output.on_grid(partial(self._warp, unchecked_inverse_warp, phi=visit.phi), feature, at)
+        return self.output.on_grid(partial(self._warp, self._unwarp, phi=visit.phi), feature, at)
+
+    def unwarped_output(self, logits: Tensor) -> Tensor:
+        """Undo the warp of this visit on the (B, classes, H, W) answer of the model."""
+        phi = self._visit().phi
+        assert phi is not None
+        return self._warp(self._unwarp, logits, phi=phi)
+
+    def move_below(self, prefix: str) -> None:
+        """Follow the backbone, whose modules have got this in front of their names."""
+        if self.hooked is not None:
+            self.hooked = prefix + self.hooked
+            self.name = self.name if self.opens else self.hooked
 
     def frame(self, seen: Size, of_seen: Frame) -> Frame:
         """Where this site's positions lie in images.
@@ -153,6 +173,9 @@ class WarpSite(Doorway):
     def _warp(self, function: Callable[..., Tensor], image: Tensor, phi: WarpParams) -> Tensor:
         warped = function(image, phi)
         return exactly_still(image, phi, warped) if self.keeps_still else warped
+
+    def _unwarp(self, image: Tensor, phi: WarpParams) -> Tensor:
+        return unchecked_inverse_warp(image, phi, self.inverse)
 
     def _visit(self) -> Visit:
         if self.visit is None:
@@ -174,13 +197,13 @@ class WarpSite(Doorway):
 class ImageSite(WarpSite):
     """The image as the backbone sees it; what is restored there is what the first stage gets."""
 
-    rank = 0
+    rank, first_turn = 0, 1
     opens: str | None = "image"
 
     def __init__(self, site: Site, found: Probe):
         super().__init__(site, found)
         first = self.name
-        self.name, self.layout, self.hooked = str(site.stage), Layout("NCHW"), first if site.restore else None
+        self.name, self.layout, self.hooked = str(site.stage), Layout("NCHW"), first if self.restores else None
         self.first = first
 
     @classmethod
@@ -220,7 +243,7 @@ class ImageSite(WarpSite):
 class InputSite(ImageSite):
     """The image as the model is given it, before it is preprocessed."""
 
-    rank = 1
+    rank, first_turn = 1, 0
     opens = "input"
 
     def frame(self, seen: Size, of_seen: Frame) -> Frame:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layers.frame import Frame, Size
@@ -30,7 +31,7 @@ class WrappedBackbone(nn.Module):
 
     def forward(self, image: Tensor) -> Any:
         """Logits of (B, C, H, W) images."""
-        return self.backbone(self.preprocess(image))
+        return at_size_of(image, self.backbone(self.preprocess(image)))
 
     def ask_backbone(self, image: Tensor, call: Callable[[Tensor], Any]) -> Any:
         """What a method of the backbone, such as ``feature_maps``, gives for the images as they reach the backbone."""
@@ -97,6 +98,19 @@ class WrappedBackbone(nn.Module):
     def reset_classifier(self, num_classes: int, *args: Any, **options: Any) -> None:
         """Give the backbone a fresh head."""
         self.backbone.reset_classifier(num_classes, *args, **options)
+
+
+def at_size_of(image: Tensor, logits: Any) -> Any:
+    """Logits as they are, or where they are a map, (B, classes, h, w), at the (H, W) of the image, edges on edges."""
+    is_map = isinstance(logits, Tensor) and logits.ndim == 4
+    return resized(logits, (image.shape[-2], image.shape[-1])) if is_map else logits
+
+
+def resized(image: Tensor, size: Size) -> Tensor:
+    """(B, C, h, w) at this (H, W), edges on edges."""
+    if image.shape[-2:] == size:
+        return image
+    return F.interpolate(image, size=size, mode="bilinear", align_corners=False)
 
 
 def _layer_of(matcher: Callable[[str], Any], name: str, head: float) -> Any:

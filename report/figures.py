@@ -63,9 +63,9 @@ def canonical_figure(
         grid = warp_grid(phi.detach(), (H, W)).cpu().float()
         for row in range(B):
             left, right = panels[row, 2 * site : 2 * site + 2]
-            left.imshow(_shown(images[row]), cmap="gray", vmin=0, vmax=1)
-            left.add_collection(_lines(grid[row], lines))
-            right.imshow(_shown(canonical[row]), cmap="gray", vmin=0, vmax=1)
+            left.imshow(picture_of(images[row]), cmap="gray", vmin=0, vmax=1)
+            left.add_collection(lines_of(grid[row], lines))
+            right.imshow(picture_of(canonical[row]), cmap="gray", vmin=0, vmax=1)
             if row_titles is not None and site == 0:
                 left.set_ylabel(row_titles[row])
         if titles is not None:
@@ -137,12 +137,12 @@ def orbit_figure(path: str | Path, members: Tensor, rows: Mapping[str, Tensor]) 
     for line, (name, images) in zip(panels, shown.items(), strict=True):
         line[0].set_ylabel(name)
         for panel, image in zip(line, images, strict=True):
-            panel.imshow(_shown(image), cmap="gray", vmin=0, vmax=1)
+            panel.imshow(picture_of(image), cmap="gray", vmin=0, vmax=1)
             panel.set(xticks=[], yticks=[])
     figure.savefig(path, dpi=150)
 
 
-def _shown(image: Tensor) -> np.ndarray:
+def picture_of(image: Tensor) -> np.ndarray:
     """(C, H, W) in any range -> (H, W) or (H, W, 3) from 0 to 1."""
     image = image.detach().cpu().float()
     low, high = image.min(), image.max()
@@ -150,7 +150,7 @@ def _shown(image: Tensor) -> np.ndarray:
     return (image[0] if len(image) == 1 else image.permute(1, 2, 0)).numpy()
 
 
-def _lines(grid: Tensor, count: int) -> LineCollection:
+def lines_of(grid: Tensor, count: int) -> LineCollection:
     """Evenly spaced rows and columns of the (2, H, W) grid, in pixels of the image that it reads."""
     _, H, W = grid.shape
     points = (grid.permute(1, 2, 0) * grid.new_tensor([W - 1, H - 1])).numpy()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import train_dense
 import train_imagenet
 import train_mnist
 import train_scale
@@ -17,7 +18,12 @@ from config.load import recipe_names
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ADAPTING = (ROOT / "docs" / "adapting.md").read_text()
-SCRIPTS = {"train_mnist.py": train_mnist, "train_imagenet.py": train_imagenet, "train_scale.py": train_scale}
+SCRIPTS = {
+    "train_mnist.py": train_mnist,
+    "train_imagenet.py": train_imagenet,
+    "train_scale.py": train_scale,
+    "train_dense.py": train_dense,
+}
 STAND_INS = {"SEED": "70"}  # words of the pages that stand for a number
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

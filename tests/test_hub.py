@@ -148,3 +148,17 @@ def test_real_weights_know_real_photographs_as_the_plain_network_does():
     torch.testing.assert_close(logits, plain(batch), rtol=1e-4, atol=1e-4)
     assert len(labels) == 32 and len(labels.unique()) > 20
     assert (logits.argmax(1) == labels).float().mean() > 0.75  # 29 of 32
+
+
+def test_a_segmenter_is_built_plain_and_with_dec():
+    options = {"backbone": "test_vit", "num_classes": 3, "backbone_options": {"img_size": 48}, "source": "local"}
+    image = torch.rand(1, 3, 48, 48)
+    plain = torch.hub.load(str(ROOT), "segmenter", decoder={"name": "fusion", "width": 8}, **options).eval()
+    assert plain(image).shape == (1, 3, 48, 48) and not isinstance(plain, DECModel)
+    site = Site("image", 4, restore=True, restore_at="output")
+    model = torch.hub.load(str(ROOT), "segmenter", sites=[site], **QUICK, **options).eval()
+    assert isinstance(model, DECModel) and model(image).shape == (1, 3, 48, 48)
+    named = torch.hub.load(str(ROOT), "segmenter", recipe="dem_vit", **QUICK, **options)
+    assert sites_and_sizes(named) == [("image", 4), ("backbone.blocks.0", 4)]
+    with pytest.raises(ValueError, match="options are strength without a recipe; expected sites among them"):
+        torch.hub.load(str(ROOT), "segmenter", strength=0.5, **options)

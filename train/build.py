@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from timm.utils import ModelEmaV3
-from torch import nn
 from torch.utils.data import DataLoader
 
 from config.schema import Config, ConfigError
@@ -18,7 +18,7 @@ from train.phases import Phase, build_phases
 
 
 def build_trainer(
-    config: Config, model: nn.Module, loader: DataLoader | None, seed: int, process: Process, mix: Mix | None = None
+    config: Config, model: Any, loader: DataLoader | None, seed: int, process: Process, mix: Mix | None = None
 ) -> Trainer:
     """The trainer of a model that has its first weights already: it is moved, compiled and, for EMA, copied here."""
     assert loader is not None
@@ -37,7 +37,7 @@ def build_trainer(
     _check_parts(phases, learners)
     return Trainer(
         model=model,
-        objective=build_objective(config, seed),
+        objective=build_objective(config, seed, model.num_classes),
         learners=learners,
         loader=loader,
         process=process,

@@ -75,5 +75,5 @@ def _finds_forms(config: Config) -> bool:
     """
     method = config.method
     sites, condition = method.sites, getattr(method, "condition", "image")
-    acts_alone = len(sites) == 1 or all(site.restore for site in sites)
+    acts_alone = len(sites) == 1 or all(site.acts_alone for site in sites)
     return "warps" in method.gives and condition != "feature" and acts_alone and config.warp.strength > 0

@@ -16,7 +16,7 @@ from layers.grid import WarpParams
 from layers.monotone import unchecked_warp
 from layers.seeds import item_strengths, item_warps, seed_of
 from train.orbit import Members, Orbit, build_orbit
-from train.tasks import Classification, Task
+from train.tasks import Task, build_task
 from train.terms import ORBIT, Moment, Weighted, build_terms
 from train.views import Batch, Views
 
@@ -148,11 +148,11 @@ class Objective:
         return WarpParams(*(part.to(image.device, image.dtype) for part in phi))
 
 
-def build_objective(config: Config, seed: int) -> Objective:
-    """The objective of a recipe."""
+def build_objective(config: Config, seed: int, num_classes: int) -> Objective:
+    """The objective of a recipe, of models that answer with so many classes."""
     return Objective(
         seed=seed,
-        task=Classification(),
+        task=build_task(config, num_classes),
         finds_warps="warps" in config.method.gives,
         two_views=config.loss.two_views,
         warp_grid_size=config.warp.grid_size,

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from layers.grid import WarpParams
+from config.schema import Config, ConfigError
+from layers.grid import WarpParams, unchecked_warp_grid
+from layers.monotone import unchecked_warp
+from layers.sampling import sample_nearest
+
+IGNORED = 255  # the label of pixels that nothing is asked of
 
 
 class Task(Protocol):
@@ -17,6 +24,9 @@ class Task(Protocol):
 
     def warped(self, label: Tensor, phi: WarpParams) -> Tensor:
         """The labels of images that were warped by phi."""
+
+    def aligned(self, output: Tensor, of_warped: Tensor, phi: WarpParams) -> tuple[Tensor, Tensor]:
+        """Logits (N, classes) of images and of the same images warped by phi, row by row of what ought to be equal."""
 
     def loss(self, output: Tensor, label: Tensor) -> Tensor:
         """The mean over the images, with its graph."""
@@ -34,6 +44,10 @@ class Classification:
         """The same: a warped image shows what it showed."""
         return label
 
+    def aligned(self, output: Tensor, of_warped: Tensor, phi: WarpParams) -> tuple[Tensor, Tensor]:
+        """Both as they are."""
+        return output, of_warped
+
     def loss(self, output: Tensor, label: Tensor) -> Tensor:
         """Cross-entropy of (B, classes) logits."""
         if label.ndim != 1 and label.shape != output.shape:
@@ -46,3 +60,65 @@ class Classification:
     def score(self, output: Tensor, label: Tensor) -> Tensor:
         """Whether the likeliest class is the label, or its largest share."""
         return output.argmax(dim=1) == (label if label.ndim == 1 else label.argmax(dim=1))
+
+
+class Segmentation:
+    """One class for every pixel, in (B, H, W) labels, of which 255 leaves a pixel out.
+
+    Args:
+        weights: of the classes; empty: all 1.
+    """
+
+    score_name = "pixel_accuracy"
+
+    def __init__(self, weights: Sequence[float] = ()):
+        self.weights = torch.tensor(weights) if weights else None
+
+    def warped(self, label: Tensor, phi: WarpParams) -> Tensor:
+        """Read where the images are read, at the nearest pixel: classes are never mixed."""
+        return sample_nearest(label[:, None], unchecked_warp_grid(phi, (label.shape[-2], label.shape[-1])))[:, 0]
+
+    def aligned(self, output: Tensor, of_warped: Tensor, phi: WarpParams) -> tuple[Tensor, Tensor]:
+        """Every pixel of the warped image, and what was said of the place that it shows.
+
+        The warped image shows nothing else than the image, and warping what was said of that needs no inverse.
+        """
+        warped = unchecked_warp(output, WarpParams(*(part.to(output.dtype) for part in phi)))
+        return warped.movedim(1, -1).flatten(0, 2), of_warped.movedim(1, -1).flatten(0, 2)
+
+    def loss(self, output: Tensor, label: Tensor) -> Tensor:
+        """Cross-entropy of (B, classes, H, W) logits: the weighted mean over each image's pixels, and over the images.
+
+        An image without a pixel that counts costs nothing. Taken image by image, parts of a batch add up to the whole.
+        """
+        self._check(output, label)
+        weights = None if self.weights is None else self.weights.to(output)
+        costs = F.cross_entropy(output, label, weight=weights, ignore_index=IGNORED, reduction="none")
+        counts = (label != IGNORED).to(costs)
+        if weights is not None:
+            counts = counts * weights[label.where(label != IGNORED, 0)]
+        return (costs.sum((1, 2)) / counts.sum((1, 2)).clamp_min(1e-8)).mean()
+
+    def score(self, output: Tensor, label: Tensor) -> Tensor:
+        """Share of an image's pixels whose likeliest class is the label."""
+        counts = label != IGNORED
+        return ((output.argmax(dim=1) == label) & counts).sum((1, 2)) / counts.sum((1, 2)).clamp_min(1)
+
+    @staticmethod
+    def _check(output: Tensor, label: Tensor) -> None:
+        expected = (len(output), *output.shape[-2:])
+        if output.ndim != 4 or label.shape != expected:
+            raise ValueError(
+                f"labels have shape {tuple(label.shape)} and logits {tuple(output.shape)}; expected a label for every "
+                "pixel, (B, H, W), and logits of (B, classes, H, W)"
+            )
+
+
+def build_task(config: Config, num_classes: int) -> Task:
+    """What a recipe's data ask for."""
+    if config.data.kind != "dense":
+        return Classification()
+    weights = config.loss.task.class_weights
+    if weights and len(weights) != num_classes:
+        raise ConfigError(f"loss.task.class_weights has {len(weights)} numbers; expected {num_classes}, one per class")
+    return Segmentation(weights)

@@ -94,7 +94,8 @@ class Equivariance(Term):
     needs = frozenset({"logits", "pair"})
 
     def __call__(self, views: Views, moment: Moment) -> Tensor:
-        return EQUIVARIANCE_LOSSES[self.loss.equivariance.distance](*views.logits)
+        assert views.warp is not None
+        return EQUIVARIANCE_LOSSES[self.loss.equivariance.distance](*moment.task.aligned(*views.logits, views.warp))
 
 
 class Teach(Term):

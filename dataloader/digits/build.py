@@ -23,10 +23,17 @@ def count_classes(config: Config) -> int:
 def build_splits(
     config: Config, seed: int, share: tuple[int, int], description: object, *, trains: bool, siblings: bool = False
 ) -> Splits:
-    """See ``dataloader.build``. No item that is held out shows a digit that is trained on.
+    """See ``dataloader.build``. The temperature is fitted at the scales of the test."""
+    return splits_of(ScaledDigits, config, seed, share, trains, siblings)
 
-    The temperature is fitted at the scales of the test. The items that are evaluated are the first ones of the test
-    split, or items of the training split at the scales of the test.
+
+def splits_of(
+    kind: type[ScaledDigits], config: Config, seed: int, share: tuple[int, int], trains: bool, siblings: bool
+) -> Splits:
+    """The splits of a recipe, whose items this class composes. No item held out shows a digit that is trained on.
+
+    The items that are evaluated are the first ones of the test split, or items of the training split at the scales of
+    the test.
     """
     data, evaluation = _section(config), config.evaluation
 
@@ -36,17 +43,17 @@ def build_splits(
 
     source = _source(data, is_training=True)
     trained, calibration, validation = _items(config, len(source[0]), seed)
-    held_out = _digits(data, seed, source, at_test_scales=True)
+    held_out = _digits(kind, data, seed, source, at_test_scales=True)
     if evaluation.split == "validation":
         evaluated = part(held_out, validation)
     else:
-        test = _digits(data, seed, _source(data, is_training=False), at_test_scales=True)
+        test = _digits(kind, data, seed, _source(data, is_training=False), at_test_scales=True)
         if (evaluation.items or 0) > len(test):
             raise ConfigError(f"evaluation.items is {evaluation.items}; the test split has {len(test)}")
         evaluated = part(test, range(evaluation.items or len(test)))
     return Splits(
-        num_classes=count_classes(config),
-        train=_loader(config, _digits(data, seed, source), trained, seed, share, siblings) if trains else None,
+        num_classes=held_out.num_classes,
+        train=_loader(config, _digits(kind, data, seed, source), trained, seed, share, siblings) if trains else None,
         calibration=part(held_out, calibration),
         evaluated={evaluation.split: evaluated},
     )
@@ -81,15 +88,20 @@ def _loader(
 
 
 def _source(data: DigitsData, *, is_training: bool) -> tuple[np.ndarray, np.ndarray]:
-    if data.name == "digits":
+    if data.name.endswith("digits"):
         return embedded_digits(is_training)
     return read_mnist(data.root, is_training, download=data.download)
 
 
 def _digits(
-    data: DigitsData, seed: int, source: tuple[np.ndarray, np.ndarray], *, at_test_scales: bool = False
+    kind: type[ScaledDigits],
+    data: DigitsData,
+    seed: int,
+    source: tuple[np.ndarray, np.ndarray],
+    *,
+    at_test_scales: bool = False,
 ) -> ScaledDigits:
-    return ScaledDigits(
+    return kind(
         *source,
         n_digits=data.n_digits,
         scales=data.test_scales if at_test_scales else data.scales,

@@ -42,7 +42,7 @@ def _by_scale(values: Tensor, columns: Columns) -> list[Averaged]:
 
 _top1, _top5 = partial(_among, count=1), partial(_among, count=5)
 _shown = partial(Measure, unit=SHARE, kinds=("pictures",), quick=("pictures",))
-_known = partial(Measure, unit=SHARE, kinds=AllBut("pictures"), quick=AllBut("pictures"))
+_known = partial(Measure, unit=SHARE, kinds=AllBut("pictures", "dense"), quick=AllBut("pictures", "dense"))
 MEASURES = [
     _known(name="accuracy", trial=Trial.CLEAN, of=_correct, column="correct", is_headline=True),
     Measure(name="chance", unit=SHARE, trial=Trial.CLEAN, of=_label, over=_commonest, kinds=("stir", "scaled")),

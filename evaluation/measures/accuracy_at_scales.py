@@ -17,7 +17,7 @@ def _correct(found: AtScales, _: float) -> Tensor:
     return found.correct.mean(1)
 
 
-_known = partial(Measure, unit=SHARE, trial=Trial.COMPOSED, kinds=AllBut("pictures"))
+_known = partial(Measure, unit=SHARE, trial=Trial.COMPOSED, kinds=AllBut("pictures", "dense"))
 MEASURES = [
     _known(name="accuracy_at", of=_correct_at, per="scales", column="accuracy_at"),
     _known(name="accuracy_over_scales", of=_correct, column="accuracy_over_scales"),

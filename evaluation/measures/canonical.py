@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from evaluation.measure import PIXELS, SHARE, Measure, Trial
+from evaluation.measure import PIXELS, SHARE, AllBut, Measure, Trial
 from evaluation.positions import contrast, displacement, undone
 from evaluation.views import Views
 
@@ -47,10 +47,11 @@ MEASURES = [
         trial=Trial.CANONICAL,
         of=_undone,
         needs="forms",
+        kinds=AllBut(),
         column="undone",
         is_headline=True,
     ),
-    _found(name="displacement", unit=PIXELS, of=_displacement, column="displacement"),
+    _found(name="displacement", unit=PIXELS, of=_displacement, column="displacement", kinds=AllBut()),
     _found(name="disturbed_flips", unit=SHARE, of=_disturbed, column="disturbed_flips"),
     _found(name="accuracy_bypassed", unit=SHARE, of=_bypassed, column="accuracy_bypassed"),
 ]

@@ -24,7 +24,7 @@ def _flips(views: Views, _: float) -> Tensor:
     return (classes != classes[views.references]).double()
 
 
-def _by_object(values: Tensor, columns: Columns, *, counts_itself: bool = False) -> list[Averaged]:
+def by_object(values: Tensor, columns: Columns, *, counts_itself: bool = False) -> list[Averaged]:
     """Means over the pictures of each object that has scale 1 and another one.
 
     ``counts_itself`` takes the zero distance of scale 1 from itself for one more scale, as the original did.
@@ -39,12 +39,12 @@ def _by_object(values: Tensor, columns: Columns, *, counts_itself: bool = False)
 
 _shown = partial(Measure, trial=Trial.SCALES, kinds=("pictures",), quick=("pictures",))
 _error_over = partial(_shown, unit=DISTANCE, of=_error)
-_ERROR = _error_over(name="consistency_error", over=_by_object, column="consistency_error", is_headline=True)
+_ERROR = _error_over(name="consistency_error", over=by_object, column="consistency_error", is_headline=True)
 _PUBLISHED = "consistency_error_published"
 _FLIPS = "consistency_flips"
 MEASURES = [
     _ERROR,
     _ERROR.tempered(),
-    _error_over(name=_PUBLISHED, over=partial(_by_object, counts_itself=True), column=_PUBLISHED),
-    _shown(name=_FLIPS, unit=SHARE, of=_flips, over=_by_object, column=_FLIPS, is_headline=True),
+    _error_over(name=_PUBLISHED, over=partial(by_object, counts_itself=True), column=_PUBLISHED),
+    _shown(name=_FLIPS, unit=SHARE, of=_flips, over=by_object, column=_FLIPS, is_headline=True),
 ]

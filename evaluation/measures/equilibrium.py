@@ -4,7 +4,7 @@ from functools import partial
 
 from torch import Tensor
 
-from evaluation.measure import NUMBER, Measure, Trial
+from evaluation.measure import NUMBER, AllBut, Measure, Trial
 from evaluation.predictions import Equilibrium
 
 
@@ -23,7 +23,7 @@ def _spread(found: Equilibrium, _: float) -> Tensor:
     return found.phi.std(dim=0, correction=0).mean()
 
 
-_solved = partial(Measure, unit=NUMBER, trial=Trial.EQUILIBRIUM, needs="equilibrium")
+_solved = partial(Measure, unit=NUMBER, trial=Trial.EQUILIBRIUM, needs="equilibrium", kinds=AllBut())
 MEASURES = [
     _solved(name="residual", of=_median, is_headline=True),
     _solved(name="residual_99", of=_worst),

@@ -529,7 +529,7 @@ def test_an_alias_may_stand_many_times() -> None:
         ("data: {name: mnist}", "data.name is mnist, of digits; expected pictures"),
         (
             "evaluation: {local_scale_items: 2}",
-            "evaluation.local_scale_items is set, which is about digits and scaled; data.name is folder, of pictures",
+            "evaluation.local_scale_items is set, which is about digits or dense or scaled; data.name is folder",
         ),
         ("evaluation: {split: test}", "evaluation.split is test; expected one of val, held_out with pictures"),
     ],

@@ -24,6 +24,7 @@ COMMANDS = {
         f"scale/{name}.yaml": f"python train_scale.py --config_file scale/{name}.yaml --config NAME"
         for name in ("mnist_scale", "local", "stl10")
     },
+    "dense": "python train_dense.py --config",
 }
 
 every_file = pytest.mark.parametrize("file", FILES)
@@ -34,7 +35,8 @@ def kind_of(file: str) -> str | tuple[str, ...]:
     """Of the data that a file's recipes are about; of scaled networks, all that their script takes."""
     if file.startswith("scale"):
         return ("stir", "scaled", "digits")
-    return "pictures" if file.startswith(("adapter", "imagenet")) else "digits"
+    kinds = {"dense": "dense", "adapter": "pictures", "imagenet": "pictures"}
+    return next((kind for start, kind in kinds.items() if file.startswith(start)), "digits")
 
 
 def header(file: str) -> str:

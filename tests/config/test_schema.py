@@ -200,7 +200,7 @@ TWO = (Site(stage=0), Site(stage=1))
                 ({"legacy_flat_groups": True}, "^legacy_flat_groups is set, which is about pictures"),
                 (
                     {**PICTURES, "evaluation": EvaluationConfig(split="val", local_scale_items=3)},
-                    "^evaluation.local_scale_items is set, which is about digits and scaled; data.name is folder",
+                    "^evaluation.local_scale_items is set, which is about digits or dense or scaled; data.name",
                 ),
                 (
                     {**PICTURES, "evaluation": EvaluationConfig(split="val", local_scale_draws=3)},

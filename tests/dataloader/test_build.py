@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+import dataloader.dense.build
 import dataloader.digits.build
 import dataloader.pictures.build
 import dataloader.scaled.build
 import dataloader.stir.build
-from config.schema import Config, DigitsData, EvaluationConfig, ModelConfig, PictureData, ScaledData, StirData
+from config.schema import Config, Data, DigitsData, EvaluationConfig, ModelConfig, PictureData
 from dataloader import build, mnist
 from dataloader.digits.items import LocallyScaledMNIST
 
@@ -21,12 +23,13 @@ KINDS = {
     "pictures": dataloader.pictures.build,
     "scaled": dataloader.scaled.build,
     "stir": dataloader.stir.build,
+    "dense": dataloader.dense.build,
 }
 
 
 def test_a_kind_is_the_name_of_its_folder() -> None:
     folders = {path.parent.name for path in Path(build.__file__).parent.glob("*/build.py")}
-    assert folders == KINDS.keys() == {DigitsData.kind, PictureData.kind, ScaledData.kind, StirData.kind}
+    assert folders == KINDS.keys() == {section.kind for section in get_args(Data)}
 
 
 @pytest.mark.parametrize("kind", KINDS)

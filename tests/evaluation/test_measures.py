@@ -76,10 +76,11 @@ def test_all_else_is_told_as_it_is(name):
 
 def test_tables_tell_of_the_most_important_in_the_order_of_the_trials():
     assert [measure.name for measure in MEASURES if measure.is_headline] == [
-        *("accuracy", "top1", "test_error", "multi_scale_top1"),
+        *("accuracy", "top1", "test_error", "mean_iou", "multi_scale_top1"),
         *("consistency_error", "consistency_error_tempered", "consistency_flips"),
         *("worst_factor_accuracy", "size_accuracy"),
-        *("warp_accuracy", "warp_invariance_error", "warp_invariance_error_tempered", "warp_invariance_flips"),
+        *("warp_accuracy", "warp_equivariance_error", "pixel_flips"),
+        *("warp_invariance_error", "warp_invariance_error_tempered", "warp_invariance_flips", "warp_mean_iou"),
         *("local_scale_error", "local_scale_error_tempered", "local_scale_flips"),
         *("undone", "residual", "seconds"),
     ]

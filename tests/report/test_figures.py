@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.image import imread
 
 from layers.monotone import WarpParams, monotone_warp, random_warp_params, warp_grid
-from report.figures import _lines, canonical_figure, orbit_figure, scale_curve, scale_figure
+from report.figures import canonical_figure, lines_of, orbit_figure, scale_curve, scale_figure
 from tests.evaluation.stand_ins import smooth_images
 
 
@@ -27,12 +27,12 @@ def test_a_row_per_image_and_two_columns_per_site(tmp_path):
 
 def test_lines_are_the_grid_in_pixels():
     (grid,) = warp_grid(random_warp_params(1, 5, 0.5, generator=torch.Generator().manual_seed(0)), (9, 13))
-    rows_and_columns = _lines(grid, 5).get_segments()
+    rows_and_columns = lines_of(grid, 5).get_segments()
     assert len(rows_and_columns) == 10
     np.testing.assert_allclose(rows_and_columns[1][:, 0], grid[0, 2] * 12, rtol=1e-6)  # the second of rows 0, 2, ..., 8
     np.testing.assert_allclose(rows_and_columns[6][:, 1], grid[1, :, 3] * 8, rtol=1e-6)
     (straight,) = warp_grid(WarpParams.identity(1, 5), (9, 13))
-    np.testing.assert_allclose(_lines(straight, 5).get_segments()[2], [(x, 4) for x in range(13)], atol=1e-5)
+    np.testing.assert_allclose(lines_of(straight, 5).get_segments()[2], [(x, 4) for x in range(13)], atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def objective_of(
         loss=LossConfig(**loss),
         train=TrainConfig(phases=phases, canonicalizer_lr=0.1),
     )
-    return build_objective(config, 7)
+    return build_objective(config, 7, 10)
 
 
 PLAIN = objective_of()
