@@ -525,7 +525,7 @@ def test_an_alias_may_stand_many_times() -> None:
         ("train: {mixup: 0.8}", "train.mixup: unknown key. Did you mean 'augmentation.mixup'?"),
         ("evaluation: {full_ever: 1}", "evaluation.full_ever: unknown key. Did you mean 'full_every'?"),
         # of the other script alone: what was given is never answered with itself
-        ("data: {n_digits: 2}", "data.n_digits: unknown key of folder; mnist, digits would have it"),
+        ("data: {n_digits: 2}", "data.n_digits: unknown key of folder; mnist, digits, dense/digits, dense/mnist"),
         ("data: {name: mnist}", "data.name is mnist, of digits; expected pictures"),
         (
             "evaluation: {local_scale_items: 2}",
