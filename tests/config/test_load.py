@@ -232,7 +232,7 @@ def test_numbers_with_an_exponent_are_numbers_in_free_options_too(write) -> None
         ("data: {name: folder}", "data.name is folder, of pictures; expected digits"),
         (
             "data: {train_samples: 3}",
-            "data.train_samples: unknown key of mnist; folder, shapes, wds/, hfds/, hfids/ wo",
+            "data.train_samples: unknown key of mnist; folder, shapes, wds/, hfds/, hfids/, dense/voc",
         ),
         ("augmentation: {mixup: 1}", "augmentation is set, which is about pictures; data.name is mnist, of digits"),
         ("evaluation: {split: val}", "evaluation.split is val; expected one of test, validation with digits"),
