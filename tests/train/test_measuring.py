@@ -85,7 +85,7 @@ def test_values_that_nothing_can_be_measured_at(settings: dict[str, Any], words:
         ({"evaluation": EvaluationConfig(scales=(0.01,))}, "has 0.01, a digit of 0.28 pixels; expected at least 1"),
         (
             {"data": PictureData(), "evaluation": EvaluationConfig(split="val", scales=(1.0,))},
-            "^evaluation.scales is set, which is about digits and scaled; data.name is folder, of pictures",
+            "^evaluation.scales is set, which is about digits or dense or scaled; data.name is folder, of pictures",
         ),
     ],
 )
