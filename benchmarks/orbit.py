@@ -11,25 +11,22 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import torch
-import yaml
 from torch import Tensor
 
-from config.convert import is_named
-from config.load import load_recipes
-from config.schema import Config, ConfigError, Data, WarpConfig
-from dataloader.build import build_splits, count_classes
+from config.load import load_run
+from config.schema import Config, ConfigError, WarpConfig
+from dataloader.build import build_splits
 from evaluation.parts import unscaled_batches
 from layers.monotone import monotone_warp
 from layers.seeds import item_warps
 from models.adapted import AdaptedModel
 from models.baselines import CanonicalizedModel
-from models.build import build_model, input_description, read_weights
+from models.build import input_description, trained_model
 from report.figures import orbit_figure
 from report.runs import SUMMARY
-from train.runs.checkpoint import WEIGHTS, start_from
 from train.runs.folder import SETTINGS
 from train.runs.log import read_summary
 from train.runs.run import one_line_errors
@@ -113,19 +110,9 @@ def finished(folder: Path) -> Finished:
     summary = read_summary(folder)
     if summary is None:
         raise ConfigError(f"{folder} holds no {SUMMARY}; expected the folder of a finished run")
-    settings, name = folder / SETTINGS, "/".join(folder.resolve().parts[-2:])
-    ((_, config),) = load_recipes(settings, summary["recipe"], kind=kind_of(settings))
-    config = config.resolved()
-    config = replace(config, model=replace(config.model, pretrained=False, weights=None))  # all weights come from there
-    model = build_model(config, count_classes(config), summary["seed"]).eval()
-    start_from(model, read_weights(folder / WEIGHTS), name, is_whole=True)
-    return Finished(name, config, summary["seed"], model)
-
-
-def kind_of(settings: Path) -> str:
-    """The kind of data of a run, whose settings always name it."""
-    (recipe,) = yaml.safe_load(settings.read_text("utf-8")).values()
-    return next(section.kind for section in get_args(Data) if is_named(section, recipe["data"]["name"]))
+    _, config = load_run(folder / SETTINGS)
+    name = "/".join(folder.resolve().parts[-2:])
+    return Finished(name, config.resolved(), summary["seed"], trained_model(folder))
 
 
 def check_names(runs: Sequence[Finished]) -> None:

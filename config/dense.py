@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from config.data import DataSection, DigitsData
 from config.errors import require
 
+VOID = 255  # the label of pixels that nothing is asked of
 DEFAULTS: dict[str, Any] = {
     "model": {"pretrained": False, "image_size": None},
     "evaluation": {"warp_items": 200, "floor_items": 200},

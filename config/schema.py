@@ -42,6 +42,7 @@ Data = DigitsData | PictureData | StirData | ScaledData | DenseDigitsData | Dens
 ONLY: dict[str, tuple[str, ...]] = {  # what is about some kinds of data, and refused with any other
     **dict.fromkeys(("evaluation.local_scale_items", "evaluation.scales"), ("digits", "dense", "scaled")),
     "evaluation.local_scale_draws": ("digits",),
+    "evaluation.studies": ("digits", "pictures", "stir", "scaled"),
     **dict.fromkeys(
         ("augmentation", "legacy_double_normalization", "legacy_shifted_sites", "legacy_flat_groups"), ("pictures",)
     ),

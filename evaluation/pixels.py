@@ -12,8 +12,6 @@ from layers.grid import WarpParams, unchecked_warp_grid, warp_grid
 from layers.inverse import inverse_warp_grid
 from layers.sampling import sample_bilinear, sample_nearest
 
-IGNORED = 255  # the label of pixels that nothing is asked of
-
 
 class PixelViews(Views):
     """``Views`` of a model that answers with maps, (B, classes, H, W); labels are (B, H, W).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -81,9 +81,13 @@ def trained_model(folder: str | Path) -> WrappedBackbone:
     _, config = load_run(folder / "config.yaml")
     weights = read_weights(folder / "model.safetensors")
     config = replace(config, model=replace(config.model, pretrained=False, weights=None)).resolved()
-    classifier = published_config(config.model.backbone).classifier
-    model = build_model(config, len(weights[f"{BACKBONE}{classifier}.weight"]))
-    model.load_state_dict(model.under_todays_names(weights))
+    is_dense = config.data.kind == "dense"
+    classifier = "decoder.classifier" if is_dense else published_config(config.model.backbone).classifier
+    model = build_model(config, _head_size(weights, classifier, BACKBONE) or 0)
+    try:
+        model.load_state_dict(model.under_todays_names(weights))
+    except RuntimeError as error:
+        raise ConfigError(f"the weights in {folder} do not fit its settings ({_first_line(error)})") from error
     return model.eval()
 
 
@@ -139,11 +143,7 @@ def check_head(model: ModelConfig, num_classes: int) -> None:
     """Refuse to measure a model whose classifier would be a fresh one, since its weights have one of another size."""
     published = published_config(model.backbone)
     if model.weights is not None:
-        state = read_weights(Path(model.weights))
-        name = published.classifier
-        names = [name] if isinstance(name, str) else list(name or ())
-        found = next((len(state[f"{one}.weight"]) for one in names if f"{one}.weight" in state), None)
-        source = model.weights
+        found, source = _head_size(read_weights(Path(model.weights)), published.classifier), model.weights
     elif model.pretrained:
         found, source = published.num_classes, model.backbone
     else:
@@ -217,6 +217,12 @@ def _preprocess(backbone: nn.Module, config: Config) -> Preprocess | None:
         mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
     limits = None if data.standardize else (0.0, 1.0)
     return Preprocess(model.image_size, mean, std, resize=model.resize, interpolation=interpolation, limits=limits)
+
+
+def _head_size(state: dict[str, Tensor], classifier: str | Sequence[str] | None, above: str = "") -> int | None:
+    """Classes of the head in a state dict, by timm's name of it, or its names; None where there is none."""
+    names = [classifier] if isinstance(classifier, str) else list(classifier or ())
+    return next((len(state[f"{above}{one}.weight"]) for one in names if f"{above}{one}.weight" in state), None)
 
 
 def _published(backbone: nn.Module) -> Any:

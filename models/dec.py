@@ -45,6 +45,7 @@ class DECModel(AdaptedModel, ModelHubMixin):
         canonicalizer: finds the sites' warps.
         preprocess: as for ``AdaptedModel``.
         spec: what it was made by, which a file of it has to name.
+        image_channels: of the images that it takes, likewise.
     """
 
     def __init__(
@@ -54,10 +55,11 @@ class DECModel(AdaptedModel, ModelHubMixin):
         canonicalizer: Canonicalizer,
         preprocess: nn.Module | None = None,
         spec: DEC | None = None,
+        image_channels: int = 3,
     ):
         super().__init__(backbone, sites, preprocess)
         self.canonicalizer = canonicalizer
-        self.spec = spec
+        self.spec, self.image_channels = spec, image_channels
 
     def find_warps(self, image: Tensor, evaluations: int = 0) -> CanonicalForm | None:
         if self.canonicalizer.condition == "feature":
@@ -82,7 +84,7 @@ class DECModel(AdaptedModel, ModelHubMixin):
     def _made(self) -> hub.Made:
         if self.spec is None:
             raise ValueError("the model does not know its DEC; expected one that with_dec made")
-        return hub.made_of(self.backbone, self.spec, self.preprocess)
+        return hub.made_of(self.backbone, self.spec, self.preprocess, self.image_channels)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         hub.write(save_directory, self._made(), self)
@@ -147,4 +149,4 @@ def with_dec(
     doorways = attach_sites(backbone, dec.sites, found)
     for doorway in doorways:
         doorway.keeps_still = is_residual  # as published, an identity rounds
-    return DECModel(backbone, doorways, canonicalizer, preprocess, dec)
+    return DECModel(backbone, doorways, canonicalizer, preprocess, dec, found.image_channels)

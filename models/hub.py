@@ -18,6 +18,7 @@ from torch import nn
 from config.convert import Place, build, partial, plain
 from layers.spec import DEC
 from models.preprocess import Preprocess
+from models.wrapped import WrappedBackbone
 
 CONFIG, WEIGHTS, SUMMARY = "config.json", "model.safetensors", "summary.json"
 LIBRARY = "local-scale-equivariance"
@@ -49,8 +50,10 @@ class Made(NamedTuple):
         return None if self.preprocess is None else Preprocess(**self.preprocess)
 
 
-def made_of(backbone: Any, dec: DEC, preprocess: nn.Module) -> Made:
-    """What a model is made of; refused where a file could not say it."""
+def made_of(backbone: Any, dec: DEC, preprocess: nn.Module, channels: int) -> Made:
+    """What a model is made of, of images with so many channels; refused where a file could not say it."""
+    if isinstance(backbone, WrappedBackbone):
+        raise ValueError(f"the backbone is a {type(backbone).__name__}, which no file can name; expected a timm model")
     known: Any = getattr(backbone, "pretrained_cfg", None)
     if not known or not known.get("architecture"):
         raise ValueError(
@@ -60,8 +63,7 @@ def made_of(backbone: Any, dec: DEC, preprocess: nn.Module) -> Made:
     if not isinstance(preprocess, nn.Identity | Preprocess):
         raise ValueError(f"preprocess is {type(preprocess).__name__}; expected none, or a models.preprocess.Preprocess")
     side = getattr(getattr(backbone, "patch_embed", None), "img_size", None)
-    stem = next(part for part in backbone.modules() if isinstance(part, nn.Conv2d))
-    options = {"num_classes": backbone.num_classes, "in_chans": stem.in_channels}
+    options = {"num_classes": backbone.num_classes, "in_chans": channels}
     return Made(
         backbone=known["architecture"],
         backbone_options=options | ({} if side is None else {"img_size": list(side)}),

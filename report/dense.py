@@ -11,11 +11,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from config.dense import VOID
 from layers.grid import WarpParams, warp_grid
 from layers.monotone import monotone_warp
 from report.figures import INCHES, lines_of, picture_of
 
-VOID = 255
 LINES = 13  # of a warp, in each direction
 
 

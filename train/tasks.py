@@ -9,12 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from config.dense import VOID
 from config.schema import Config, ConfigError
 from layers.grid import WarpParams, unchecked_warp_grid
 from layers.monotone import unchecked_warp
 from layers.sampling import sample_nearest
-
-IGNORED = 255  # the label of pixels that nothing is asked of
 
 
 class Task(Protocol):
@@ -93,15 +92,15 @@ class Segmentation:
         """
         self._check(output, label)
         weights = None if self.weights is None else self.weights.to(output)
-        costs = F.cross_entropy(output, label, weight=weights, ignore_index=IGNORED, reduction="none")
-        counts = (label != IGNORED).to(costs)
+        costs = F.cross_entropy(output, label, weight=weights, ignore_index=VOID, reduction="none")
+        counts = (label != VOID).to(costs)
         if weights is not None:
-            counts = counts * weights[label.where(label != IGNORED, 0)]
+            counts = counts * weights[label.where(label != VOID, 0)]
         return (costs.sum((1, 2)) / counts.sum((1, 2)).clamp_min(1e-8)).mean()
 
     def score(self, output: Tensor, label: Tensor) -> Tensor:
         """Share of an image's pixels whose likeliest class is the label."""
-        counts = label != IGNORED
+        counts = label != VOID
         return ((output.argmax(dim=1) == label) & counts).sum((1, 2)) / counts.sum((1, 2)).clamp_min(1)
 
     @staticmethod

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from config.dense import VOID
 from layers.grid import WarpParams, evaluate_grid
 from layers.sampling import sample_bilinear, sample_nearest
 
-VOID = 255
 GREY = 0.5
 FINEST = 8  # readings per pixel and axis at most
 

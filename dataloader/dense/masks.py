@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from config.dense import VOID
 from config.errors import ConfigError
-from dataloader.dense.geometry import VOID
 
 GREYS = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")  # of one channel; a palette's numbers are the classes
 

@@ -43,7 +43,9 @@ def build_splits(
     is what is judged.
     """
     if siblings:
-        raise ConfigError("loss.sibling has a weight; pictures of scaled/ have no version at scale 1 beside them")
+        raise ConfigError(
+            "loss.sibling or loss.teach has a weight; pictures of scaled/ have no version at scale 1 beside them"
+        )
     data, evaluation = _section(config), config.evaluation
     pool, chosen = _pool(data), _draws(data)
     split, channels = evaluation.split, 1 if pool.images.ndim == 3 else 3

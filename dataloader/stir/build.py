@@ -54,7 +54,7 @@ def build_splits(
     """
     if siblings:
         raise ConfigError(
-            "loss.sibling has a weight; objects of stir/ have no scale 1 that others would be versions of"
+            "loss.sibling or loss.teach has a weight; objects of stir/ have no scale 1 that others would be versions of"
         )
     data, evaluation = _section(config), config.evaluation
     container, scenario = _container(data), SCENARIOS[data.scenario]

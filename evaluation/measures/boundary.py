@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from config.dense import VOID
 from evaluation.measure import SHARE, Measure, Trial
 from evaluation.measures.segmentation import over_classes
-from evaluation.pixels import IGNORED, PixelViews
+from evaluation.pixels import PixelViews
 
 SHARE_OF_DIAGONAL = 0.02
 
@@ -28,7 +29,7 @@ def rim(mask: Tensor, width: int) -> Tensor:
 def _counts(views: PixelViews, _: float) -> Tensor:
     """(N, 3, classes), as ``evaluation.measures.segmentation.counts`` has them, of rims."""
     width = max(1, round(SHARE_OF_DIAGONAL * math.hypot(*views.size)))
-    answer, label, asked = views.maps.argmax(1), views.targets, views.targets != IGNORED
+    answer, label, asked = views.maps.argmax(1), views.targets, views.targets != VOID
     found = []
     for number in range(views.maps.shape[1]):
         rims = [rim((values == number) & asked, width) for values in (answer, label)]

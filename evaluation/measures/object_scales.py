@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from config.dense import VOID
 from evaluation.measure import DISTANCE, NUMBER, SHARE, Averaged, Measure, Trial
 from evaluation.measures.consistency import by_object
 from evaluation.measures.segmentation import iou, of_images
-from evaluation.pixels import IGNORED, PixelViews
+from evaluation.pixels import PixelViews
 from evaluation.sharing import Columns
 
 
@@ -30,7 +31,7 @@ def compared(logits: Tensor, label: Tensor, at_one: Tensor, label_at_one: Tensor
     """
     found = []
     for number in label_at_one.unique().tolist():
-        if number in (0, IGNORED) or not (label == number).any():
+        if number in (0, VOID) or not (label == number).any():
             continue
         there, here = _box(label == number), _box(label_at_one == number)
         size = label_at_one[here].shape

@@ -11,8 +11,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from config.dense import VOID
 from evaluation.measure import SHARE, Averaged, Measure, Trial
-from evaluation.pixels import IGNORED, PixelViews
+from evaluation.pixels import PixelViews
 from evaluation.sharing import Columns
 
 
@@ -21,9 +22,9 @@ def counts(answer: Tensor, label: Tensor, classes: int) -> Tensor:
 
     They are all of a confusion matrix that intersection over union depends on: its diagonal, and the two sums.
     """
-    asked = label != IGNORED
+    asked = label != VOID
     if asked.any() and int(label[asked].max()) >= classes:
-        raise ValueError(f"a label is {int(label[asked].max())}; expected 0 to {classes - 1}, or {IGNORED} for none")
+        raise ValueError(f"a label is {int(label[asked].max())}; expected 0 to {classes - 1}, or {VOID} for none")
     right, N = asked & (answer == label), len(label)
     parts = [(label, right), (answer, asked), (label, asked)]
     found = []
@@ -73,7 +74,7 @@ def over_images(values: Tensor, columns: Columns) -> list[Averaged]:
 
 def _correct(views: PixelViews, _: float) -> Tensor:
     """Share of the pixels that the model knows."""
-    asked = views.targets != IGNORED
+    asked = views.targets != VOID
     right = (views.maps.argmax(1) == views.targets) & asked
     return (right.sum((1, 2)) / asked.sum((1, 2)).clamp_min(1)).double().cpu()
 

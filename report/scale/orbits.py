@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from report.scale.drawing import Drawing, legend_beside, panels, styles
 from report.scale.maps import Arrays, studied
@@ -96,43 +94,71 @@ def overview(runs: Sequence[ScaleRun]) -> Drawing | None:
 
 def shifted(runs: Sequence[ScaleRun]) -> Drawing | None:
     """The mean probability of the true class over size and place, a panel per recipe."""
-    found = studied(runs, "orbits")
-    if not found:
-        return None
-    rows, recipes = [], _of_recipes(found)
-    figure, axes = panels(len(recipes))
-    for (recipe, several), panel in zip(recipes.items(), axes, strict=True):
-        factors, shifts = several[0]["shift_factors"], several[0]["shifts"]
-        mean = np.concatenate([arrays["shift_scores"] for arrays in several]).mean(0)
-        _heat(figure, panel, mean, [f"{shift:g}" for shift in shifts], [f"{factor:.2f}" for factor in factors])
-        panel.set(title=recipe, xlabel="shift (pixels)", ylabel="size of the content")
-        rows += [
-            {"recipe": recipe, "factor": factor, "shift": shift, "mean": mean[line, column]}
-            for line, factor in enumerate(factors)
-            for column, shift in enumerate(shifts)
-        ]
-    return Drawing("orbits_shift", figure, rows)
+
+    def axes(arrays: Arrays) -> tuple[Axis, Axis]:
+        down = Axis("size of the content", ("factor",), [(factor,) for factor in arrays["shift_factors"]], "{:.2f}")
+        return down, Axis("shift (pixels)", ("shift",), [(shift,) for shift in arrays["shifts"]], "{:g}")
+
+    return _heat_maps(runs, "orbits_shift", "shift_scores", axes)
 
 
 def local(runs: Sequence[ScaleRun]) -> Drawing | None:
     """The mean probability of the true class under local warps, over their centre and strength, a panel per recipe."""
+
+    def axes(arrays: Arrays) -> tuple[Axis, Axis]:
+        down = Axis("centre (x, y)", ("x", "y"), [tuple(centre) for centre in arrays["centres"]], "{:g}, {:g}")
+        return down, Axis("growth at the centre", ("strength",), [(one,) for one in arrays["strengths"]], "{:.2f}")
+
+    return _heat_maps(runs, "orbits_local", "local_scores", axes)
+
+
+class Axis(NamedTuple):
+    """Of a heat map.
+
+    Args:
+        title: of the axis.
+        names: of its columns in the CSV.
+        places: what these hold, place by place.
+        tick: how a place is written.
+    """
+
+    title: str
+    names: tuple[str, ...]
+    places: list[tuple[float, ...]]
+    tick: str
+
+    @property
+    def ticks(self) -> list[str]:
+        return [self.tick.format(*place) for place in self.places]
+
+
+def _heat_maps(
+    runs: Sequence[ScaleRun], name: str, scores: str, axes_of: Callable[[Arrays], tuple[Axis, Axis]]
+) -> Drawing | None:
+    """The mean over images and seeds of scores (N, rows, columns), a panel per recipe."""
     found = studied(runs, "orbits")
     if not found:
         return None
     rows, recipes = [], _of_recipes(found)
-    figure, axes = panels(len(recipes))
-    for (recipe, several), panel in zip(recipes.items(), axes, strict=True):
-        centres, strengths = several[0]["centres"], several[0]["strengths"]
-        mean = np.concatenate([arrays["local_scores"] for arrays in several]).mean(0)
-        places = [f"{x:g}, {y:g}" for x, y in centres]
-        _heat(figure, panel, mean, [f"{strength:.2f}" for strength in strengths], places)
-        panel.set(title=recipe, xlabel="growth at the centre", ylabel="centre (x, y)")
+    figure, places = panels(len(recipes))
+    for (recipe, several), panel in zip(recipes.items(), places, strict=True):
+        down, across = axes_of(several[0])
+        mean = np.concatenate([arrays[scores] for arrays in several]).mean(0)
+        image = panel.imshow(mean, aspect="auto", vmin=0, vmax=1)
+        figure.colorbar(image, ax=panel)
+        panel.set(xticks=range(len(across.ticks)), xticklabels=across.ticks)
+        panel.set(yticks=range(len(down.ticks)), yticklabels=down.ticks)
+        panel.set(title=recipe, xlabel=across.title, ylabel=down.title)
+        panel.tick_params(labelsize="x-small")
         rows += [
-            {"recipe": recipe, "x": x, "y": y, "strength": strength, "mean": mean[line, column]}
-            for line, (x, y) in enumerate(centres)
-            for column, strength in enumerate(strengths)
+            {"recipe": recipe}
+            | dict(zip(down.names, line_at, strict=True))
+            | dict(zip(across.names, column_at, strict=True))
+            | {"mean": mean[line, column]}
+            for line, line_at in enumerate(down.places)
+            for column, column_at in enumerate(across.places)
         ]
-    return Drawing("orbits_local", figure, rows)
+    return Drawing(name, figure, rows)
 
 
 def explanations(runs: Sequence[ScaleRun]) -> Drawing | None:
@@ -186,11 +212,3 @@ def restoration(runs: Sequence[ScaleRun]) -> Drawing | None:
 def _firsts(found: Found) -> dict[str, Arrays]:
     """Of each recipe, what its first seed found."""
     return {recipe: several[0] for recipe, several in _of_recipes(found).items()}
-
-
-def _heat(figure: Figure, panel: Axes, values: np.ndarray, across: Sequence[str], down: Sequence[str]) -> None:
-    """Probabilities (rows, columns) as colours."""
-    image = panel.imshow(values, aspect="auto", vmin=0, vmax=1)
-    panel.set(xticks=range(len(across)), xticklabels=across, yticks=range(len(down)), yticklabels=down)
-    panel.tick_params(labelsize="x-small")
-    figure.colorbar(image, ax=panel)

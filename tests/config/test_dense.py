@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from config.load import load_recipes
-from config.schema import Config, ConfigError, DenseDigitsData, DigitsData, ModelConfig
+from config.schema import Config, ConfigError, DenseDigitsData, DigitsData, EvaluationConfig, ModelConfig
 from layers.spec import DEC, Average, Site
 
 DENSE = DenseDigitsData(n_digits=2, scales=((0.5, 1.0),) * 2, test_scales=((0.5, 1.0),) * 2)
@@ -20,6 +20,8 @@ def test_what_no_map_can_do_is_refused() -> None:
         Config(model=MODEL, method=Average(), data=DENSE)
     with pytest.raises(ConfigError, match=r"model\.resize is 256, which cuts pixels away that have labels"):
         Config(model=ModelConfig(backbone="test_resnet", image_size=224, resize=256), data=DENSE)
+    with pytest.raises(ConfigError, match=r"evaluation\.studies is set, which is about digits or pictures or stir"):
+        Config(model=MODEL, data=DENSE, evaluation=EvaluationConfig(studies=("orbits",)))
     assert Config(model=MODEL, method=AT_OUTPUT, data=DENSE).method == AT_OUTPUT
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from layers.grid import SHARPNESS, WarpParams
 from layers.monotone import inverse_monotone_warp, monotone_warp
 from models.dec import Site, sites_of, with_dec
-from models.dense import Segmenter, default_indices, with_decoder
+from models.dense import FusionDecoder, Segmenter, default_indices, with_decoder
 from models.preprocess import Preprocess
 from models.wrapped import resized
 from tests.models.adapting import BY_NAME, SMALL, images, plain, random_phis
@@ -91,6 +91,13 @@ def test_logits_lie_at_the_images_resolution(name) -> None:
 def test_a_fusion_reads_all_stages_or_four_blocks(name, linear, fusion) -> None:
     stages = list(plain(name).feature_info)
     assert (default_indices(stages, "linear"), default_indices(stages, "fusion")) == (linear, fusion)
+
+
+def test_a_fusion_ends_at_its_finest_level_and_doubles_blocks_of_one_size() -> None:
+    """Levels of 8, 4 and 2 places give 8; three blocks of 4 places are doubled twice."""
+    for sides, expected in (((8, 4, 2), 8), ((4, 4, 4), 16)):
+        features = [torch.rand(1, 5, side, side) for side in sides]
+        assert FusionDecoder([5, 5, 5], 3, width=4).eval()(features).shape == (1, 3, expected, expected)
 
 
 def test_what_lies_behind_the_last_feature_is_cut_off() -> None:

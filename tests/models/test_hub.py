@@ -13,11 +13,13 @@ from safetensors.torch import load_file, save_file
 from timm.models._hub import save_for_hf
 from torch import nn
 
+from config.dense import DenseDigitsData
 from config.load import dump
 from config.schema import Config, ConfigError, ModelConfig
 from layers.spec import DEC, Correction, EarlyCorrection, Site, Solver
 from models.build import build_backbone, build_model, check_head, trained_model
 from models.dec import DECModel, with_dec
+from models.dense import with_decoder
 from models.preprocess import Preprocess
 
 IMAGE = (Site("image", 5),)
@@ -158,3 +160,30 @@ def test_a_backbone_may_lie_in_a_folder(tmp_path: Path) -> None:
         check_head(ModelConfig(backbone=name), 5)
     with pytest.raises(ConfigError, match=r"model\.backbone local-dir:/nowhere could not be had"):
         build_backbone(ModelConfig(backbone="local-dir:/nowhere"), 7)
+
+
+def test_a_model_of_the_zoo_comes_back_too(tmp_path: Path) -> None:
+    """Its layers are no ordinary convolutions, so that the images' channels cannot be read off them."""
+    model = with_dec(timm.create_model("stir2_hermite", num_classes=4), DEC(sites=IMAGE, **RESIDUAL)).eval()
+    model.save_pretrained(tmp_path)
+    image = torch.rand(2, model.image_channels, 64, 64)
+    assert torch.equal(DECModel.from_pretrained(tmp_path)(image), model(image))
+
+
+def test_a_segmenter_is_refused_by_its_name(tmp_path: Path) -> None:
+    segmenter = with_decoder(timm.create_model("test_resnet"), 3)
+    with pytest.raises(ValueError, match="the backbone is a Segmenter, which no file can name"):
+        with_dec(segmenter, DEC(sites=IMAGE, **RESIDUAL)).save_pretrained(tmp_path)
+
+
+def test_the_model_of_a_run_with_labels_per_pixel_has_its_weights(tmp_path: Path) -> None:
+    network = ModelConfig(backbone="test_resnet", pretrained=False, image_size=None)
+    config = Config(data=DenseDigitsData(), model=network)
+    model = build_model(config, 11, seed=5).eval()
+    (tmp_path / "config.yaml").write_text(dump("mine", config))
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    image = torch.rand(1, 3, 40, 40)
+    assert torch.equal(trained_model(tmp_path)(image), model(image))
+    save_file({"other": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(ConfigError, match=f"the weights in {tmp_path} do not fit its settings"):
+        trained_model(tmp_path)

@@ -220,7 +220,7 @@ def test_what_cannot_be_read_is_told_in_one_line(tmp_path: Path) -> None:
 
 
 def test_siblings_are_refused(file: Path) -> None:
-    with pytest.raises(ConfigError, match=r"loss.sibling has a weight; objects of stir/ have no scale 1"):
+    with pytest.raises(ConfigError, match=r"loss.sibling or loss.teach has a weight; objects of stir/ have no scale 1"):
         build_splits(recipe_on(file), seed=0, siblings=True)
 
 
