@@ -36,7 +36,7 @@ __all__ = [
     "WandbConfig",
     "WarpConfig",
 ]
-StudyName = Literal["equivariance", "crops", "index", "orbits", "explanations", "restoration"]
+StudyName = Literal["equivariance", "crops", "index", "orbits", "members", "explanations", "restoration"]
 """The files of evaluation/studies/."""
 Data = DigitsData | PictureData | StirData | ScaledData | DenseDigitsData | DensePictureData
 ONLY: dict[str, tuple[str, ...]] = {  # what is about some kinds of data, and refused with any other
