@@ -66,7 +66,8 @@ class Views:
         labels = torch.as_tensor(labels).long()
         self.kept = (labels >= 0).flatten(1).all(1) if labels.ndim > 1 else labels >= 0
         self.labels, self.numbers = labels[self.kept], torch.as_tensor(numbers)[self.kept]
-        self._answers: dict[tuple[float, SampleMode] | int, Pairs] = {}  # of ``under`` and ``after``
+        self._answers: dict[tuple[float, SampleMode], Pairs] = {}  # of ``under``
+        self._told: dict[int, list[Any]] = {}  # after so many evaluations
 
     def columns(self, measures: Sequence[Measure], temperature: float | None) -> Columns:
         """Of every item that could be read: the columns of ``BASE``, and the values of the metrics by their names."""
@@ -112,11 +113,12 @@ class Views:
 
     def after(self, evaluations: int) -> Pairs:
         """``changed`` of a DEC whose maps are evaluated so many times from the identity on, without its solver."""
-        if evaluations not in self._answers:
-            predict = partial(self._model, evaluations=evaluations)
-            of_both = (logits_of(predict, image, self.judge.device) for image in (self.image, self._warped))
-            self._answers[evaluations] = Pairs(*(logits[self.kept] for logits in of_both))
-        return self._answers[evaluations]
+        of_both = (told.logits.float().cpu() for told in self._told_after(evaluations))
+        return Pairs(*(logits[self.kept] for logits in of_both))
+
+    def residual_after(self, evaluations: int) -> Tensor:
+        """How far the last of so many evaluations moved the warps of the images, (N,), the mean over sites."""
+        return self._told_after(evaluations)[0].residual.mean(1).cpu()[self.kept]
 
     @cached_property
     def told(self) -> Any:
@@ -176,6 +178,13 @@ class Views:
     @property
     def _model(self) -> Any:  # with what an adapted model knows besides images
         return self.judge.predict
+
+    def _told_after(self, evaluations: int) -> list[Any]:
+        """What a DEC tells of the images and of those warped."""
+        if evaluations not in self._told:
+            predict = partial(self._model, evaluations=evaluations, return_output=True)
+            self._told[evaluations] = [predict(image) for image in (self.image, self._warped)]
+        return self._told[evaluations]
 
     def _drawn(self, strength: float) -> WarpParams:
         judge = self.judge

@@ -95,6 +95,4 @@ def _finds_warps(model: Any) -> bool:
     return hasattr(model, "frames")
 
 
-STUDY = Study(
-    name="members", run=study, measures=[Measure(name="member_score", unit=SHARE, trial=Trial.STUDY)]
-)
+STUDY = Study(name="members", run=study, measures=[Measure(name="member_score", unit=SHARE, trial=Trial.STUDY)])

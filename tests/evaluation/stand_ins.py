@@ -130,7 +130,8 @@ class Warper(nn.Module):
     def forward(self, image, return_output=False, warps_only=False, evaluations=0):
         assert not self.training
         if evaluations:
-            return self.net(evaluations * image)
+            logits = self.net(evaluations * image)
+            return DECOutput(logits, (), image[:, 0, 1, :2] / evaluations) if return_output else logits
         found = self.others if warps_only else self.own
         numbers = (100 * image[:, 0, 0, 0]).round().long() % len(found[0].x)
         phis = tuple(WarpParams(phi.x[numbers], phi.y[numbers]) for phi in found)

@@ -137,7 +137,7 @@ def test_a_model_is_measured_after_so_many_evaluations() -> None:
     for count in (1, 3):
         predict = partial(judged, evaluations=count)
         with torch.no_grad():
-            clean = predict(IMAGES[ORDER])
+            clean, residual = predict(IMAGES[ORDER]), predict(IMAGES[ORDER], return_output=True).residual
         changed = torch.cat([logits(predict, place, 0.25) for place in range(8)])
         expected = {
             "accuracy": (clean.argmax(1) == LABELS[ORDER]).double(),
@@ -147,6 +147,7 @@ def test_a_model_is_measured_after_so_many_evaluations() -> None:
         for name, values in expected.items():
             assert found.items[f"{name}_after_{count}"].tolist() == values.tolist()
             assert found.metrics[f"{name}_after_{count}"] == values.mean().item()
+        assert found.metrics[f"residual_after_{count}"] == pytest.approx(residual.double().mean().item())
     assert found.metrics["warp_error_tempered_after_1"] != found.metrics["warp_error_tempered_after_3"]
 
 
@@ -188,7 +189,7 @@ def test_nothing_of_it_is_measured_unless_it_is_asked_for() -> None:
     new = asked.metrics.keys() - plain.metrics.keys()
     assert Counter(name.rpartition("_")[0] for name in new) == {
         **dict.fromkeys(("warp_accuracy_at", "warp_flips_at", "warp_error_tempered_at"), 3),
-        **dict.fromkeys(("accuracy_after", "warp_accuracy_after", "warp_error_tempered_after"), 2),
+        **dict.fromkeys(("accuracy_after", "warp_accuracy_after", "warp_error_tempered_after", "residual_after"), 2),
         **{"warp_accuracy_by": 3, "accuracy_at": 3, "accuracy_over": 1},
     }
     assert asked.metrics | plain.metrics == asked.metrics
