@@ -1,15 +1,16 @@
-"""Numbers and tables as text, Markdown, CSV or LaTeX."""
+"""Numbers and tables as text, Markdown, CSV, LaTeX or HTML."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Callable, Sequence
+from html import escape
 from typing import Literal, get_args
 
 from evaluation.measures import unit_of
 
-Format = Literal["text", "markdown", "csv", "latex"]
+Format = Literal["text", "markdown", "csv", "latex", "html"]
 Line = Sequence[str]
 LATEX = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
@@ -27,7 +28,7 @@ def markup(headings: Line, lines: Sequence[Line], notes: Line, format: Format) -
         csv.writer(file, lineterminator="\n").writerows([headings, *lines])
         return file.getvalue()
     write: Callable[[Line, Sequence[Line], Line], list[str]]
-    write = {"text": _text, "markdown": _markdown, "latex": _latex}[format]
+    write = {"text": _text, "markdown": _markdown, "latex": _latex, "html": _html}[format]
     return "\n".join(write(headings, lines, notes)) + "\n"
 
 
@@ -70,4 +71,25 @@ def _latex(headings: Line, lines: Sequence[Line], notes: Line) -> list[str]:
         r"\hline",
         r"\end{tabular}",
         *(rf"\par {note.translate(LATEX)}" for note in notes),
+    ]
+
+
+def _html(headings: Line, lines: Sequence[Line], notes: Line) -> list[str]:
+    def row(cells: Line, of_columns: bool = False) -> str:
+        first, *others = map(escape, cells)
+        tag = 'th scope="col"' if of_columns else "td"
+        return "".join(
+            [
+                f'<tr><th scope="{"col" if of_columns else "row"}">{first}</th>',
+                *(f"<{tag}>{cell}</{tag[:2]}>" for cell in others),
+                "</tr>",
+            ]
+        )
+
+    return [
+        f"<table><thead>{row(headings, of_columns=True)}</thead>",
+        "<tbody>",
+        *map(row, lines),
+        "</tbody></table>",
+        *(f"<p>{escape(note)}</p>" for note in notes),
     ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-SUMMARY, ITEMS = "summary.json", "items.npz"
+SUMMARY, ITEMS, SETTINGS, METRICS = "summary.json", "items.npz", "config.yaml", "metrics.jsonl"
 OF_RUN = ("seconds", "epochs", "parameters")  # what a summary tells beside its metrics
 
 
@@ -31,16 +33,55 @@ def collect(root: str | Path) -> list[Run]:
     if not root.is_dir():
         raise ValueError(f"{root} is no folder; expected one that holds <recipe>/<seed>/{SUMMARY}")
     seeds = [folder for folder in root.glob("*/*") if folder.is_dir() and folder.name.isdecimal()]
-    runs = [Run(folder.parent.name, int(folder.name), folder, _metrics(folder / SUMMARY)) for folder in seeds]
+    runs = [Run(folder.parent.name, int(folder.name), folder, _metrics(folder)) for folder in seeds]
     if not runs:
         raise ValueError(f"{root} holds no runs; expected <recipe>/<seed>/{SUMMARY} below it")
     return sorted(runs, key=lambda run: (run.recipe, run.seed, run.folder.name))
 
 
-def _metrics(path: Path) -> dict[str, float] | None:
+def collect_all(paths: Sequence[str | Path]) -> list[Run]:
+    """All runs of several places: folders as ``collect`` takes them, folders of one recipe, and folders of one run."""
+    runs = [run for path in map(Path, paths) for run in _below(path)]
+    seen: dict[tuple[str, int], Path] = {}
+    for run in runs:
+        other = seen.setdefault((run.recipe, run.seed), run.folder)
+        if other.resolve() != run.folder.resolve():
+            raise ValueError(
+                f"{other} and {run.folder} are both {run.recipe} with seed {run.seed}; expected one of them"
+            )
+    return [run for place, run in enumerate(runs) if run not in runs[:place]]
+
+
+def summary_of(folder: Path) -> dict[str, Any] | None:
+    """All that a run's summary says, or None where it is absent, was cut off, or is something else."""
     try:
-        summary = json.loads(path.read_text("utf-8"))
-        found = {**{name: summary.get(name) for name in OF_RUN}, **summary["metrics"]}
-    except (OSError, ValueError, KeyError, TypeError):  # absent, cut off while it was written, or something else
+        summary = json.loads((folder / SUMMARY).read_text("utf-8"))
+    except (OSError, ValueError):
         return None
+    return summary if isinstance(summary, dict) and isinstance(summary.get("metrics"), dict) else None
+
+
+def _below(path: Path) -> list[Run]:
+    if not path.is_dir():
+        raise ValueError(f"{path} is no folder; expected one of a run, of a recipe's runs, or of many recipes' runs")
+    if any((path / name).is_file() for name in (SUMMARY, SETTINGS, METRICS)):
+        return [_single(path.resolve())]
+    seeds = [folder for folder in path.iterdir() if folder.is_dir() and folder.name.isdecimal()]
+    return sorted(map(_single, seeds), key=lambda run: run.seed) if seeds else collect(path)
+
+
+def _single(folder: Path) -> Run:
+    """The run of a folder, which ``--run_dir`` may have named otherwise than by recipe and seed."""
+    summary = summary_of(folder) or {}
+    recipe, seed = summary.get("recipe", folder.parent.name), summary.get("seed", folder.name)
+    if not str(seed).isdecimal():
+        raise ValueError(f"{folder} has no readable {SUMMARY} that tells its seed, nor is it named <recipe>/<seed>")
+    return Run(str(recipe), int(seed), folder, _metrics(folder))
+
+
+def _metrics(folder: Path) -> dict[str, float] | None:
+    summary = summary_of(folder)
+    if summary is None:
+        return None
+    found = {**{name: summary.get(name) for name in OF_RUN}, **summary["metrics"]}
     return {name: float(value) for name, value in found.items() if type(value) in (int, float)}

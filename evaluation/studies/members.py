@@ -80,7 +80,7 @@ def _at_centre(model: Any, image: Tensor, centre: tuple[float, float]) -> dict[s
 
 
 def reading(phi: WarpParams, frame: Frame, size: tuple[int, int]) -> Tensor:
-    """Where a site reads an image, (B, 2, height, width) in [0, 1] of the image, for so many points at even distances."""
+    """Where a site reads an image for points at even distances, (B, 2, height, width) in [0, 1] of the image."""
     rows, columns = (torch.linspace(0, 1, n, device=phi.x.device, dtype=torch.float32) for n in size)
     points = torch.cartesian_prod(rows, columns).flip(1).expand(len(phi.x), -1, -1)
     read = frame.to_whole(unchecked_evaluate_grid(WarpParams(phi.x.float(), phi.y.float()), points))

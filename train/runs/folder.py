@@ -13,12 +13,11 @@ import yaml
 
 from config.load import comparable, dump, load_recipes
 from config.schema import Config
-from report.runs import ITEMS, SUMMARY
+from report.runs import ITEMS, SETTINGS, SUMMARY
 from train.runs.checkpoint import STATE, WEIGHTS, part_of, write_whole
 from train.runs.errors import RunError
 from train.runs.log import WANDB_ID
 
-SETTINGS = "config.yaml"
 LOCK = ".lock"
 WRITTEN_WHOLE = (SETTINGS, STATE, WEIGHTS, ITEMS, SUMMARY, WANDB_ID)
 # Of the settings of every version.

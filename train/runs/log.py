@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from config.schema import WandbConfig
-from report.runs import SUMMARY
+from report.runs import METRICS, SUMMARY
 from train.runs.checkpoint import write_whole
 from train.runs.errors import RunError
 from train.runs.origin import origin
 
-METRICS = "metrics.jsonl"
 WANDB_ID = "wandb_id"
 
 

@@ -1,0 +1,134 @@
+"""Numbers of finished runs: the table, intervals against one recipe, and curves over scales, strengths and steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from evaluation.measures import unit_of
+from report.compare import compare, render_differences
+from report.markup import heading, markup, number
+from report.page.parts import Curve, Section, Spec, chart, folded, lines, paragraph, scrolling
+from report.runs import Run
+from report.suite import CURVES
+from report.table import Cell, headline, render, table
+
+STEPS = {  # measured after so many evaluations of a DEC's maps
+    "accuracy_after": "accuracy",
+    "warp_accuracy_after": "accuracy under random warps",
+    "warp_error_tempered_after": "tempered error under random warps",
+    "residual_after": "residual",
+}
+
+
+def results(runs: Sequence[Run], baseline: str) -> Section:
+    """The most important metrics, the differences that they make, and all metrics."""
+    if all(run.metrics is None for run in runs):
+        return Section("results", "Results", paragraph("No run is finished, so there are no numbers yet."))
+    known = list(dict.fromkeys(name for run in runs for name in run.metrics or {}))
+    body = scrolling("Results", render(table(runs, headline(runs)), "html"))
+    others = [name for name in dict.fromkeys(run.recipe for run in runs) if name != baseline]
+    body += "".join(f"<h3>{name} against {baseline}</h3>{_differences(runs, name, baseline)}" for name in others)
+    everything = [
+        [heading(name), *(_cell(name, row.cells[name]) for row in rows)]
+        for name, rows in ((name, table(runs, [name])) for name in known)
+    ]
+    recipes = [row.recipe for row in table(runs, [])]
+    return Section(
+        "results",
+        "Results",
+        body + folded("All metrics", scrolling("All metrics", markup(["metric", *recipes], everything, [], "html"))),
+    )
+
+
+def curves(runs: Sequence[Run], recipes: Sequence[str]) -> Section:
+    """Accuracy over what it was measured at."""
+    body, charts = "", {}
+    for _, metric, axis in CURVES:
+        found = over(runs, recipes, f"{metric}_at")
+        if found:
+            name = f"curve-{metric}"
+            charts[name] = _drawn(found, recipes, axis, metric)
+            body += chart(name, f"{_words(metric)} over the {axis}", numbers(found, axis, metric))
+    body = body or paragraph(
+        "No run was measured at several scales or strengths; evaluation.scales=[0.5, 1, 2] and "
+        "evaluation.strengths=[0.1, 0.25, 0.5] ask for it."
+    )
+    return Section("curves", "Over scales and strengths of warps", body, charts)
+
+
+def steps(runs: Sequence[Run], recipes: Sequence[str]) -> Section:
+    """What a DEC says after so many evaluations of its maps, without its solver."""
+    body, charts = "", {}
+    for metric, words in STEPS.items():
+        found = over(runs, recipes, metric)
+        if found:
+            name = f"steps-{metric}"
+            charts[name] = _drawn(found, recipes, "evaluations of the map", metric)
+            body += chart(name, f"{words} after so many evaluations", numbers(found, "evaluations", metric))
+    body = body or paragraph(
+        "No run tells how it does after so many evaluations; evaluation.evaluations=[1, 2, 3, 5, 8] asks for it."
+    )
+    return Section("steps", "Over evaluations of the canonicalizer", body, charts)
+
+
+def over(runs: Sequence[Run], recipes: Sequence[str], metric: str) -> list[Curve]:
+    """The metrics ``<metric>_<number>``, by recipe; those without any are left out."""
+    ending = len(metric) + 1
+    names = {name for run in runs for name in run.metrics or {} if name.startswith(f"{metric}_")}
+    at = sorted((float(name[ending:]), name) for name in names if _is_number(name[ending:]))
+    if not at:
+        return []
+    rows = {row.recipe: row.cells for row in table(runs, [name for _, name in at])}
+    found = [Curve(recipe, _points(at, rows[recipe].get)) for recipe in recipes]
+    return [curve for curve in found if curve.points]
+
+
+def numbers(found: Sequence[Curve], axis: str, metric: str) -> str:
+    """The table behind a chart."""
+    at = sorted({x for curve in found for x, *_ in curve.points})
+    cells = [{x: (mean, std) for x, mean, std in curve.points} for curve in found]
+    rows = [[f"{x:g}", *(_pair(metric, *own[x]) if x in own else "-" for own in cells)] for x in at]
+    headings = [axis, *(curve.recipe for curve in found)]
+    return folded("Numbers of this chart", scrolling(f"{metric}, numbers", markup(headings, rows, [], "html")))
+
+
+def _points(
+    at: Sequence[tuple[float, str]], cell_of: Callable[[str], Cell | None]
+) -> list[tuple[float, float, float | None]]:
+    found = [(x, cell_of(name)) for x, name in at]
+    return [(x, cell.mean, cell.std) for x, cell in found if cell is not None]
+
+
+def _drawn(found: Sequence[Curve], recipes: Sequence[str], axis: str, metric: str) -> Spec:
+    times = unit_of(metric).times  # the numbers of a chart are those of its table
+    told = [Curve(name, [(x, times * mean, std and times * std) for x, mean, std in points]) for name, points in found]
+    return lines(told, recipes, axis, _words(heading(metric)))
+
+
+def _differences(runs: Sequence[Run], name: str, baseline: str) -> str:
+    try:
+        found, seeds = compare(runs, name, baseline)
+    except ValueError as error:
+        return paragraph(f"{error}.")
+    title = f"{name} against {baseline}"
+    return scrolling(title, render_differences(found, name, baseline, seeds, "html"))
+
+
+def _cell(metric: str, cell: Cell | None) -> str:
+    return "-" if cell is None else _pair(metric, cell.mean, cell.std)
+
+
+def _pair(metric: str, mean: float, std: float | None) -> str:
+    return number(metric, mean) + ("" if std is None else f" ± {number(metric, std)}")
+
+
+def _words(metric: str) -> str:
+    return metric.replace("_", " ")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
