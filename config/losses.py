@@ -226,10 +226,10 @@ class SiblingTerm(FormTerm):
 
 @dataclass(frozen=True, kw_only=True)
 class TeachTerm(Term):
-    """What the model says of the sibling is what it shall say of the item: no label is needed.
+    """What the model said of the sibling before it trained is what it shall say of the item: no label is needed.
 
-    Labels travel in this way from scale 1, where a model may know them, to other scales. Batch norm sees the siblings
-    as well, so ``train.statistics_steps`` should take its statistics anew.
+    Labels travel in this way from scale 1, where the model it starts from knows them, to other scales. The teacher rests:
+    a model that is its own teacher has a short way out, which is to say the same of everything, and takes it.
     """
 
     def check(self, config: Config) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from copy import deepcopy
 from typing import Any
 
 from timm.utils import ModelEmaV3
@@ -28,6 +29,7 @@ def build_trainer(
             f"train.batch_size is {train.batch_size} for {process.world} processes; expected one item each"
         )
     model = process.place(model)
+    teacher = deepcopy(model).eval().requires_grad_(False) if config.loss.teach.weight else None
     ema = None if train.ema is None else ModelEmaV3(model, decay=train.ema)
     if train.compile:
         # In place, and after the copy: parameters keep their names. The solver's loop stays eager.
@@ -37,7 +39,7 @@ def build_trainer(
     _check_parts(phases, learners)
     return Trainer(
         model=model,
-        objective=build_objective(config, seed, model.num_classes),
+        objective=build_objective(config, seed, model.num_classes, teacher),
         learners=learners,
         loader=loader,
         process=process,

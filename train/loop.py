@@ -292,6 +292,7 @@ class Trainer:
         return {
             "model": self.model.state_dict(),
             "ema": None if self.ema is None else self.ema.module.state_dict(),
+            "teacher": None if self.objective.teacher is None else self.objective.teacher.state_dict(),
             "learners": {name: learner.state_dict() for name, learner in self.learners.items()},
             "scaler": self.scaler.state_dict(),
             "best": self.best.state_dict(),
@@ -304,6 +305,8 @@ class Trainer:
             self.model.load_state_dict(self.model.under_todays_names(state["model"]))
             if self.ema is not None:
                 self.ema.module.load_state_dict(self.model.under_todays_names(state["ema"]))
+            if self.objective.teacher is not None:
+                self.objective.teacher.load_state_dict(self.model.under_todays_names(state["teacher"]))
             for name, learner in self.learners.items():
                 learner.load_state_dict(state["learners"][name])
         except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:

@@ -50,6 +50,7 @@ class Objective:
         warp_probability: share of the batches that train on their warped version.
         terms: of every phase.
         orbit: that some terms draw members from.
+        teacher: the model as it was before it trained, at rest; None where no term asks it.
     """
 
     seed: int
@@ -61,6 +62,7 @@ class Objective:
     warp_probability: float
     terms: Sequence[Sequence[Weighted]]
     orbit: Orbit
+    teacher: nn.Module | None = None
 
     def __call__(self, model: nn.Module, batch: Batch, epoch: int, step: int, phase: int = -1) -> Outcome:
         """Run the model on a batch, or a part of it, and add up the terms of a phase, by default the last one."""
@@ -123,6 +125,7 @@ class Objective:
             finds_warps=self.finds_warps,
             runs="logits" in needs,
             sibling=batch.sibling,
+            teacher=self.teacher,
         )
 
     def _members(self, views: Views, batch: Batch, epoch: int, step: int, needs: set[str]) -> Members:
@@ -148,8 +151,8 @@ class Objective:
         return WarpParams(*(part.to(image.device, image.dtype) for part in phi))
 
 
-def build_objective(config: Config, seed: int, num_classes: int) -> Objective:
-    """The objective of a recipe, of models that answer with so many classes."""
+def build_objective(config: Config, seed: int, num_classes: int, teacher: nn.Module | None = None) -> Objective:
+    """The objective of a recipe, of models that answer with so many classes; some terms ask a teacher."""
     return Objective(
         seed=seed,
         task=build_task(config, num_classes),
@@ -160,4 +163,5 @@ def build_objective(config: Config, seed: int, num_classes: int) -> Objective:
         warp_probability=config.warp.probability,
         terms=build_terms(config),
         orbit=build_orbit(config.loss.orbit, seed),
+        teacher=teacher,
     )

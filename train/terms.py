@@ -99,7 +99,7 @@ class Equivariance(Term):
 
 
 class Teach(Term):
-    """The prediction for the sibling is the label."""
+    """What the teacher says of the sibling is the label."""
 
     needs = frozenset({"logits"})
 

@@ -61,6 +61,7 @@ class Views:
         runs: whether the backbone runs, or only the canonicalizer.
         sibling: (B, C, H, W), the same objects at scale 1, where the data give them.
         members: versions of the images that the canonicalizer learns on; None where no term needs them.
+        teacher: what the siblings are shown to, where a term needs it.
     """
 
     model: nn.Module
@@ -71,6 +72,7 @@ class Views:
     runs: bool
     sibling: Tensor | None = None
     members: Members | None = None
+    teacher: nn.Module | None = None
 
     @cached_property
     def adapted(self) -> Any:
@@ -104,10 +106,10 @@ class Views:
 
     @cached_property
     def taught(self) -> Tensor:
-        """(B, classes) probabilities that the model, as it stands, gives the siblings; without a graph."""
-        assert self.sibling is not None
+        """(B, classes) probabilities that the teacher gives the siblings; without a graph."""
+        assert self.sibling is not None and self.teacher is not None
         with torch.no_grad():
-            return self.adapted(self.sibling).float().softmax(dim=1)
+            return self.teacher(self.sibling).float().softmax(dim=1)
 
     @cached_property
     def phis(self) -> tuple[list[WarpParams], list[WarpParams]]:

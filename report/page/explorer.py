@@ -119,7 +119,7 @@ def _overview(found: Sequence[Walk]) -> Spec:
     scores = np.concatenate([walk.scores.reshape(len(walk.scores), -1) for walk in found], 1)
     places = principal(torch.from_numpy(scores).double()).numpy()
     rows = [
-        {"sample": sample, "image": sample + 1, "x": x, "y": y, "score": scores[sample].mean().item()}
+        {"sample": sample, "number": sample + 1, "x": x, "y": y, "score": scores[sample].mean().item()}
         for sample, (x, y) in enumerate(places.round(5).tolist())
     ]
     axes = {
@@ -137,7 +137,7 @@ def _overview(found: Sequence[Walk]) -> Spec:
             "color": {"field": "score", "type": "quantitative", "title": "mean score", "scale": {"scheme": "viridis"}},
             "stroke": {"condition": {"test": "datum.sample == sample", "value": "#d55e00"}, "value": None},
             "strokeWidth": {"value": 4},
-            "tooltip": [{"field": "image"}, {"field": "score", "format": ".3f"}],
+            "tooltip": [{"field": "number"}, {"field": "score", "format": ".3f"}],
         },
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from html import escape
 
 from evaluation.measures import unit_of
 from report.compare import compare, render_differences
@@ -27,7 +28,7 @@ def results(runs: Sequence[Run], baseline: str) -> Section:
     known = list(dict.fromkeys(name for run in runs for name in run.metrics or {}))
     body = scrolling("Results", render(table(runs, headline(runs)), "html"))
     others = [name for name in dict.fromkeys(run.recipe for run in runs) if name != baseline]
-    body += "".join(f"<h3>{name} against {baseline}</h3>{_differences(runs, name, baseline)}" for name in others)
+    body += "".join(_differences(runs, name, baseline) for name in others)
     everything = [
         [heading(name), *(_cell(name, row.cells[name]) for row in rows)]
         for name, rows in ((name, table(runs, [name])) for name in known)
@@ -106,12 +107,13 @@ def _drawn(found: Sequence[Curve], recipes: Sequence[str], axis: str, metric: st
 
 
 def _differences(runs: Sequence[Run], name: str, baseline: str) -> str:
+    title = f"{name} against {baseline}"
     try:
         found, seeds = compare(runs, name, baseline)
+        body = scrolling(title, render_differences(found, name, baseline, seeds, "html"))
     except ValueError as error:
-        return paragraph(f"{error}.")
-    title = f"{name} against {baseline}"
-    return scrolling(title, render_differences(found, name, baseline, seeds, "html"))
+        body = paragraph(f"{error}.")
+    return f"<h3>{escape(title)}</h3>{body}"
 
 
 def _cell(metric: str, cell: Cell | None) -> str:

@@ -24,7 +24,11 @@ FULL: dict[str, Any] = {  # all that has a state
     "model": {"backbone": "test_resnet", "options": {"drop_rate": 0.2}},
     "data": {"train_items": 40, "fresh_scales": True},
     "warp": {"probability": 0.5},
-    "loss": {"two_views": True, "phi": {"difference": 0.1, "difference_increment": 0.5, "prior": 0.1}},
+    "loss": {
+        "two_views": True,
+        "teach": {"weight": 0.5},
+        "phi": {"difference": 0.1, "difference_increment": 0.5, "prior": 0.1},
+    },
     "train": {
         "epochs": 3,
         "phases": [{"trains": ["canonicalizer"], "epochs": 1}, {}],
