@@ -228,8 +228,8 @@ class SiblingTerm(FormTerm):
 class TeachTerm(Term):
     """What the model said of the sibling before it trained is what it shall say of the item: no label is needed.
 
-    Labels travel in this way from scale 1, where the model it starts from knows them, to other scales. The teacher rests:
-    a model that is its own teacher has a short way out, which is to say the same of everything, and takes it.
+    Labels travel in this way from scale 1, where the model it starts from knows them, to other scales. The teacher
+    rests: a model that is its own teacher has a short way out, which is to say the same of everything, and takes it.
     """
 
     def check(self, config: Config) -> None:

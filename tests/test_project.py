@@ -49,7 +49,12 @@ def test_the_data_generation_has_an_environment_of_its_own_with_the_same_ranges(
     assert {name: ours.get(name) for name in needed} == needed
 
 
-NAMES = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}  # of packages that are called otherwise
+NAMES = {
+    "PIL": "pillow",
+    "yaml": "pyyaml",
+    "sklearn": "scikit-learn",
+    "vl_convert": "vl-convert-python",
+}  # of packages that are called otherwise
 CORE = ("config", "layers", "models", "dataloader", "evaluation", "report", "train")
 
 

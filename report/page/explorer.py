@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from evaluation.studies.orbits import principal
 from report.page.members import Walk
 from report.page.parts import Section, Spec, by_recipe, chart, image_uri, paragraph, scrolling
 
@@ -117,7 +115,7 @@ def _panel(place: int, walk: Walk) -> str:
 def _overview(found: Sequence[Walk]) -> Spec:
     """A scatter of images by their scores over the orbit, in all models."""
     scores = np.concatenate([walk.scores.reshape(len(walk.scores), -1) for walk in found], 1)
-    places = principal(torch.from_numpy(scores).double()).numpy()
+    places = _principal(scores)
     rows = [
         {"sample": sample, "number": sample + 1, "x": x, "y": y, "score": scores[sample].mean().item()}
         for sample, (x, y) in enumerate(places.round(5).tolist())
@@ -140,6 +138,14 @@ def _overview(found: Sequence[Walk]) -> Spec:
             "tooltip": [{"field": "number"}, {"field": "score", "format": ".3f"}],
         },
     }
+
+
+def _principal(scores: np.ndarray) -> np.ndarray:
+    """(N, 2) of N vectors, along the two directions in which they differ most; 0 where there are fewer."""
+    centred = scores - scores.mean(0)
+    _, _, directions = np.linalg.svd(centred, full_matrices=False)
+    found = centred @ directions[:2].T
+    return np.pad(found, ((0, 0), (0, 2 - found.shape[1])))
 
 
 def _curve(recipes: Sequence[str], shown: Sequence[str], strengths: np.ndarray) -> Spec:

@@ -128,7 +128,7 @@ def by_recipe(recipes: Sequence[str], shown: Sequence[str] | None = None) -> Spe
         "scale": {"domain": list(recipes)},
         "legend": {
             "orient": "bottom",
-            "columns": 2,
+            "columns": 1,
             "labelLimit": 280,
             "values": list(shown or recipes),
             **{"symbolType": "stroke", "symbolSize": 400, "symbolStrokeWidth": 2, "symbolOpacity": 1},

@@ -23,6 +23,8 @@ FAMILIES = [
     *("test_vit", "vit_small_patch14_reg4_dinov2", "deit_tiny_distilled_patch16_224", "beit_base_patch16_224"),
     *("swin_tiny_patch4_window7_224", "hieradet_small", "pvt_v2_b0", "test_maxvit"),
     *("test_resnet", "test_convnext", "test_efficientnet", "densenet121", "mobilenetv3_small_050"),
+    *("eva02_tiny_patch14_224", "cait_xxs24_224", "davit_tiny", "edgenext_xx_small"),
+    *("mobilevit_xxs", "regnetx_002", "test_mambaout", "repvgg_a0"),
 ]
 every_family = pytest.mark.parametrize("name", FAMILIES)
 
