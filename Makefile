@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml
 	    echo "Python 3.11 or newer is needed, but '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)." \
 	      "Name another one: make setup PYTHON=python3.12" >&2; exit 1; }; \
 	  $(PYTHON) -m venv "$(VENV)"; }
-	$(RUN) -m pip install ".[dev,docs,onnx,report,shards,datagen]"
+	$(RUN) -m pip install ".[dev,demo,docs,onnx,report,shards,trackio,datagen]"
 	@touch $@
 
 check: setup  ## format, lint, types, and the rules of the project

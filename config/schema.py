@@ -190,11 +190,18 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class WandbConfig:
-    """Weights & Biases; the default needs no account and no network."""
+    """The tracker of a run, in the words of Weights & Biases; the default needs no account and no network."""
 
+    tracker: Literal["wandb", "trackio"] = "wandb"
+    """trackio takes the same calls, needs no account, and keeps runs on this machine; ``trackio show`` shows them."""
     mode: Literal["disabled", "offline", "online"] = "disabled"
     project: str = "scale_mnist"
     entity: str | None = None
+    """Of W&B, which trackio has not."""
+
+    def __post_init__(self) -> None:
+        is_local = self.tracker == "wandb" or (self.mode != "online" and self.entity is None)
+        require(is_local, "tracker is trackio, which keeps runs on this machine; expected mode offline, and no entity")
 
 
 @dataclass(frozen=True, kw_only=True)

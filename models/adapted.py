@@ -23,13 +23,15 @@ from models.wrapped import WrappedBackbone, at_size_of
 class DECOutput(NamedTuple):
     """Logits with what the canonicalizer found; phis holds one pair per site, residual is (B, K).
 
-    Where so many evaluations were asked for, states holds the phis after each of them.
+    Where so many evaluations were asked for, states holds the phis after each of them. steps, (B, K), tells after how
+    many evaluations each image stopped.
     """
 
     logits: Tensor | None
     phis: tuple[WarpParams, ...]
     residual: Tensor
     states: tuple[tuple[WarpParams, ...], ...] = ()
+    steps: Tensor | None = None
 
 
 class AdaptedModel(WrappedBackbone, ABC):
@@ -67,9 +69,9 @@ class AdaptedModel(WrappedBackbone, ABC):
             form = self.find_warps(image, evaluations)
             if form is None:
                 _, form = self._run(image, self.backbone, evaluations=evaluations)
-            return DECOutput(None, form.phis, form.residual, form.states)
+            return DECOutput(None, form.phis, form.residual, form.states, form.steps)
         logits, form = self._run(image, self.backbone, evaluations=evaluations)
-        return DECOutput(logits, form.phis, form.residual, form.states) if return_output else logits
+        return DECOutput(logits, form.phis, form.residual, form.states, form.steps) if return_output else logits
 
     def ask_backbone(self, image: Tensor, call: Callable[[Tensor], Any]) -> Any:
         """What a method of the backbone gives for images, with all sites warped."""

@@ -24,7 +24,7 @@ UNBOUND = {"tests", "benchmarks", "hubconf", "docs"}
 OURS = (
     ARROWS.keys() - {"scripts"}
     | UNBOUND
-    | {"train_mnist", "train_imagenet", "train_scale", "train_dense", "multiscale", "inpaint_imagenet"}
+    | {"train_mnist", "train_imagenet", "train_scale", "train_dense", "demo", "multiscale", "inpaint_imagenet"}
 )
 LAYERS_KNOW = {"layers", "torch", "torchdeq"} | sys.stdlib_module_names
 DEFORMABLE = Path("layers/scale/deformable.py")  # needs deform_conv2d, which torch has not, and torchvision has

@@ -24,8 +24,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from evaluation.measure import SHARE, Measure, Trial
-from evaluation.studies.orbits import CENTRES, bumped
+from evaluation.studies.orbits import CENTRES
 from evaluation.study import Findings, Study, Subject, device_of
+from layers.bump import bumped
 from layers.frame import Frame
 from layers.grid import WarpParams, unchecked_evaluate_grid
 from layers.sampling import sample_bilinear

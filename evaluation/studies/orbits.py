@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from math import log
 from typing import Any, NamedTuple
 
 import torch
@@ -31,8 +30,7 @@ from torch import Tensor
 
 from evaluation.measure import SHARE, Measure, Trial
 from evaluation.study import Findings, Study, Subject, device_of, in_chunks
-from layers.grid import SHARPNESS, WarpParams
-from layers.monotone import monotone_warp
+from layers.bump import bumped
 from layers.rescaling import centre_of, read, reading_matrix
 
 FACTORS = tuple(2 ** (eighth / 8) for eighth in range(-8, 9))
@@ -40,7 +38,6 @@ SHIFT_FACTORS = FACTORS[::2]
 SHIFTS = (-0.125, -0.0625, 0.0, 0.0625, 0.125)  # of the width
 CENTRES = tuple((x, y) for y in (0.25, 0.5, 0.75) for x in (0.25, 0.5, 0.75))
 STRENGTHS = (0.5, 0.707, 1.0, 1.414, 2.0)
-GRID_SIZE, WIDTH = 9, 0.2  # knots of the local warps, and the standard deviation of their bump
 
 Change = Callable[[Tensor], Tensor]  # a member of the group, on images (B, C, H, W)
 
@@ -118,30 +115,6 @@ def zoomed(image: Tensor, scale: float, shift: int = 0) -> Tensor:
     sides = zip(image.shape[-2:], (0, shift), strict=True)
     rows, columns = (_matrix(n, scale, moved) for n, moved in sides)
     return read(image, rows, columns)
-
-
-def bumped(image: Tensor, centre: tuple[float, float], strength: float) -> Tensor:
-    """What lies around a centre larger by up to ``strength``, or smaller where that is below 1."""
-    phi = bump(centre, strength)
-    return monotone_warp(image, WarpParams(*(part.to(image).expand(len(image), -1, -1) for part in phi)))
-
-
-def bump(centre: tuple[float, float], strength: float) -> WarpParams:
-    """A local warp (1, R, R - 1): where an interval of knots is near the centre, its increment is divided by strength.
-
-    Increments of a row are positive and sum to 1 whatever their parameters are. So no warp folds along an axis, and
-    intervals further away take up what those near the centre give.
-    """
-    knots = torch.linspace(0, 1, GRID_SIZE)
-    between = (knots[1:] + knots[:-1]) / 2
-    x, y = centre
-
-    def bell(along: float, across: float) -> Tensor:  # (R, R - 1), of (row, interval) or (column, interval)
-        squares = (between - along).square() + (knots - across).square()[:, None]
-        return torch.exp(-squares / (2 * WIDTH**2))
-
-    height = -log(strength) / SHARPNESS
-    return WarpParams(height * bell(x, y)[None], height * bell(y, x)[None])
 
 
 def _matrix(size: int, scale: float, shift: int) -> Tensor:

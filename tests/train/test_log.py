@@ -1,9 +1,12 @@
-"""What a run tells: lines of JSON, a summary, and W&B."""
+"""What a run tells: lines of JSON, a summary, and the trackers."""
 
 from __future__ import annotations
 
 import json
+import os
 import socket
+import sqlite3
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,11 +14,13 @@ from typing import Any
 
 import pytest
 
-from config.schema import WandbConfig
+from config.schema import ConfigError, WandbConfig
 from tests.train.runs import Stopped, recipe, refusal, stop_after, train
 from train.runs.errors import RunError
-from train.runs.log import METRICS, Log, build_wandb, read_summary, write_summary
+from train.runs.log import METRICS, Log, read_summary, write_summary
+from train.runs.tracker import build_tracker
 
+ROOT = Path(__file__).parents[2]
 FEW: dict[str, Any] = {"data": {"train_items": 16}, "train": {"batch_size": 8}}
 
 
@@ -128,7 +133,11 @@ def test_an_offline_run_of_wandb_holds_settings_and_metrics(tmp_path, without_ne
     ]
     accuracies = [row["accuracy"] for row in rows if "accuracy" in row]
     assert accuracies == [summary["metrics"]["accuracy"]]
-    assert [row["epoch"] for row in rows] == [2, 2]
+    assert [row["epoch"] for row in rows] == [2, 2, 2]
+    kept = next(files[1].parent.glob(f"files/{rows[-1]['final_metrics.path']}"))
+    assert dict(json.loads(kept.read_text())["data"]) == pytest.approx(summary["metrics"])
+    artifacts = [record.artifact for record in both[1] if record.WhichOneof("record_type") == "artifact"]
+    assert {"config.yaml", "items.npz"} <= {entry.path for one in artifacts for entry in one.manifest.contents}
 
 
 def test_online_without_a_key_says_what_to_do_and_asks_nobody(tmp_path, monkeypatch, capsys, without_network) -> None:
@@ -172,14 +181,46 @@ def test_older_and_newer_versions_of_wandb_are_asked_for_the_key(tmp_path, monke
     for version in (newer, older):
         monkeypatch.setitem(sys.modules, "wandb", version)
         if has_key:
-            assert build_wandb(WandbConfig(mode="online"), tmp_path, "name", {}) is run
+            tracker = build_tracker(WandbConfig(mode="online"), tmp_path, "name", {})
+            assert tracker is not None and tracker.run is run
         else:
             with pytest.raises(RunError, match="W&B has no key"):
-                build_wandb(WandbConfig(mode="online"), tmp_path, "name", {})
+                build_tracker(WandbConfig(mode="online"), tmp_path, "name", {})
     assert asked == [(False, False)]
 
 
 def test_disabled_never_imports_wandb(tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)  # an import would fail
     monkeypatch.setattr(socket.socket, "connect", lambda *args: pytest.fail("the network was asked for"))
-    assert build_wandb(WandbConfig(), tmp_path, "name", {}) is None
+    assert build_tracker(WandbConfig(), tmp_path, "name", {}) is None
+
+
+def test_trackio_holds_the_same_values_and_the_table(tmp_path) -> None:
+    """By the real script in a process of its own, for trackio reads its folder when it is imported."""
+    pytest.importorskip("trackio", reason="the trackio extra is not installed: pip install '.[trackio]'")
+    file, folder, kept = recipe(tmp_path, FEW), tmp_path / "run", tmp_path / "trackio"
+    words = ["--config_file", str(file), "--run_dir", str(folder), "wandb.tracker=trackio", "wandb.mode=offline"]
+    environment = {**os.environ, "TRACKIO_DIR": str(kept), "HF_HUB_OFFLINE": "1"}
+    ran = subprocess.run(
+        [sys.executable, "train_mnist.py", *words],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    (database,) = kept.glob("scale_mnist*.db")
+    with sqlite3.connect(database) as opened:
+        rows = [json.loads(text) for (text,) in opened.execute("select metrics from metrics order by id")]
+    *told, last = rows
+    assert told == lines_of(folder)
+    summary = read_summary(folder)
+    assert summary is not None
+    table = {row["metric"]: row["value"] for row in last["final_metrics"]["_value"]}
+    assert table == pytest.approx(summary["metrics"])
+
+
+def test_trackio_is_refused_what_it_has_not() -> None:
+    with pytest.raises(ConfigError, match="expected mode offline, and no entity"):
+        WandbConfig(tracker="trackio", mode="online")

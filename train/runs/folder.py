@@ -16,10 +16,10 @@ from config.schema import Config
 from report.runs import ITEMS, SETTINGS, SUMMARY
 from train.runs.checkpoint import STATE, WEIGHTS, part_of, write_whole
 from train.runs.errors import RunError
-from train.runs.log import WANDB_ID
+from train.runs.tracker import TRACKER_ID
 
 LOCK = ".lock"
-WRITTEN_WHOLE = (SETTINGS, STATE, WEIGHTS, ITEMS, SUMMARY, WANDB_ID)
+WRITTEN_WHOLE = (SETTINGS, STATE, WEIGHTS, ITEMS, SUMMARY, TRACKER_ID)
 # Of the settings of every version.
 SECTIONS = {"data", "model", "warp", "loss", "train", "evaluation", "wandb", "warm_start", "output_dir"}
 # What may differ when a run goes on: none of it changes a number.

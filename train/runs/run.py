@@ -24,8 +24,9 @@ from train.measuring import Measure, Watch
 from train.runs.checkpoint import load_state, save_arrays, save_items, save_state, save_weights, start_from
 from train.runs.errors import RunError
 from train.runs.folder import claim, locked, refuse_foreign
-from train.runs.log import Log, build_wandb, read_summary, write_summary
+from train.runs.log import Log, read_summary, write_summary
 from train.runs.places import Places, source_of
+from train.runs.tracker import build_tracker
 from train.studying import StudyAll
 
 DRY_ITEMS = 4  # of a batch and process
@@ -104,7 +105,7 @@ class Run:
             trainer.load_state_dict(self.state["trainer"])
         folder = self.folder if self.writes else None
         settings, title = {self.name: to_dict(self.config)}, f"{self.name}-{self.seed}"
-        tracker = None if folder is None else build_wandb(self.config.wandb, folder, title, settings)
+        tracker = None if folder is None else build_tracker(self.config.wandb, folder, title, settings)
         with Log(folder, self.state["log_size"] if self.state else 0, tracker) as log:
             summary = self._fit(trainer, measure, watch, study, log)
             log.summary = summary["metrics"]

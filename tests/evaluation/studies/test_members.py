@@ -9,7 +9,8 @@ import torch
 
 from evaluation.studies import members
 from evaluation.studies.members import LINES, STRENGTHS, STUDY, reading
-from evaluation.studies.orbits import CENTRES, bumped
+from evaluation.studies.orbits import CENTRES
+from layers.bump import bumped
 from layers.frame import Frame
 from layers.grid import WarpParams, random_warp_params, warp_grid
 from layers.monotone import monotone_warp

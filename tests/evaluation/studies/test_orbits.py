@@ -7,9 +7,7 @@ import pytest
 import torch
 
 from evaluation.studies import orbits
-from evaluation.studies.orbits import CENTRES, FACTORS, STUDY, bump, bumped, consensus, principal, scored, zoomed
-from layers.grid import warp_grid
-from layers.inverse import fold_mask
+from evaluation.studies.orbits import CENTRES, FACTORS, STUDY, consensus, principal, scored, zoomed
 from layers.rescaling import rescale
 from tests.evaluation.stand_ins import smooth_images
 from tests.evaluation.studies.stand_ins import network, subject
@@ -84,18 +82,3 @@ def test_a_shift_moves_to_the_right_by_whole_pixels() -> None:
     torch.testing.assert_close(moved[..., 3:], image[..., :-3])
     torch.testing.assert_close(zoomed(image, 0.7), rescale(image, 0.7))
     torch.testing.assert_close(zoomed(image, 0.7, 2)[..., 8:-8], rescale(image, 0.7)[..., 6:-10])
-
-
-@pytest.mark.parametrize("centre", CENTRES)
-def test_a_bump_enlarges_its_centre_and_nothing_folds(centre) -> None:
-    size = (65, 65)
-    x, y = (round(64 * part) for part in centre)
-    growths = []
-    for strength in (0.5, 1.0, 2.0):
-        grid = warp_grid(bump(centre, strength), size)[0] * 64
-        steps = grid[0, y, x + 1] - grid[0, y, x - 1], grid[1, y + 1, x] - grid[1, y - 1, x]
-        growths.append([2 / step.item() for step in steps])
-        assert not fold_mask(bump(centre, strength), size).any()
-    assert max(growths[0]) < 0.8 and growths[1] == pytest.approx([1, 1], abs=1e-4) and min(growths[2]) > 1.3
-    image = smooth_images(1, 64)
-    torch.testing.assert_close(bumped(image, centre, 1.0), image, atol=1e-5, rtol=0)
