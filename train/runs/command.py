@@ -39,7 +39,7 @@ def parse(
     add(
         "--eval_only",
         action="store_true",
-        help="train nothing; measure the weights that are there, see docs/running.md",
+        help="train nothing; measure the weights that are there, see docs/measures.md",
     )
     for name, key in (folders or {}).items():
         add(f"--{name}", metavar="DIR", help=f"the same as {key}=DIR")

@@ -173,4 +173,4 @@ def test_the_checksum_tells_realisations_apart_and_is_documented() -> None:
     assert build_splits(config, seed=7).report == (f"scaled/digits, realisation 0: {found}",)
     others = [ScaledData(realisation=1), ScaledData(interval=(0.3, 0.9)), ScaledData(resampling="published")]
     assert found not in [checksum(other) for other in others]
-    assert found in Path("docs/running.md").read_text("utf-8")
+    assert found in Path("docs/zoo.md").read_text("utf-8")
