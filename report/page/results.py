@@ -43,33 +43,36 @@ def results(runs: Sequence[Run], baseline: str) -> Section:
 
 def curves(runs: Sequence[Run], recipes: Sequence[str]) -> Section:
     """Accuracy over what it was measured at."""
-    body, charts = "", {}
-    for _, metric, axis in CURVES:
-        found = over(runs, recipes, f"{metric}_at")
-        if found:
-            name = f"curve-{metric}"
-            charts[name] = _drawn(found, recipes, axis, metric)
-            body += chart(name, f"{_words(metric)} over the {axis}", numbers(found, axis, metric))
-    body = body or paragraph(
+    wanted = [(f"{metric}_at", axis, f"{_words(metric)} over the {axis}") for _, metric, axis in CURVES]
+    missing = (
         "No run was measured at several scales or strengths; evaluation.scales=[0.5, 1, 2] and "
         "evaluation.strengths=[0.1, 0.25, 0.5] ask for it."
     )
-    return Section("curves", "Over scales and strengths of warps", body, charts)
+    return _charts("curves", "Over scales and strengths of warps", runs, recipes, wanted, missing)
 
 
 def steps(runs: Sequence[Run], recipes: Sequence[str]) -> Section:
     """What a DEC says after so many evaluations of its maps, without its solver."""
+    wanted = [(name, "evaluations of the map", f"{words} after so many evaluations") for name, words in STEPS.items()]
+    missing = "No run tells how it does after so many evaluations; evaluation.evaluations=[1, 2, 3, 5, 8] asks for it."
+    return _charts("steps", "Over evaluations of the canonicalizer", runs, recipes, wanted, missing)
+
+
+def _charts(
+    name: str,
+    title: str,
+    runs: Sequence[Run],
+    recipes: Sequence[str],
+    wanted: Sequence[tuple[str, str, str]],
+    missing: str,
+) -> Section:
+    """A section with a chart for every wanted (metric, axis, label) that some run has, and words where none has any."""
     body, charts = "", {}
-    for metric, words in STEPS.items():
-        found = over(runs, recipes, metric)
-        if found:
-            name = f"steps-{metric}"
-            charts[name] = _drawn(found, recipes, "evaluations of the map", metric)
-            body += chart(name, f"{words} after so many evaluations", numbers(found, "evaluations", metric))
-    body = body or paragraph(
-        "No run tells how it does after so many evaluations; evaluation.evaluations=[1, 2, 3, 5, 8] asks for it."
-    )
-    return Section("steps", "Over evaluations of the canonicalizer", body, charts)
+    for metric, axis, label in wanted:
+        if found := over(runs, recipes, metric):
+            charts[f"{name}-{metric}"] = _drawn(found, recipes, axis, metric)
+            body += chart(f"{name}-{metric}", label, numbers(found, axis, metric))
+    return Section(name, title, body or paragraph(missing), charts)
 
 
 def over(runs: Sequence[Run], recipes: Sequence[str], metric: str) -> list[Curve]:

@@ -86,7 +86,7 @@ def test_settings_that_differ_are_told_and_others_counted(root: Path) -> None:
 
 def test_curves_are_in_the_unit_of_their_tables(root: Path) -> None:
     part = named(root)["curves"]
-    rows = part.charts["curve-warp_accuracy"]["data"]["values"]
+    rows = part.charts["curves-warp_accuracy_at"]["data"]["values"]
     (one,) = (row for row in rows if row["recipe"] == "plain" and row["x"] == 0.25)
     assert one["y"] == pytest.approx(30) and one["high"] - one["y"] == pytest.approx(100 * 0.1 / 2**0.5)
     assert ["0.25", "65.00", "30.00 ± 7.07"] in Cells(part.body).rows
