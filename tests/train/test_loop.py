@@ -444,3 +444,17 @@ def test_a_single_item_on_a_map_of_one_pixel_is_told_in_a_line(tmp_path) -> None
     alone = trainer_of(config_of(tmp_path, resnet, {"data": {"train_items": 4}, "train": {"batch_size": 1}}))
     with pytest.raises(RunError, match=r"step 1 of epoch 1 computes on 1 item by itself, .* batch_size"):
         alone.fit()
+
+
+def test_a_teacher_is_the_model_as_it_began_and_rests(tmp_path: Path) -> None:
+    """Batch norm would go on learning, and a shared weight would follow the model."""
+    config = config_of(tmp_path, FEW, {"model": {"backbone": "test_resnet"}, "loss": {"teach": {"weight": 1.0}}})
+    trainer = trainer_of(config)
+    begun = copy.deepcopy(trainer.model.state_dict())
+    trainer.fit(lambda: None, lambda metrics: None, max_steps=2)
+    teacher = trainer.objective.teacher
+    assert teacher is not None and not teacher.training
+    assert all(torch.equal(value, begun[name]) for name, value in teacher.state_dict().items())
+    assert not all(torch.equal(value, begun[name]) for name, value in trainer.model.state_dict().items())
+    assert all(value.grad is None for value in teacher.parameters())
+    assert trainer_of(config_of(tmp_path, FEW)).objective.teacher is None

@@ -169,6 +169,9 @@ def test_failures_are_wrong_and_the_surest(root: Path) -> None:
     text = failures(found).html()
     assert "Image 1: class 3 is taken for 0 (80%); warp about (0.5, 0.5), strength 2" in text
     assert "Image 2:" not in text
+    said[1, 0, 0, 4], said[1, 0, 0, labels[1]] = 0.95, 0
+    text = failures(found).html()
+    assert 0 < text.index("Image 2: class 1 is taken for 4 (95%)") < text.index("Image 1:")
 
 
 def test_what_the_study_writes_is_what_the_page_reads(root: Path) -> None:
