@@ -35,6 +35,8 @@ print(json.dumps({
     "misses": [misses["rowwise", 0.25], misses["rowwise", 0.125], misses["exact", 0.125]],
     "losses": {name: [epoch["train_loss"] for epoch in epochs] for name, epochs in history.items()},
     "softened": list(softened.values()),
+    "apart": [float(apart), float(left.x.norm()), *(float((says.x - way.x).norm()) for way in ways)],
+    "spread": forms.spread(),
     "metrics": {name: found.metrics for name, found in measured.items()},
 }))
 """
@@ -130,8 +132,11 @@ def test_it_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert soft["warp_invariance_error"] < 0.5 * sure["warp_invariance_error"]  # for nothing
     tempered = [found["warp_invariance_error_tempered"] for found in (sure, soft)]
     assert tempered[0] == pytest.approx(tempered[1], rel=1e-3)
-    assert facts["metrics"].keys() == {"base", "augmentation", "DEC"}
+    assert facts["metrics"].keys() == {"base", "augmentation", "residual DEC"}
     assert min(found["accuracy"] for found in facts["metrics"].values()) > 0.3  # one of a hundred is 0.01
+    apart, corrected, one, other = facts["apart"]
+    assert apart <= one + other and apart > 0 and corrected == 0  # f(c) is one warp, and g begins at 0
+    assert facts["spread"] < 1  # the forms differ less than the members
 
 
 def shown(cell: Any) -> set[str]:
