@@ -166,7 +166,7 @@ def build_page(pair: Pair, told: str, samples: Samples, reader: Reader) -> Any:
                     format="png", columns=1, label="where the DEC reads the bent picture, and what comes out"
                 )
                 words = gr.Markdown()
-        controls = [name, upload, x, y, strength, knots]
+        controls: list[Any] = [name, upload, x, y, strength, knots]
         changes = [page.load, *(control.change for control in controls)]
         gr.on(changes, answer, controls, [bend, plain, dec, sites, words], trigger_mode="always_last")
         gr.on([page.load, name.change, upload.change], show, [name, upload], shown, api_visibility="private")

@@ -13,7 +13,6 @@ from train.runs.checkpoint import write_whole
 from train.runs.errors import RunError
 
 TRACKER_ID = "wandb_id"  # in the run's folder; a run that goes on after a kill keeps its identity
-QUIET = {"auto_log_cpu": False, "auto_log_gpu": False}  # of the machine, which a run's own log does not tell either
 KEPT = ("config.yaml", "metrics.jsonl", "items.npz")  # what of the folder an artifact holds
 
 
@@ -69,8 +68,15 @@ def _begin_trackio(config: WandbConfig, folder: Path, name: str, settings: dict[
     except ImportError as error:
         raise RunError("wandb.tracker is trackio, which is not installed; run: pip install '.[trackio]'") from error
     unique = f"{name}-{_id(folder)}"  # trackio finds the run that goes on by its name
-    given = {"project": config.project, "name": unique, "config": settings}
-    run = trackio.init(**given, resume="allow", embed=False, **QUIET)
+    run = trackio.init(
+        project=config.project,
+        name=unique,
+        config=settings,
+        resume="allow",
+        embed=False,
+        auto_log_cpu=False,  # a run's own log does not tell of the machine either
+        auto_log_gpu=False,
+    )
     return trackio, run
 
 
