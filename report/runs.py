@@ -33,7 +33,7 @@ def collect(root: str | Path) -> list[Run]:
     if not root.is_dir():
         raise ValueError(f"{root} is no folder; expected one that holds <recipe>/<seed>/{SUMMARY}")
     seeds = [folder for folder in root.glob("*/*") if folder.is_dir() and folder.name.isdecimal()]
-    runs = [Run(folder.parent.name, int(folder.name), folder, _metrics(folder)) for folder in seeds]
+    runs = [_single(folder) for folder in seeds]
     if not runs:
         raise ValueError(f"{root} holds no runs; expected <recipe>/<seed>/{SUMMARY} below it")
     return sorted(runs, key=lambda run: (run.recipe, run.seed, run.folder.name))
@@ -71,12 +71,13 @@ def _below(path: Path) -> list[Run]:
 
 
 def _single(folder: Path) -> Run:
-    """The run of a folder, which ``--run_dir`` may have named otherwise than by recipe and seed."""
+    """The run of a folder; one that ``--run_dir`` named otherwise than by recipe and seed is named by its summary."""
+    if folder.name.isdecimal():
+        return Run(folder.parent.name, int(folder.name), folder, _metrics(folder))
     summary = summary_of(folder) or {}
-    recipe, seed = summary.get("recipe", folder.parent.name), summary.get("seed", folder.name)
-    if not str(seed).isdecimal():
+    if not isinstance(summary.get("seed"), int):
         raise ValueError(f"{folder} has no readable {SUMMARY} that tells its seed, nor is it named <recipe>/<seed>")
-    return Run(str(recipe), int(seed), folder, _metrics(folder))
+    return Run(str(summary.get("recipe", folder.name)), summary["seed"], folder, _metrics(folder))
 
 
 def _metrics(folder: Path) -> dict[str, float] | None:

@@ -18,7 +18,7 @@ WANTED = {  # of a run's folder, and what the page lacks without it
     SETTINGS: "its settings",
     METRICS: "its training",
     ITEMS: "its intervals",
-    MEMBERS: 'its orbits, which --eval_only "evaluation.studies=[members]" adds',
+    MEMBERS: 'its orbits, which --eval_only "evaluation.studies=[members]" writes beside it',
 }
 OF_PLACE = {"output_dir", "data.root", "data.workers", "evaluation.batch_size", "train.device"}  # change no number
 

@@ -26,7 +26,7 @@ def explorer(found: Sequence[Walk], notes: Sequence[str], recipes: Sequence[str]
     name, title = "explorer", "Orbit explorer"
     words = "".join(map(paragraph, notes))
     if not found:
-        body = words + paragraph('No run kept members of orbits; --eval_only "evaluation.studies=[members]" adds them.')
+        body = words + paragraph('No run kept members of orbits; --eval_only "evaluation.studies=[members]" adds some.')
         return Section(name, title, body)
     first = found[0].arrays
     shown = [walk.recipe for walk in found]
