@@ -160,6 +160,11 @@ def device_of(model: Callable[..., Any]) -> torch.device:
     return next((value.device for value in values), torch.device("cpu"))
 
 
+def finds_warps(model: Any) -> bool:
+    """Whether a model is an adapted one, which tells the warps of its sites."""
+    return hasattr(model, "frames")
+
+
 def _loaded(part: Part, batches: Iterable[list[int]]) -> tuple[Tensor, Tensor, Tensor]:
     """Numbers, images and labels."""
     found = [

@@ -75,19 +75,13 @@ def _latex(headings: Line, lines: Sequence[Line], notes: Line) -> list[str]:
 
 
 def _html(headings: Line, lines: Sequence[Line], notes: Line) -> list[str]:
-    def row(cells: Line, of_columns: bool = False) -> str:
+    def row(cells: Line) -> str:
         first, *others = map(escape, cells)
-        tag = 'th scope="col"' if of_columns else "td"
-        return "".join(
-            [
-                f'<tr><th scope="{"col" if of_columns else "row"}">{first}</th>',
-                *(f"<{tag}>{cell}</{tag[:2]}>" for cell in others),
-                "</tr>",
-            ]
-        )
+        return f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in others)}</tr>'
 
+    above = "".join(f'<th scope="col">{escape(word)}</th>' for word in headings)
     return [
-        f"<table><thead>{row(headings, of_columns=True)}</thead>",
+        f"<table><thead><tr>{above}</tr></thead>",
         "<tbody>",
         *map(row, lines),
         "</tbody></table>",

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from evaluation.measure import NUMBER, Measure, Trial
-from evaluation.study import CHUNK, Findings, Study, Subject, device_of, sizes
+from evaluation.study import CHUNK, Findings, Study, Subject, device_of, finds_warps, sizes
 from layers.frame import Frame
 from layers.grid import WarpParams, warp_grid
 
@@ -123,13 +123,13 @@ def _indices(model: Any, image: Tensor) -> dict[str, Any]:
     try:
         return model.ask_backbone(image, model.backbone.scale_indices)
     except ValueError:
-        if _finds_warps(model):
+        if finds_warps(model):
             return {}
         raise
 
 
 def _of_warps(model: Any, image: Tensor, corner: Tensor, side: Tensor) -> dict[str, Tensor]:
-    if not _finds_warps(model):
+    if not finds_warps(model):
         return {}
     size = (image.shape[-2], image.shape[-1])
     phis = model(image, warps_only=True).phis
@@ -137,15 +137,11 @@ def _of_warps(model: Any, image: Tensor, corner: Tensor, side: Tensor) -> dict[s
     return {site.name: magnification(phi, frame, corner, side, size)[:, None] for site, phi, frame in of_sites}
 
 
-def _finds_warps(model: Any) -> bool:
-    return hasattr(model, "frames")
-
-
 def has_index(model: Any, subject: Subject) -> None:
     """A need: something that stands for the size of an object."""
     image = subject.images(1)[0].to(device_of(model))
     try:
-        found = _finds_warps(model) or _indices(model, image)
+        found = finds_warps(model) or _indices(model, image)
     except ValueError as error:
         raise ValueError(f"needs a network that pools over scales, or one that finds warps: {error}") from error
     if not found:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from evaluation.measure import SHARE, Measure, Trial
 from evaluation.studies.orbits import CENTRES
-from evaluation.study import Findings, Study, Subject, device_of
+from evaluation.study import Findings, Study, Subject, device_of, finds_warps
 from layers.bump import bumped
 from layers.frame import Frame
 from layers.grid import WarpParams, unchecked_evaluate_grid
@@ -46,7 +46,7 @@ def study(model: Any, subject: Subject) -> Findings:
     arrays = {name: np.stack([found[name] for found in of_images]) for name in of_images[0]}
     own = np.take_along_axis(arrays["probabilities"], labels.numpy()[:, None, None, None], 3)
     arrays |= {"labels": labels.numpy(), "centres": np.array(CENTRES), "strengths": np.array(STRENGTHS)}
-    arrays["sites"] = np.array([site.name for site in model.sites] if _finds_warps(model) else [], dtype=str)
+    arrays["sites"] = np.array([site.name for site in model.sites] if finds_warps(model) else [], dtype=str)
     return Findings({"member_score": own.mean().item()}, arrays)
 
 
@@ -69,7 +69,7 @@ def _at_centre(model: Any, image: Tensor, centre: tuple[float, float]) -> dict[s
     side = max(height, width)
     size = (max(1, height * min(SIDE, side) // side), max(1, width * min(SIDE, side) // side))
     pictures = warped if size == (height, width) else F.interpolate(warped, size, mode="bilinear", antialias=True)
-    if not _finds_warps(model):
+    if not finds_warps(model):
         nothing = warped.new_zeros(len(warped), 0)
         return {"pictures": pictures, "probabilities": model(warped).softmax(-1), "residuals": nothing}
     output = model(warped, return_output=True)
@@ -90,10 +90,6 @@ def reading(phi: WarpParams, frame: Frame, size: tuple[int, int]) -> Tensor:
 
 def _bytes(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return ((values.float() - low) / (high - low).clamp_min(1e-12) * 255).round().clamp(0, 255).to(torch.uint8)
-
-
-def _finds_warps(model: Any) -> bool:
-    return hasattr(model, "frames")
 
 
 STUDY = Study(name="members", run=study, measures=[Measure(name="member_score", unit=SHARE, trial=Trial.STUDY)])

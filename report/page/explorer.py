@@ -1,6 +1,6 @@
 """The orbit explorer: the reader chooses an image and a local warp, and sees what every model makes of it.
 
-Here are its controls, its charts without their rows, and all numbers and pictures; ``page.js`` moves them.
+Here are its controls, its charts without their rows, and all numbers and pictures; ``explorer.js`` moves them.
 """
 
 from __future__ import annotations

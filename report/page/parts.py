@@ -80,7 +80,7 @@ def image_uri(pixels: np.ndarray) -> str:
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def lines(curves: Sequence[Curve], recipes: Sequence[str], x: str, y: str, *, log: bool = False) -> Spec:
+def lines(curves: Sequence[Curve], recipes: Sequence[str], x: str, y: str) -> Spec:
     """One line per recipe, with a band of one deviation over seeds where there are several.
 
     A recipe has one colour and one dash on the whole page, for its place among ``recipes`` says which.
@@ -91,8 +91,6 @@ def lines(curves: Sequence[Curve], recipes: Sequence[str], x: str, y: str, *, lo
         for at, mean, std in curve.points
     ]
     across = {"field": "x", "type": "quantitative", "title": x, "scale": {"zero": False}}
-    if log:
-        across["scale"] = {"type": "log", "base": 2, "nice": False}
     up = {"type": "quantitative", "scale": {"zero": False}}
     told = [
         {"field": "recipe", "type": "nominal"},
