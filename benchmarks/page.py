@@ -1,33 +1,64 @@
-"""Measures how long the page of demo.py takes from a slider's move to its answer.
+"""Measures how large the page of ``python -m report`` is, and how long a browser takes to open it.
 
-    python demo.py --weights FILE --port 7871 & python -m benchmarks.page http://127.0.0.1:7871
+    python -m report weights --out build/report && python -m benchmarks.page build/report/index.html
 
-It needs the demo extra. What is told is the time that a client waits. The load beside it says whether the machine had
-anything else to do.
+It needs the dev extra and a Chromium. A page is open when its explorer has said what the models answer, with pictures
+and warps drawn; charts are drawn when they come into view. ``--picture`` keeps what is then seen of the explorer.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import shutil
 import statistics
-import sys
 import time
+from pathlib import Path
+from typing import Any
 
-PICTURE, MOVES = "china", 30
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+OPENED = 8
+SEEN = {"viewport": {"width": 1280, "height": 1250}}
+
+
+def seconds_to_open(browser: Any, address: str) -> float:
+    """By a context of its own, so that nothing is kept of the time before."""
+    page = browser.new_context(**SEEN).new_page()
+    began = time.perf_counter()
+    page.goto(address)
+    page.locator("#told").filter(has_text="says").wait_for()
+    seconds = time.perf_counter() - began
+    page.context.close()
+    return seconds
+
+
+def draw(browser: Any, address: str, target: str) -> None:
+    """The explorer as it opens, at the most strongly enlarged member."""
+    page = browser.new_context(**SEEN).new_page()
+    page.goto(address)
+    page.locator("#strength").press("End")
+    for name in ("overview", "walk"):
+        page.locator(f'[data-chart="{name}"] svg').first.wait_for()
+    page.locator("#explorer").screenshot(path=target)
 
 
 def main() -> None:
-    from gradio_client import Client
+    from playwright.sync_api import sync_playwright
 
-    client = Client(sys.argv[1], verbose=False)
-    seconds = []
-    for move in range(MOVES + 1):
-        began = time.perf_counter()
-        client.predict(PICTURE, None, 0.2 + 0.6 * move / MOVES, 0.5, 2.0, 9, api_name="/answer")
-        seconds.append(time.perf_counter() - began)
-    moved = seconds[1:]  # the first one opens the picture
-    told = f"median {statistics.median(moved):.2f} s, worst {max(moved):.2f} s of {MOVES} moves"
-    print(f"{told}; load {os.getloadavg()[0]:.1f}")
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("page", type=Path)
+    parser.add_argument("--picture", metavar="FILE.png")
+    options = parser.parse_args()
+    address = options.page.resolve().as_uri()
+    with sync_playwright() as playwright:
+        found = next(filter(None, map(shutil.which, BROWSERS)), None)
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        seconds = [seconds_to_open(browser, address) for _ in range(OPENED + 1)][1:]  # the first one starts the browser
+        if options.picture:
+            draw(browser, address, options.picture)
+        browser.close()
+    told = f"median {statistics.median(seconds):.2f} s, worst {max(seconds):.2f} s of {OPENED}"
+    print(f"{options.page.stat().st_size / 1e6:.1f} MB; {told}; load {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":

@@ -28,12 +28,14 @@ class Run:
 
 
 def collect(root: str | Path) -> list[Run]:
-    """All runs below a folder, by recipe and seed; folders that are not named like a seed are none."""
+    """All runs below a folder, by recipe and seed.
+
+    Folders that are not named like a seed are none, nor are those that a suite's table and figure stand in.
+    """
     root = Path(root)
     if not root.is_dir():
         raise ValueError(f"{root} is no folder; expected one that holds <recipe>/<seed>/{SUMMARY}")
-    seeds = [folder for folder in root.glob("*/*") if folder.is_dir() and folder.name.isdecimal()]
-    runs = [_single(folder) for folder in seeds]
+    runs = [_single(folder) for folder in root.glob("*/*") if folder.name.isdecimal() and _is_run(folder)]
     if not runs:
         raise ValueError(f"{root} holds no runs; expected <recipe>/<seed>/{SUMMARY} below it")
     return sorted(runs, key=lambda run: (run.recipe, run.seed, run.folder.name))
@@ -64,10 +66,14 @@ def summary_of(folder: Path) -> dict[str, Any] | None:
 def _below(path: Path) -> list[Run]:
     if not path.is_dir():
         raise ValueError(f"{path} is no folder; expected one of a run, of a recipe's runs, or of many recipes' runs")
-    if any((path / name).is_file() for name in (SUMMARY, SETTINGS, METRICS)):
+    if _is_run(path):
         return [_single(path.resolve())]
-    seeds = [folder for folder in path.iterdir() if folder.is_dir() and folder.name.isdecimal()]
+    seeds = [folder for folder in path.iterdir() if folder.name.isdecimal() and _is_run(folder)]
     return sorted(map(_single, seeds), key=lambda run: run.seed) if seeds else collect(path)
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (SUMMARY, SETTINGS, METRICS))
 
 
 def _single(folder: Path) -> Run:

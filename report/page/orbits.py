@@ -58,7 +58,7 @@ def _failures_of(walk: Walk) -> str:
         x, y = walk.arrays["centres"][centre]
         label, said_class = labels[sample], chosen[sample, centre, strength]
         words = (
-            f"class {label} is taken for {said_class} ({worst[sample]:.0%}); warp about ({x:g}, {y:g}), strength "
+            f"class {label} is taken for {said_class} ({100 * worst[sample]:.0f} %); warp about ({x:g}, {y:g}), strength "
             f"{walk.arrays['strengths'][strength]:.2g}"
         )
         images = "".join(

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 def write_run(root, recipe, seed, items=None, **metrics):
     folder = root / recipe / str(seed)
     folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("written when a run begins")
     if metrics:
         summary = {"recipe": recipe, "seed": seed, "metrics": metrics, "seconds": 60 + seed, "commit": "abc"}
         (folder / "summary.json").write_text(json.dumps(summary))
@@ -35,8 +36,9 @@ def root(tmp_path):
     write_run(tmp_path, "dem_vit", 70, accuracy=0.97, warp_invariance_error=0.1234567, residual=0.25)
     (write_run(tmp_path, "dem_vit", 72) / "summary.json").write_text('{"metrics": {"accur')
     write_run(tmp_path, "broken", 1)
-    (tmp_path / "suite").mkdir()
-    (tmp_path / "suite" / "figures").mkdir()
+    (tmp_path / "suite" / "figures").mkdir(parents=True)
+    (tmp_path / "suite" / "70").mkdir()
+    (tmp_path / "suite" / "70" / "table.md").write_text("of all recipes")
     (tmp_path / "table.md").write_text("nothing")
     return tmp_path
 

@@ -165,7 +165,7 @@ def test_failures_are_wrong_and_the_surest(root: Path) -> None:
     said[...] = 0.1
     said[0, 4, 2, 0], said[0, 1, 1, 2], said[1, ..., labels[1]] = 0.8, 0.7, 0.9
     text = failures(found).html()
-    assert "Image 1: class 3 is taken for 0 (80%); warp about (0.5, 0.5), strength 2" in text
+    assert "Image 1: class 3 is taken for 0 (80 %); warp about (0.5, 0.5), strength 2" in text
     assert "Image 2:" not in text
     said[1, 0, 0, 4], said[1, 0, 0, labels[1]] = 0.95, 0
     text = failures(found).html()
