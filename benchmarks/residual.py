@@ -121,12 +121,14 @@ PARTS = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("root", help="folder that holds <recipe>/<seed>/summary.json")
+    parser.add_argument("--name", default="residual", help="of the file in benchmarks/results, without its ending")
+    options = parser.parse_args()
     with one_line_errors():
-        write_report(parser.parse_args().root)
+        write_report(options.root, options.name)
 
 
-def write_report(root: str) -> None:
-    """Print the whole comparison, and store it beside the other results."""
+def write_report(root: str, name: str) -> None:
+    """Print the whole comparison, and store it under this name beside the other results."""
     try:
         runs = [run for run in collect(root) if run.metrics is not None]
     except ValueError as error:
@@ -134,9 +136,9 @@ def write_report(root: str) -> None:
     known = origin()
     facts = f"commit {known['commit']}; {known['hardware']}; torch {known['versions']['torch']}"
     text = "\n".join(
-        ["# residual", "", *(section(part, runs) for part in PARTS), f"`{typed('residual')}`; {facts}.", ""]
+        [f"# {name}", "", *(section(part, runs) for part in PARTS), f"`{typed('residual')}`; {facts}.", ""]
     )
-    (RESULTS / "residual.md").write_text(text)
+    (RESULTS / f"{name}.md").write_text(text)
     print(text)
 
 
