@@ -24,7 +24,7 @@ from train.runs.run import one_line_errors, open_run
 from train.studying import build_studies
 
 EXAMPLES = """examples:
-  python train_mnist.py                       the quickstart: three short runs on two cores, without network
+  python train_mnist.py                       the quickstart: five short runs on two cores, without network
   python train_mnist.py --config vit_data_augmentation data.root=FOLDER train.epochs=3
   torchrun --nproc_per_node 2 train_mnist.py --config swin_transformer --random_seed 70 --resume
 """
