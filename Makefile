@@ -50,5 +50,5 @@ bench: setup  ## measure cost, growth, contraction, inverse, data and evaluation
 docs: setup  ## the documentation as a site, build/site/index.html; a warning ends it
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build
 
-demo: setup  ## train base, augmentation and DEC on embedded digits: one table, one figure, some minutes on a CPU
+demo: setup  ## train five small models on embedded digits: one table and figures, some minutes on a CPU
 	$(RUN) train_mnist.py --resume

@@ -17,22 +17,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 from timm.data import ImageNetInfo
 from torch import Tensor
 
 from config.schema import ConfigError, DigitsData
 from dataloader.samples import FORMATS, MOST_BYTES, Reader, Samples, build_reader, build_samples, open_picture
 from layers.bump import GRID_SIZE, bump, bumped
-from layers.grid import WarpParams, warp_grid
 from models.pair import Comparison, Pair, beginning_pair, compared, trained_pair
-from report.figures import lines_of, picture_of
+from report.panels import drawn, enlarged, panel
 from train.runs.run import one_line_errors
 
 TOP = 5  # classes that are shown
-SIDE, GAP, NEAREST = 336, 8, Image.Resampling.NEAREST  # of the panels that show a warp, in pixels
 NO_RUNS = """For models that were trained: `make demo` trains some on digits, in minutes, and then
 `python demo.py --plain weights/quickstart_long/42 --dec weights/quickstart_residual/42` shows two of them."""
 
@@ -51,7 +48,12 @@ def main(words: Sequence[str] | None = None) -> None:
         except ImportError:
             sys.exit("error: the page needs gradio, which is not installed; run: pip install '.[demo]'")
         place = {"server_name": "127.0.0.1", "server_port": arguments.port, "share": False, "ssr_mode": False}
-        build_page(pair, told, samples, reader).launch(**place, max_file_size=MOST_BYTES)
+        try:
+            build_page(pair, told, samples, reader).launch(**place, max_file_size=MOST_BYTES)
+        except OSError as error:
+            if "Cannot find empty port" not in str(error):
+                raise
+            sys.exit(f"error: port {arguments.port} of this machine is taken; --port names another one")
 
 
 def parsed(words: Sequence[str] | None) -> argparse.Namespace:
@@ -68,6 +70,8 @@ def parsed(words: Sequence[str] | None) -> argparse.Namespace:
     add("--dec", type=Path, metavar="FOLDER", help="of a finished run with method.name: dec, for the right side")
     add("--port", type=int, default=7860, help="of this machine (7860)")
     arguments = parser.parse_args(words)
+    if not 0 < arguments.port < 2**16:
+        parser.error(f"--port is {arguments.port}; expected 1 to {2**16 - 1}")
     if (arguments.plain is None) != (arguments.dec is None):
         parser.error("one of --plain and --dec is given; expected both, or neither")
     if arguments.plain is not None and (arguments.backbone or arguments.weights):
@@ -119,6 +123,7 @@ def build_page(pair: Pair, told: str, samples: Samples, reader: Reader) -> Any:
     import gradio as gr
 
     H, W = reader(next(iter(samples.values()))).shape[-2:]
+    times = enlarged((H, W))
 
     def opened(name: str, upload: str | None) -> Tensor:
         try:
@@ -131,21 +136,29 @@ def build_page(pair: Pair, told: str, samples: Samples, reader: Reader) -> Any:
         image = opened(name, upload)
         return image, compared(pair, image)
 
-    def show(name: str, upload: str | None) -> np.ndarray:
-        return pixels(unbent(name, upload)[0])
+    def show(name: str, upload: str | None) -> Image.Image | None:
+        try:
+            image, _ = unbent(name, upload)
+        except gr.Error:  # which the answer tells
+            return None
+        return panel(image, image)
 
     def answer(name: str, upload: str | None, x: float, y: float, strength: float, knots: int) -> tuple[Any, ...]:
         """The bend, the top classes of both models for the bent picture, the sites of the DEC, and numbers in words."""
         image, still = unbent(name, upload)
         bent = bumped(image, (x, y), strength, knots)
         found = compared(pair, bent)
-        bend = drawn(image, bump((x, y), strength, knots), bent)
-        sites = [(drawn(view.seen, view.phi, view.canonical), f"site: {view.name}") for view in found.sites]
+        bend = drawn(image, image, bump((x, y), strength, knots), bent)
+        sites = [
+            (drawn(straight.seen, view.seen, view.phi, view.canonical), f"site: {view.name}")
+            for straight, view in zip(still.sites, found.sites, strict=True)
+        ]
         return bend, top(pair, found.plain[0]), top(pair, found.dec[0]), sites, in_words(still, found)
 
     # no annotations from the future here: gradio looks at this one to know that it is to give the place of the click
     def place(click: gr.SelectData) -> tuple[float, float]:
-        return round(click.index[0] / max(W - 1, 1), 3), round(click.index[1] / max(H - 1, 1), 3)
+        across, down = click.index[0] / (times * W - 1), click.index[1] / (times * H - 1)
+        return round(across, 3), round(down, 3)
 
     with gr.Blocks(title="Local scale equivariance", analytics_enabled=False, delete_cache=(600, 600)) as page:
         gr.Markdown(f"# A locally bent picture, plain and behind a DEC\n{told}")
@@ -154,17 +167,18 @@ def build_page(pair: Pair, told: str, samples: Samples, reader: Reader) -> Any:
                 name = gr.Dropdown(list(samples), value=next(iter(samples)), label="picture")
                 kinds = [f".{kind.lower()}" for kind in (*FORMATS, "JPG")]
                 upload = gr.File(file_types=kinds, type="filepath", height=90, label="or one of your own, up to 8 MiB")
-                shown = gr.Image(interactive=False, format="png", label="as the models see it: click to bend it there")
+                gr.Markdown("As the models see it: click to bend it there.")
+                shown = gr.Image(interactive=False, format="png", show_label=False)
                 x, y = (gr.Slider(0, 1, 0.5, step=0.001, label=f"{way} of the bump") for way in ("x", "y"))
                 strength = gr.Slider(0.25, 4, 2, step=0.05, label="strength: above 1 enlarges, below 1 shrinks")
                 knots = gr.Slider(3, 17, GRID_SIZE, step=1, label="knots of the warp, per axis")
             with gr.Column(scale=2):
-                bend = gr.Image(format="png", label="left: where the bend reads the picture. Right: the bent picture")
+                gr.Markdown("Left: where the bend reads the picture. Right: the bent picture.")
+                bend = gr.Image(format="png", show_label=False)
                 with gr.Row():
                     plain, dec = (gr.Label(num_top_classes=TOP, label=side) for side in ("plain", "with DEC"))
-                sites = gr.Gallery(
-                    format="png", columns=1, label="where the DEC reads the bent picture, and what comes out"
-                )
+                gr.Markdown("Left: where the DEC reads the bent picture. Right: what comes out.")
+                sites = gr.Gallery(format="png", columns=1, object_fit="contain", show_label=False)
                 words = gr.Markdown()
         controls: list[Any] = [name, upload, x, y, strength, knots]
         changes = [page.load, *(control.change for control in controls)]
@@ -172,24 +186,6 @@ def build_page(pair: Pair, told: str, samples: Samples, reader: Reader) -> Any:
         gr.on([page.load, name.change, upload.change], show, [name, upload], shown, api_visibility="private")
         shown.select(place, None, [x, y], api_visibility="private")
     return page
-
-
-def drawn(seen: Tensor, phi: WarpParams, warped: Tensor) -> Image.Image:
-    """Left: the lines of a warp on the picture that it reads. Right: what it makes of that. PIL draws it in no time."""
-    grid = warp_grid(phi, (seen.shape[-2], seen.shape[-1]))[0]
-    enlarged = max(1, round(SIDE / seen.shape[-1]))
-    panels = [Image.fromarray(pixels(image)).convert("RGB") for image in (seen, warped)]
-    panels = [panel.resize((enlarged * panel.width, enlarged * panel.height), NEAREST) for panel in panels]
-    for line in lines_of(grid, 13).get_segments():
-        ImageDraw.Draw(panels[0]).line([tuple(enlarged * (point + 0.5)) for point in line], "orange", width=1)
-    both = Image.new("RGB", (2 * panels[0].width + GAP, panels[0].height), "white")
-    for panel, left in zip(panels, (0, panels[0].width + GAP), strict=True):
-        both.paste(panel, (left, 0))
-    return both
-
-
-def pixels(image: Tensor) -> np.ndarray:
-    return (255 * picture_of(image[0])).round().astype(np.uint8)
 
 
 def top(pair: Pair, probabilities: Tensor) -> dict[str, float]:

@@ -12,7 +12,6 @@ from config.schema import Config
 from dataloader.build import build_splits, count_classes
 from dataloader.pictures.decoding import BrokenPictures
 from models.build import build_model, check_head, input_description, read_weights
-from report.figures import scale_curve, scale_figure
 from report.suite import write_report
 from train.build import build_trainer
 from train.distributed import Process, start
@@ -89,13 +88,8 @@ def run_recipe(name: str, config: Config, arguments: Namespace, process: Process
             trainer = build_trainer(config, model, data.train, run.seed, process, data.mix)
             if run.is_dry:
                 return run.rehearse(trainer)
-            summary = run.fit(trainer, measure, study=study)
-        else:
-            summary = run.evaluate(model, measure, study)
-        if run.writes and (curve := scale_curve(summary["metrics"])):
-            curves = {"top-1": curve, "top-5": scale_curve(summary["metrics"], "top5")}
-            scale_figure(run.folder / "scales.png", curves)
-        run.close(summary)
+            return run.close(run.fit(trainer, measure, study=study))
+        run.close(run.evaluate(model, measure, study))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.cbook import get_sample_data
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from sklearn.datasets import load_sample_image  # type: ignore[import-untyped]
 from timm.data import create_transform
 from torch import Tensor
@@ -92,9 +92,20 @@ def open_picture(path: str | Path) -> Image.Image:
                 raise ConfigError(
                     f"the picture has {picture.width} x {picture.height} pixels; expected at most {MOST_PIXELS:,}"
                 )
-            return picture.convert("RGB")
+            return _plain(picture)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
         raise ConfigError(f"the file is no picture that can be read; expected {', '.join(FORMATS)}") from error
+
+
+def _plain(picture: Image.Image) -> Image.Image:
+    """Upright, on white where it is transparent, and with three channels of a byte each."""
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith("I"):  # 16 bits, which PIL would cut off at 255
+        upright = Image.fromarray((np.asarray(upright) / 257).round().clip(0, 255).astype(np.uint8))
+    if upright.has_transparency_data:
+        above = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", above.size, "white"), above)
+    return upright.convert("RGB")
 
 
 def _of_digits(data: Data) -> DigitsData:

@@ -23,7 +23,7 @@ from layers.seeds import seed_of
 from layers.spec import DEC, Average, Candidates, Energy, Plain
 from models.averaged import with_average
 from models.baselines import with_candidates, with_energy
-from models.dec import with_dec
+from models.dec import DECModel, with_dec
 from models.dense import with_decoder
 from models.preprocess import Preprocess
 from models.trainable import freeze_but
@@ -88,6 +88,8 @@ def trained_model(folder: str | Path) -> WrappedBackbone:
         model.load_state_dict(model.under_todays_names(weights))
     except RuntimeError as error:
         raise ConfigError(f"the weights in {folder} do not fit its settings ({_first_line(error)})") from error
+    if isinstance(model, DECModel):  # so that its save_pretrained can name them
+        model.backbone_options = config.model.options
     return model.eval()
 
 

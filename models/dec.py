@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -46,7 +47,13 @@ class DECModel(AdaptedModel, ModelHubMixin):
         preprocess: as for ``AdaptedModel``.
         spec: what it was made by, which a file of it has to name.
         image_channels: of the images that it takes, likewise.
+
+    Attributes:
+        backbone_options: of ``timm.create_model``, where the backbone was made by more than its classes, channels and
+            size: ``{"act_layer": "relu"}``. A file has to name them too.
     """
+
+    backbone_options: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(
         self,
@@ -84,10 +91,14 @@ class DECModel(AdaptedModel, ModelHubMixin):
     def _made(self) -> hub.Made:
         if self.spec is None:
             raise ValueError("the model does not know its DEC; expected one that with_dec made")
-        return hub.made_of(self.backbone, self.spec, self.preprocess, self.image_channels)
+        made = hub.made_of(self.backbone, self.spec, self.preprocess, self.image_channels)
+        return made._replace(backbone_options={**made.backbone_options, **self.backbone_options})
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        hub.write(save_directory, self._made(), self)
+        made = self._made()
+        size = (self.image_channels, *self.sites[0].image_size)
+        hub.check_same(self, lambda: with_dec(made.new_backbone(), made.dec, preprocess=made.new_preprocess()), size)
+        hub.write(save_directory, made, self)
 
     @classmethod
     def _from_pretrained(
@@ -96,6 +107,7 @@ class DECModel(AdaptedModel, ModelHubMixin):
         made = hub.read(hub.fetch(model_id, hub.CONFIG, options))
         backbone = made.new_backbone(**(backbone_options or {}))
         model = with_dec(backbone, made.dec, preprocess=made.new_preprocess())
+        model.backbone_options = {**made.backbone_options, **(backbone_options or {})}
         hub.load_weights(model, hub.fetch(model_id, hub.WEIGHTS, options))
         return model.eval()
 

@@ -7,10 +7,11 @@ of a DEC model stands here. The files are ``config.json``, ``model.safetensors``
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from huggingface_hub import ModelCard, ModelCardData, hf_hub_download
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -22,6 +23,11 @@ from models.wrapped import WrappedBackbone
 
 CONFIG, WEIGHTS, SUMMARY = "config.json", "model.safetensors", "summary.json"
 LIBRARY = "local-scale-equivariance"
+SAME = 1e-3  # of the answers' spread, by which a model that comes back may differ
+OTHER_BACKBONE = (
+    "the backbone was made by options of timm.create_model that it does not tell, so that another one would come back; "
+    "expected model.backbone_options = {...} with them"
+)
 
 
 class Made(NamedTuple):
@@ -70,6 +76,33 @@ def made_of(backbone: Any, dec: DEC, preprocess: nn.Module, channels: int) -> Ma
         dec=dec,
         preprocess=preprocess.options() if isinstance(preprocess, Preprocess) else None,
     )
+
+
+def check_same(model: nn.Module, make_again: Callable[[], nn.Module], size: Sequence[int]) -> None:
+    """Refuse a model that would come back as another one: timm models do not tell the options that they were made by.
+
+    Options that change a shape are found by the weights, and others, like an activation, by what is said of an image.
+
+    Args:
+        model: that is to be kept.
+        make_again: makes it from what its file would say, with random weights.
+        size: of an image, (C, H, W).
+    """
+    weight = next(model.parameters())
+    image = torch.rand(1, *size, generator=torch.Generator().manual_seed(0)).to(weight)
+    again, training = make_again().to(weight.device).eval(), [part for part in model.modules() if part.training]
+    try:
+        again.load_state_dict(model.state_dict(), assign=True)
+        with torch.no_grad():
+            expected, found = model.eval()(image).float(), again(image).float()
+    except RuntimeError as error:
+        raise ValueError(f"{OTHER_BACKBONE} ({str(error).splitlines()[-1].strip()})") from error
+    finally:
+        for part in training:
+            part.training = True
+    spread = (expected.max() - expected.min()).clamp_min(1e-12)
+    if (difference := ((expected - found).abs().max() / spread).item()) > SAME:
+        raise ValueError(f"{OTHER_BACKBONE} (answers differ by {difference:.2g} of their spread)")
 
 
 def write(folder: Path, made: Made, model: nn.Module) -> None:

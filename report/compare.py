@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from report.bootstrap import paired_bootstrap
 from report.markup import Format, heading, markup, number
-from report.runs import ITEMS, Run
+from report.runs import ITEMS, Run, read_arrays
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def compare(
         raise ValueError(
             f"{a} and {b} have no seed in common with {ITEMS}: {_seeds(folders[a])} and {_seeds(folders[b])}"
         )
-    of_a, of_b = ([_items(folders[name][seed]) for seed in seeds] for name in (a, b))
+    of_a, of_b = ([read_arrays(folders[name][seed] / ITEMS) for seed in seeds] for name in (a, b))
     everything = [*of_a, *of_b]
     metrics = [name for name in everything[0] if all(name in items for items in everything)]
     for name in filter(_is_index, metrics):
@@ -83,14 +82,6 @@ def render_differences(
         for d in found
     ]
     return markup(headings, lines, [f"Paired bootstrap over items; mean of seeds {_joined(seeds, ', ')}."], format)
-
-
-def _items(folder: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(folder / ITEMS, allow_pickle=False) as file:
-            return dict(file)
-    except BadZipFile as error:
-        raise ValueError(f"{folder / ITEMS} cannot be read: {error}") from error
 
 
 def _is_index(name: str) -> bool:

@@ -17,6 +17,7 @@ from torch import Tensor
 from layers.grid import WarpParams, warp_grid
 
 INCHES = 2.2  # side of one panel
+LEAST_RANGE = 1e-3  # below it an image is uniform, and what is left are errors of rounding
 
 
 def canonical_figure(
@@ -142,11 +143,11 @@ def orbit_figure(path: str | Path, members: Tensor, rows: Mapping[str, Tensor]) 
     figure.savefig(path, dpi=150)
 
 
-def picture_of(image: Tensor) -> np.ndarray:
-    """(C, H, W) in any range -> (H, W) or (H, W, 3) from 0 to 1."""
-    image = image.detach().cpu().float()
-    low, high = image.min(), image.max()
-    image = (image - low) / (high - low).clamp_min(1e-12)
+def picture_of(image: Tensor, like: Tensor | None = None) -> np.ndarray:
+    """(C, H, W) in any range -> (H, W) or (H, W, 3) from 0 to 1, by the range of ``like``, or its own if left out."""
+    image, like = (one.detach().cpu().float() for one in (image, image if like is None else like))
+    low, high = like.min(), like.max()
+    image = ((image - low) / (high - low).clamp_min(LEAST_RANGE)).clamp(0, 1)
     return (image[0] if len(image) == 1 else image.permute(1, 2, 0)).numpy()
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
 
 SUMMARY, ITEMS, SETTINGS, METRICS = "summary.json", "items.npz", "config.yaml", "metrics.jsonl"
 OF_RUN = ("seconds", "epochs", "parameters")  # what a summary tells beside its metrics
@@ -51,7 +55,7 @@ def collect_all(paths: Sequence[str | Path]) -> list[Run]:
             raise ValueError(
                 f"{other} and {run.folder} are both {run.recipe} with seed {run.seed}; expected one of them"
             )
-    return [run for place, run in enumerate(runs) if run not in runs[:place]]
+    return list({run.folder.resolve(): run for run in runs}.values())  # one that is given twice stands there once
 
 
 def summary_of(folder: Path) -> dict[str, Any] | None:
@@ -61,6 +65,15 @@ def summary_of(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return summary if isinstance(summary, dict) and isinstance(summary.get("metrics"), dict) else None
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """What an .npz file holds; one that was cut off is a ValueError."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (ValueError, OSError, EOFError, BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
 
 
 def _below(path: Path) -> list[Run]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -53,10 +53,23 @@ def write_report(
         written.append(folder / "figure.png")
         titles = [f"warp of site {site}" for site in range(len(canonical))]
         canonical_figure(written[1], images, phis, canonical, titles=titles)
+    found = {run.recipe: run.metrics or {} for run in runs}
+    return written + write_curves(folder, {name: found[name] for name in recipes if name in found}, trained)
+
+
+def write_curves(
+    folder: Path, metrics: Mapping[str, Mapping[str, float]], trained: tuple[float, float] | None = None
+) -> list[Path]:
+    """A figure for everything that accuracy was measured over, with a line per run.
+
+    Args:
+        folder: takes the files.
+        metrics: of the runs, by what each is called.
+        trained: as ``write_report`` takes it.
+    """
+    written = []
     for file, metric, axis in CURVES:
-        curves = {run.recipe: curve for run in runs if (curve := scale_curve(run.metrics or {}, metric))}
-        if curves:
+        if curves := {name: curve for name, own in metrics.items() if (curve := scale_curve(own, metric))}:
             written.append(folder / file)
-            ordered = {name: curves[name] for name in recipes if name in curves}
-            scale_figure(written[-1], ordered, axis=axis, band=trained if metric in SHADED else None)
+            scale_figure(written[-1], curves, axis=axis, band=trained if metric in SHADED else None)
     return written

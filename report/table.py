@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import sys
 from collections.abc import Sequence
@@ -147,6 +148,8 @@ def _names(text: str) -> list[str]:
 def _cell(values: Sequence[float]) -> Cell | None:
     if not values:
         return None
+    if not all(map(math.isfinite, values)):  # of a seed that diverged; statistics knows no deviation of these
+        return Cell(math.nan, math.nan if len(values) > 1 else None, len(values))
     return Cell(sum(values) / len(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
 
 

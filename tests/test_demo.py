@@ -22,8 +22,9 @@ from PIL import Image
 import demo
 from config.schema import ConfigError
 from dataloader.samples import MOST_BYTES, build_reader, open_picture, photographs
-from layers.bump import bumped
+from layers.bump import bump, bumped
 from models.pair import beginning_pair, compared, trained_pair
+from report.panels import drawn, panel
 from tests.train.runs import RESIDUAL, recipe, train
 
 ROOT = Path(__file__).parents[1]
@@ -78,7 +79,7 @@ def test_it_answers_what_the_models_say(page: Page) -> None:
     assert confidences(plain) == pytest.approx(demo.top(pair, found.plain[0]), abs=2e-4)
     assert confidences(dec) == pytest.approx(demo.top(pair, found.dec[0]), abs=2e-4)
     assert confidences(plain) == confidences(dec)  # an untrained residual DEC changes nothing
-    expected = np.asarray(demo.drawn(image, demo.bump((0.3, 0.6), 1.5), bumped(image, (0.3, 0.6), 1.5)), float)
+    expected = np.asarray(drawn(image, image, bump((0.3, 0.6), 1.5), bumped(image, (0.3, 0.6), 1.5)), float)
     assert np.abs(np.asarray(Image.open(bend).convert("RGB"), float) - expected).mean() < 0.5
     assert len(sites) == 1 and "Site image: 1 solver steps, relative residual 0.0e+00" in words
     still = compared(pair, image)
@@ -155,11 +156,48 @@ def test_two_finished_runs_stand_side_by_side(tmp_path) -> None:
         demo.common_reader(mixed._replace(configs=(mixed.configs[0], pair.configs[1])), sample)
 
 
-@pytest.mark.parametrize("words", [["--plain", "x"], ["--plain", "x", "--dec", "y", "--weights", "z"]])
-def test_half_a_pair_is_refused(words: list[str], capsys) -> None:
+@pytest.mark.parametrize(
+    "words", [["--plain", "x"], ["--plain", "x", "--dec", "y", "--weights", "z"], ["--port", "99999"]]
+)
+def test_wrong_words_are_refused(words: list[str], capsys) -> None:
     with pytest.raises(SystemExit):
         demo.parsed(words)
-    assert re.search(r"expected (both|either)", capsys.readouterr().err)
+    assert re.search(r"expected (both|either|1 to 65535)", capsys.readouterr().err)
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    pytest.importorskip("gradio", reason="the demo extra is not installed: pip install '.[demo]'")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        words = [sys.executable, "demo.py", "--backbone", BACKBONE, "--port", str(port)]
+        found = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
+    assert found.returncode == 1
+    assert found.stderr.splitlines()[-1] == f"error: port {port} of this machine is taken; --port names another one"
+
+
+def test_pictures_of_other_kinds_are_seen_as_they_are_meant(tmp_path) -> None:
+    ramp = np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    assert np.array_equal(np.asarray(open_picture(tmp_path / "deep.png"))[..., 0], (ramp / 257).round())
+    turned = Image.fromarray(np.repeat(np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6)[..., None], 3, -1))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter to the right
+    turned.save(tmp_path / "phone.png", exif=exif)
+    assert np.array_equal(np.asarray(open_picture(tmp_path / "phone.png")), np.rot90(np.asarray(turned), -1))
+    clear = np.zeros((4, 4, 4), np.uint8)
+    clear[0] = (200, 10, 10, 255)
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    shown = np.asarray(open_picture(tmp_path / "clear.png"))
+    assert (shown[0] == (200, 10, 10)).all() and (shown[1:] == 255).all()
+
+
+def test_panels_share_the_brightness_of_one_picture_and_a_uniform_one_has_no_noise() -> None:
+    still = torch.tensor([0.0, 0.5, 1.0, 0.0]).reshape(1, 1, 2, 2)
+    assert np.asarray(panel(still / 2, still)).max() == 128
+    noise = 0.3 + 1e-7 * torch.randn(1, 3, 4, 4)
+    assert np.ptp(np.asarray(panel(noise, noise)).astype(int)) <= 1
 
 
 def test_a_picture_of_too_many_pixels_is_not_decoded(tmp_path) -> None:

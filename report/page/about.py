@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from zipfile import is_zipfile
 
 import yaml
 
@@ -25,7 +26,7 @@ OF_PLACE = {"output_dir", "data.root", "data.workers", "evaluation.batch_size", 
 
 def about(runs: Sequence[Run]) -> Section:
     """A line per run, with where its numbers come from."""
-    headings = ["run", "seed", "epochs", "seconds of training", "commit", "hardware", "torch", "missing"]
+    headings = ["run", "seed", "epochs", "seconds of training", "commit", "hardware", "torch", "missing or unreadable"]
     lines = [_line(run) for run in runs]
     notes = [f"Without {name} a run lacks {what}." for name, what in WANTED.items() if _lacks(runs, name)]
     return Section("runs", "Runs", scrolling("Runs", markup(headings, lines, notes, "html")))
@@ -34,14 +35,17 @@ def about(runs: Sequence[Run]) -> Section:
 def settings(runs: Sequence[Run]) -> Section:
     """Keys whose values are not the same in all recipes."""
     of_recipes = {run.recipe: found for run in reversed(runs) if (found := _settings(run)) is not None}
-    recipes = [name for name in dict.fromkeys(run.recipe for run in runs) if name in of_recipes]
+    named = dict.fromkeys(run.recipe for run in runs)
+    recipes = [name for name in named if name in of_recipes]
     if len(recipes) < 2:
-        body = paragraph("There are no two recipes whose settings could differ.")
+        body = paragraph(f"There are no two recipes with a readable {SETTINGS}, whose settings could differ.")
         return Section("settings", "Settings that differ", body)
     keys = sorted({key for found in of_recipes.values() for key in found} - OF_PLACE)
     rows = [[key, *(of_recipes[name].get(key, NONE) for name in recipes)] for key in keys]
     lines = [row for row in rows if len(set(row[1:])) > 1]
-    table = markup(["setting", *recipes], lines, [f"{len(rows) - len(lines)} others are the same."], "html")
+    notes = [f"{len(rows) - len(lines)} others are the same."]
+    notes += [f"{name} is left out: its {SETTINGS} cannot be read." for name in named if name not in of_recipes]
+    table = markup(["setting", *recipes], lines, notes, "html")
     return Section("settings", "Settings that differ", scrolling("Settings that differ", table))
 
 
@@ -65,7 +69,12 @@ def _line(run: Run) -> list[str]:
 
 
 def _has(run: Run, name: str) -> bool:
-    return run.metrics is not None if name == SUMMARY else (run.folder / name).is_file()
+    path = run.folder / name
+    if name == SUMMARY:
+        return run.metrics is not None
+    if name == SETTINGS:
+        return _settings(run) is not None
+    return is_zipfile(path) if path.suffix == ".npz" else path.is_file() and path.stat().st_size > 0
 
 
 def _lacks(runs: Sequence[Run], name: str) -> bool:

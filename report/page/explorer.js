@@ -68,7 +68,7 @@ if (orbit) {
       name.scope = "row";
       name.textContent = kind === label ? `${kind} (true)` : `${kind}`;
       const value = document.createElement("td");
-      value.textContent = `${(100 * share).toFixed(1)} %`;
+      value.textContent = percent(share);
       row.append(name, value);
       return row;
     });
@@ -99,6 +99,21 @@ if (orbit) {
     orbit: (view) => view.data("members", members()).runAsync(),
   };
 
+  const percent = (share) => `${(100 * share).toFixed(1)} %`;
+
+  function numbers() {
+    const names = orbit.models.map((model) => model.recipe);
+    const heads = ["strength", ...names, ...names.map((name) => `${name}, mean over images`)];
+    const kinds = [(model) => model.scores[state.sample], (model) => model.aggregate];
+    const shares = (centre, k, of) => orbit.models.map((model) => percent(of(model)[centre][k]));
+    const walk = orbit.strengths.map((_, k) => [sized(k), ...kinds.flatMap((of) => shares(centreOf(state), k, of))]);
+    tabulate("walk", heads, walk);
+    const members = orbit.centres.flatMap((_, centre) =>
+      orbit.strengths.map((_, k) => [`${placed(centre)}, ${sized(k)}`, ...shares(centre, k, kinds[0])]),
+    );
+    tabulate("orbit", ["centre and strength", ...names], members);
+  }
+
   function show() {
     const { sample, strength } = state;
     const centre = centreOf(state);
@@ -124,6 +139,7 @@ if (orbit) {
       const solved = model.sites.length ? `, residual ${residual.toPrecision(2)}` : "";
       return `${model.recipe} says ${kind} (${(100 * share).toFixed(0)} %${solved})`;
     });
+    numbers();
     at("told").textContent = `Class ${orbit.labels[sample]}; ${words}: ${said.join("; ")}.`;
     for (const [name, act] of Object.entries(charts)) if (views[name]) act(views[name]);
   }

@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from report.markup import markup
 from report.page.members import Walk
-from report.page.parts import Section, Spec, by_recipe, chart, image_uri, paragraph, scrolling
+from report.page.parts import Section, Spec, by_recipe, chart, filled, folded, image_uri, paragraph, scrolling
 
 TOLD = 3  # classes per answer
+BELOW = "Numbers of this chart"
 FINEST = 2**16 - 1  # positions of a warp are stored by two bytes
 TEMPLATE = Path(__file__).with_name("explorer.html")
 
@@ -44,9 +46,12 @@ def explorer(found: Sequence[Walk], notes: Sequence[str], recipes: Sequence[str]
         across=len(set(first["centres"][:, 0])) - 1,
         down=len(set(first["centres"][:, 1])) - 1,
         strengths=len(first["strengths"]) - 1,
-        overview=chart("overview", "All images: those whose curves are alike lie near each other"),
-        walk=chart("walk", "Probability of the true class over strengths, at the chosen centre"),
-        orbit=scrolling("Members", chart("orbit", "Probability of the true class for all members of the chosen image")),
+        overview=chart("overview", "All images: those whose curves are alike lie near each other", _scores(found)),
+        walk=chart("walk", "Probability of the true class over strengths, at the chosen centre", filled("walk", BELOW)),
+        orbit=scrolling(
+            "Members", chart("orbit", "Probability of the true class for all members of the chosen image", "")
+        )
+        + filled("orbit", BELOW),
         models="".join(_panel(place, walk) for place, walk in enumerate(found)),
     )
     return Section(name, title, body, charts, {"explorer": _data(found)})
@@ -110,6 +115,18 @@ def _panel(place: int, walk: Walk) -> str:
         f'<table data-answers="{place}"><caption>What it says</caption><thead><tr><th scope="col">class</th>'
         '<th scope="col">probability</th></tr></thead><tbody></tbody></table></article>'
     )
+
+
+def _scores(found: Sequence[Walk]) -> str:
+    """The table of what the overview shows, by image."""
+    labels = found[0].arrays["labels"]
+    means = np.stack([walk.scores.mean((1, 2)) for walk in found], 1)
+    rows = [
+        [f"image {place + 1}, class {label}", *(f"{100 * value:.1f} %" for value in own)]
+        for place, (label, own) in enumerate(zip(labels, means, strict=True))
+    ]
+    headings = ["mean probability of the true class", *(walk.recipe for walk in found)]
+    return folded(BELOW, scrolling("Images", markup(headings, rows, [], "html")))
 
 
 def _overview(found: Sequence[Walk]) -> Spec:

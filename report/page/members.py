@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 
-from report.runs import Run
+from report.runs import Run, read_arrays
 
 MEMBERS = "members.npz"
+OF_ORBIT = ("labels", "centres", "strengths")  # one value per image, per centre, per strength
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -52,8 +52,8 @@ def walks(runs: Sequence[Run]) -> tuple[list[Walk], list[str]]:
         if run.recipe not in found and path.is_file():
             try:
                 found[run.recipe] = Walk(run.recipe, run.seed, _read(path))
-            except (ValueError, OSError, KeyError, BadZipFile) as error:
-                notes.append(f"{path} cannot be read: {error}.")
+            except ValueError as error:
+                notes.append(f"{error}.")
     kept: list[Walk] = []
     for walk in found.values():
         if kept and not _shows_the_same(walk.arrays, kept[0].arrays):
@@ -64,13 +64,16 @@ def walks(runs: Sequence[Run]) -> tuple[list[Walk], list[str]]:
 
 
 def _read(path: Path) -> Arrays:
-    with np.load(path, allow_pickle=False) as file:
-        arrays = dict(file)
-    of_sites = [f"{name}_{site}" for name in ("grid", "form") for site in range(len(arrays["sites"]))]
-    wanted = ["labels", "centres", "strengths", "probabilities", "pictures", "residuals", *of_sites]
-    missing = [name for name in wanted if name not in arrays]
-    if missing:
-        raise ValueError(f"it has no {', '.join(missing)}")
+    arrays = read_arrays(path)
+    of_sites = [f"{name}_{site}" for name in ("grid", "form") for site in range(len(arrays.get("sites", ())))]
+    of_members = ["probabilities", "pictures", "residuals", *of_sites]
+    if missing := [name for name in ("sites", *OF_ORBIT, *of_members) if name not in arrays]:
+        raise ValueError(f"{path} cannot be read: it has no {', '.join(missing)}")
+    count = tuple(len(arrays[name]) for name in OF_ORBIT)
+    if odd := [name for name in of_members if arrays[name].shape[:3] != count]:
+        raise ValueError(f"{path} cannot be read: {odd[0]} has shape {arrays[odd[0]].shape}; expected {count} first")
+    if wild := [name for name in of_members if not np.isfinite(arrays[name]).all()]:
+        raise ValueError(f"{path} is left out: values of {', '.join(wild)} are not finite, so the model has diverged")
     return arrays
 
 

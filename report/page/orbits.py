@@ -58,8 +58,8 @@ def _failures_of(walk: Walk) -> str:
         x, y = walk.arrays["centres"][centre]
         label, said_class = labels[sample], chosen[sample, centre, strength]
         words = (
-            f"class {label} is taken for {said_class} ({100 * worst[sample]:.0f} %); warp about ({x:g}, {y:g}), strength "
-            f"{walk.arrays['strengths'][strength]:.2g}"
+            f"class {label} is taken for {said_class} ({100 * worst[sample]:.0f} %); warp about ({x:g}, {y:g}), "
+            f"strength {walk.arrays['strengths'][strength]:.2g}"
         )
         images = "".join(
             picture(walk.picture(name, sample, centre, strength), f"{name.replace('_', ' ')}: {words}")

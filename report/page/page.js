@@ -43,6 +43,23 @@ function withChart(name, act) {
   if (views[name]) act(views[name]);
 }
 
+// Fill a table: a heading per column, and rows of which the first value names the row.
+function tabulate(name, heads, rows) {
+  const table = document.querySelector(`table[data-numbers="${name}"]`);
+  const row = (values, isHead) => {
+    const line = document.createElement("tr");
+    values.forEach((value, place) => {
+      const cell = document.createElement(isHead || place === 0 ? "th" : "td");
+      if (cell.tagName === "TH") cell.scope = isHead ? "col" : "row";
+      cell.textContent = value;
+      line.append(cell);
+    });
+    return line;
+  };
+  table.tHead.replaceChildren(row(heads, true));
+  table.tBodies[0].replaceChildren(...rows.map((values) => row(values, false)));
+}
+
 const places = [...document.querySelectorAll("[data-chart]")];
 const seen = new IntersectionObserver(
   (entries) =>
@@ -55,8 +72,27 @@ const seen = new IntersectionObserver(
 places.forEach((place) => seen.observe(place));
 dark.addEventListener("change", () => places.filter((place) => views[place.dataset.chart]).forEach(draw));
 
-for (const choice of document.querySelectorAll("[data-signal]")) {
-  const show = (view) => view.signal(choice.dataset.signal, choice.value).runAsync();
-  withChart(choice.dataset.of, show);
-  choice.addEventListener("change", () => views[choice.dataset.of] && show(views[choice.dataset.of]));
+// Training: the reader chooses which of the logged values is drawn, and tabulated below.
+if (specs.training) {
+  const choice = document.querySelector("select[data-of=training]");
+  const { terms, recipes, lines } = read("data").training;
+  const logged = lines.split("\n").slice(1).map((line) => line.split(",").map(Number));
+  const show = (view) => view.signal("term", choice.value).runAsync();
+  const numbers = () => {
+    const epochs = new Map();
+    for (const [term, of, epoch, value] of logged) {
+      if (terms[term] !== choice.value) continue;
+      if (!epochs.has(epoch)) epochs.set(epoch, Array(recipes.length).fill("-"));
+      epochs.get(epoch)[of] = value;
+    }
+    const rows = [...epochs].sort(([one], [other]) => one - other).map(([epoch, values]) => [epoch, ...values]);
+    tabulate("training", ["epoch", ...recipes], rows);
+  };
+  specs.training.data.values = lines;
+  withChart("training", show);
+  choice.addEventListener("change", () => {
+    numbers();
+    if (views.training) show(views.training);
+  });
+  numbers();
 }

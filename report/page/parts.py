@@ -59,7 +59,13 @@ def folded(title: str, body: str) -> str:
     return f"<details><summary>{escape(title)}</summary>{body}</details>"
 
 
-def chart(name: str, label: str, numbers: str = "") -> str:
+def filled(name: str, title: str) -> str:
+    """The place of a table that the page's script fills with the numbers of what is shown, or of what was chosen."""
+    table = f'<table data-numbers="{name}"><thead></thead><tbody></tbody></table>'
+    return folded(title, scrolling(f"{title}: {name}", table))
+
+
+def chart(name: str, label: str, numbers: str) -> str:
     """The place of a chart, which is one picture to a screen reader: its numbers stand below as a table."""
     place = f'<div class="chart" data-chart="{name}" role="img" aria-label="{escape(label)}"></div>'
     return f"<figure>{place}<figcaption>{escape(label)}</figcaption></figure>{numbers}"
@@ -90,6 +96,7 @@ def lines(curves: Sequence[Curve], recipes: Sequence[str], x: str, y: str) -> Sp
         for curve in curves
         for at, mean, std in curve.points
     ]
+    shown = [curve.recipe for curve in curves]
     across = {"field": "x", "type": "quantitative", "title": x, "scale": {"zero": False}}
     up = {"type": "quantitative", "scale": {"zero": False}}
     told = [
@@ -102,14 +109,14 @@ def lines(curves: Sequence[Curve], recipes: Sequence[str], x: str, y: str) -> Sp
         "data": {"values": rows},
         "width": "container",
         "height": 260,
-        "encoding": {"x": across, "color": by_recipe(recipes)},
+        "encoding": {"x": across, "color": by_recipe(recipes, shown)},
         "layer": [
             {"mark": {"type": "area", "opacity": 0.18}, "encoding": band},
             {
                 "mark": {"type": "line", "point": True},
                 "encoding": {
                     "y": {"field": "y", **up, "title": y},
-                    "strokeDash": by_recipe(recipes),
+                    "strokeDash": by_recipe(recipes, shown),
                     "tooltip": told,
                 },
             },

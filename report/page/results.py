@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from html import escape
+from math import isfinite
 
 from evaluation.measures import unit_of
 from report.compare import compare, render_differences
@@ -100,7 +101,7 @@ def _points(
     at: Sequence[tuple[float, str]], cell_of: Callable[[str], Cell | None]
 ) -> list[tuple[float, float, float | None]]:
     found = [(x, cell_of(name)) for x, name in at]
-    return [(x, cell.mean, cell.std) for x, cell in found if cell is not None]
+    return [(x, cell.mean, cell.std) for x, cell in found if cell is not None and isfinite(cell.mean)]
 
 
 def _drawn(found: Sequence[Curve], recipes: Sequence[str], axis: str, metric: str) -> Spec:

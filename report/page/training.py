@@ -8,7 +8,7 @@ from html import escape
 from statistics import mean
 
 from report.markup import markup
-from report.page.parts import Section, by_recipe, chart, folded, paragraph, scrolling
+from report.page.parts import Section, by_recipe, chart, filled, folded, paragraph, scrolling
 from report.runs import METRICS, Run
 
 EPOCHS = 150  # of a curve that are drawn: a page with some thousand epochs would be large, and no finer to the eye
@@ -25,11 +25,13 @@ def training(runs: Sequence[Run], recipes: Sequence[str]) -> Section:
     if not names:
         return Section("training", "Training", paragraph(f"No run has a {METRICS} with values."))
     options = "".join(f'<option value="{escape(name)}">{escape(name)}</option>' for name in names)
-    choice = f'<label>Value <select data-signal="term" data-of="training">{options}</select></label>'
+    choice = f'<label>Value <select data-of="training">{options}</select></label>'
     last = [[name, *(_last(of_recipes[recipe].get(name)) for recipe in recipes)] for name in names]
     table = scrolling("Last values", markup(["value", *recipes], last, [], "html"))
-    body = choice + chart("training", "The chosen value over epochs, the mean over seeds", folded("Last values", table))
-    return Section("training", "Training", body, {"training": _spec(of_recipes, names, recipes)})
+    tables = filled("training", "Numbers of this chart") + folded("Last values", table)
+    body = choice + chart("training", "The chosen value over epochs, the mean over seeds", tables)
+    data = {"terms": names, "recipes": list(recipes), "lines": _lines_of(of_recipes, names, recipes)}
+    return Section("training", "Training", body, {"training": _spec(names, recipes)}, {"training": data})
 
 
 def _logged(run: Run) -> Values:
@@ -69,15 +71,20 @@ def _last(values: dict[int, float] | None) -> str:
     return f"{values[max(values)]:.4g}" if values else "-"
 
 
-def _spec(of_recipes: dict[str, Values], names: Sequence[str], recipes: Sequence[str]) -> dict:
+def _lines_of(of_recipes: dict[str, Values], names: Sequence[str], recipes: Sequence[str]) -> str:
+    """As CSV, which the page's script gives to the chart and to the table below it."""
     rows = [
         f"{names.index(name)},{recipes.index(recipe)},{epoch},{values[epoch]:.{DIGITS}g}"
         for recipe, found in of_recipes.items()
         for name, values in found.items()
         for epoch in _thinned(sorted(values))
     ]
+    return "\n".join(["term,of,epoch,value", *rows])
+
+
+def _spec(names: Sequence[str], recipes: Sequence[str]) -> dict:
     return {
-        "data": {"values": "\n".join(["term,of,epoch,value", *rows]), "format": {"type": "csv"}},
+        "data": {"values": "", "format": {"type": "csv"}},
         "params": [{"name": "term", "value": names[0]}, {"name": "terms", "value": list(names)}],
         "transform": [
             {"filter": "terms[datum.term] == term"},

@@ -170,6 +170,38 @@ def test_a_model_of_the_zoo_comes_back_too(tmp_path: Path) -> None:
     assert torch.equal(DECModel.from_pretrained(tmp_path)(image), model(image))
 
 
+@pytest.mark.parametrize(
+    ("backbone", "options"),
+    [("test_vit", {"act_layer": "relu"}), ("test_resnet", {"output_stride": 16}), ("test_vit", {"depth": 2})],
+    ids=["activation", "stride", "depth"],
+)
+def test_options_that_a_backbone_does_not_tell_have_to_be_named(
+    tmp_path: Path, backbone: str, options: dict[str, Any]
+) -> None:
+    model = adapted(SPECS["residual"], backbone, **options).train()
+    modes = [part.training for part in model.modules()]
+    with pytest.raises(ValueError, match=r"another one would come back; expected model\.backbone_options = "):
+        model.save_pretrained(tmp_path)
+    assert [part.training for part in model.modules()] == modes and not list(tmp_path.glob("*.safetensors"))
+    model.backbone_options = options
+    model.save_pretrained(tmp_path)
+    found, image = DECModel.from_pretrained(tmp_path), torch.rand(2, 3, *model.sites[0].image_size)
+    assert torch.equal(found(image), model.eval()(image)) and found.backbone_options.items() >= options.items()
+
+
+def test_a_run_knows_the_options_of_its_backbone(tmp_path: Path) -> None:
+    network = ModelConfig(
+        backbone="test_vit", pretrained=False, image_size=32, options={"act_layer": "relu", "img_size": 32}
+    )
+    config = Config(model=network, method=SPECS["residual"])
+    model = build_model(config, 5).eval()
+    (tmp_path / "config.yaml").write_text(dump("mine", config))
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    trained_model(tmp_path).save_pretrained(tmp_path / "kept")
+    image = torch.rand(1, 3, 32, 32)
+    assert torch.equal(DECModel.from_pretrained(tmp_path / "kept")(image), model(image))
+
+
 def test_a_segmenter_is_refused_by_its_name(tmp_path: Path) -> None:
     segmenter = with_decoder(timm.create_model("test_resnet"), 3)
     with pytest.raises(ValueError, match="the backbone is a Segmenter, which no file can name"):

@@ -22,6 +22,7 @@ from train.runs.tracker import build_tracker
 
 ROOT = Path(__file__).parents[2]
 FEW: dict[str, Any] = {"data": {"train_items": 16}, "train": {"batch_size": 8}}
+STRENGTHS: dict[str, Any] = {"evaluation": {"strengths": [0.1, 0.5]}}  # of which a figure is drawn
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:
@@ -112,7 +113,7 @@ def key_of(item: Any) -> str:
 
 
 def test_an_offline_run_of_wandb_holds_settings_and_metrics(tmp_path, without_network) -> None:
-    file, folder = recipe(tmp_path, FEW, {"wandb": {"mode": "offline"}}), tmp_path / "run"
+    file, folder = recipe(tmp_path, FEW, STRENGTHS, {"wandb": {"mode": "offline"}}), tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
         stop_after(patch, 3)
         with pytest.raises(Stopped):
@@ -137,7 +138,10 @@ def test_an_offline_run_of_wandb_holds_settings_and_metrics(tmp_path, without_ne
     kept = next(files[1].parent.glob(f"files/{rows[-1]['final_metrics.path']}"))
     assert dict(json.loads(kept.read_text())["data"]) == pytest.approx(summary["metrics"])
     artifacts = [record.artifact for record in both[1] if record.WhichOneof("record_type") == "artifact"]
-    assert {"config.yaml", "items.npz"} <= {entry.path for one in artifacts for entry in one.manifest.contents}
+    held = {entry.path for one in artifacts for entry in one.manifest.contents}
+    assert {"config.yaml", "items.npz", "strengths.png"} <= held
+    drawn = next(files[1].parent.glob(f"files/{rows[-1]['strengths.path']}"))
+    assert drawn.read_bytes() == (folder / "strengths.png").read_bytes()
 
 
 def test_online_without_a_key_says_what_to_do_and_asks_nobody(tmp_path, monkeypatch, capsys, without_network) -> None:
@@ -198,7 +202,7 @@ def test_disabled_never_imports_wandb(tmp_path, monkeypatch) -> None:
 def test_trackio_holds_the_same_values_and_the_table(tmp_path) -> None:
     """By the real script in a process of its own, for trackio reads its folder when it is imported."""
     pytest.importorskip("trackio", reason="the trackio extra is not installed: pip install '.[trackio]'")
-    file, folder, kept = recipe(tmp_path, FEW), tmp_path / "run", tmp_path / "trackio"
+    file, folder, kept = recipe(tmp_path, FEW, STRENGTHS), tmp_path / "run", tmp_path / "trackio"
     words = ["--config_file", str(file), "--run_dir", str(folder), "wandb.tracker=trackio", "wandb.mode=offline"]
     environment = {**os.environ, "TRACKIO_DIR": str(kept), "HF_HUB_OFFLINE": "1"}
     ran = subprocess.run(
@@ -219,6 +223,7 @@ def test_trackio_holds_the_same_values_and_the_table(tmp_path) -> None:
     assert summary is not None
     table = {row["metric"]: row["value"] for row in last["final_metrics"]["_value"]}
     assert table == pytest.approx(summary["metrics"])
+    assert (kept / "media" / last["strengths"]["file_path"]).stat().st_size > 5000
 
 
 def test_trackio_is_refused_what_it_has_not() -> None:

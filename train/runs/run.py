@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from config.errors import SettingWarning
 from config.load import to_dict
 from config.schema import Config, ConfigError
+from report.suite import write_curves
 from train import distributed
 from train.distributed import Process
 from train.loop import Trainer
@@ -171,6 +172,8 @@ class Run:
             metrics |= findings.metrics
             if self.writes:
                 save_arrays(self.folder, name, findings.arrays)
+        if self.writes:
+            write_curves(self.folder, {self.name: metrics})
         return metrics
 
     def close(self, summary: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from train.runs.checkpoint import write_whole
 from train.runs.errors import RunError
 
 TRACKER_ID = "wandb_id"  # in the run's folder; a run that goes on after a kill keeps its identity
-KEPT = ("config.yaml", "metrics.jsonl", "items.npz")  # what of the folder an artifact holds
+KEPT = ("config.yaml", "metrics.jsonl", "*.npz", "*.png")  # what of the folder an artifact holds
 
 
 class Tracker:
@@ -39,9 +39,8 @@ class Tracker:
         if is_whole and summary:
             self.run.log({"epoch": self.epoch, **self._shown(summary)})
             artifact = self.module.Artifact(f"run-{_id(self.folder)}", type="run")
-            for path in (self.folder / name for name in KEPT):
-                if path.exists():
-                    artifact.add_file(str(path))
+            for path in sorted(found for pattern in KEPT for found in self.folder.glob(pattern)):
+                artifact.add_file(str(path))
             self.run.log_artifact(artifact)
         if hasattr(self.run, "summary"):  # trackio has none, and the table in its place
             self.run.summary.update(dict(summary))

@@ -160,6 +160,37 @@ def test_the_curve_shows_the_scores_of_all_models(opened: Any) -> None:
     assert own == pytest.approx(members(0.9)["probabilities"][0, 4, :, 3], abs=1e-4)
 
 
+def test_numbers_of_what_is_shown_stand_below_each_chart(opened: Any) -> None:
+    page = opened()
+    given = members(0.9)["probabilities"][..., 3][0]
+    page.locator("#strength").press("Home")
+    cells = lambda name: [  # noqa: E731
+        row.split("\t")
+        for row in page.evaluate(
+            """(name) => [...document.querySelectorAll(`table[data-numbers="${name}"] tbody tr`)]
+                .map((row) => [...row.cells].map((cell) => cell.textContent).join("\t"))""",
+            name,
+        )
+    ]
+    walk, orbit = cells("walk"), cells("orbit")
+    assert [row[0] for row in walk] == [f"{strength:.2f}" for strength in STRENGTHS]
+    assert [float(row[5].rstrip(" %")) for row in walk] == pytest.approx(100 * given[4], abs=0.06)
+    assert [float(row[5].rstrip(" %")) for row in orbit] == pytest.approx(100 * given.ravel(), abs=0.06)
+    page.get_by_role("combobox", name="Value").select_option("train_task")
+    assert [row[0] for row in cells("training")] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_a_long_name_stays_on_the_screen(browser: Any, tmp_path: Path, width: int) -> None:
+    name = "mnist_scale_learned_scales_ratios_squared_plus_" * 3
+    write_run(tmp_path, name, quality=0.5, sites=("image",))
+    assert main([str(tmp_path), "--out", str(tmp_path / "report.html")]) == 0
+    page = browser.new_context(viewport={"width": width, "height": 800}).new_page()
+    page.goto((tmp_path / "report.html").as_uri())
+    through(page)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
 def test_the_reader_chooses_what_of_training_is_drawn(opened: Any) -> None:
     page = opened()
     through(page)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -94,10 +96,10 @@ def test_curves_are_in_the_unit_of_their_tables(root: Path) -> None:
 
 def test_training_has_every_logged_value_as_a_mean_over_seeds(root: Path) -> None:
     (root / "plain" / "71" / "metrics.jsonl").open("a").write('{"epoch": 4, "train_lo')  # cut off
-    spec = training(collect_all([root]), ["dec", "plain"]).charts["training"]
-    lines = spec["data"]["values"].splitlines()
+    part = training(collect_all([root]), ["dec", "plain"])
+    lines = part.data["training"]["lines"].splitlines()
     assert "0,1,2,0.275" in lines and "1,1,3,23.5" in lines and len(lines) == 1 + 2 * 2 * 3
-    assert spec["params"][1]["value"] == ["train_loss", "train_task"]
+    assert part.charts["training"]["params"][1]["value"] == ["train_loss", "train_task"]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,7 @@ def test_training_has_every_logged_value_as_a_mean_over_seeds(root: Path) -> Non
         ("summary.json", "dec: seeds unfinished 70."),
         ("items.npz", "dec and plain have no seed in common with items.npz"),
         ("metrics.jsonl", "Without metrics.jsonl a run lacks its training."),
-        ("config.yaml", "There are no two recipes whose settings could differ."),
+        ("config.yaml", "There are no two recipes with a readable config.yaml"),
         ("members.npz", "Without members.npz a run lacks its orbits"),
     ],
 )
@@ -115,6 +117,43 @@ def test_a_page_says_what_is_missing(root: Path, lost: str, told: str) -> None:
     (root / "dec" / "70" / lost).unlink()
     text = page(sections(collect_all([root]), "plain"))
     assert told in text and [row[-1] for row in Cells(text).rows if row[:2] == ["dec", "70"]] == [lost]
+
+
+@pytest.mark.parametrize("lost", ["summary.json", "items.npz", "metrics.jsonl", "config.yaml", "members.npz"])
+@pytest.mark.parametrize("kept", [0, 0.5])
+def test_what_was_cut_off_is_told_as_what_is_missing(root: Path, lost: str, kept: float) -> None:
+    shutil.rmtree(root / "plain" / "71")
+    path = root / "dec" / "70" / lost
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(kept * len(whole))] if lost != "config.yaml" else b"dec: {train: [")
+    text = page(sections(collect_all([root]), "plain"))
+    known = lost == "metrics.jsonl" and kept  # the lines before the one that was cut off are shown
+    assert [row[-1] for row in Cells(text).rows if row[:2] == ["dec", "70"]] == ["nothing" if known else lost]
+
+
+@pytest.mark.parametrize("name", ["probabilities", "residuals", "grid_0", "form_0"])
+def test_a_model_that_diverged_is_told_and_the_others_are_shown(root: Path, name: str) -> None:
+    path = root / "dec" / "70" / "members.npz"
+    arrays = {key: value.astype(float) if key == name else value for key, value in np.load(path).items()}
+    arrays[name].flat[0] = np.nan
+    np.savez(path, **arrays)
+    found, notes = walks(collect_all([root]))
+    assert [walk.recipe for walk in found] == ["plain"]
+    assert notes == [f"{path} is left out: values of {name} are not finite, so the model has diverged."]
+    np.savez(path, **arrays | {name: arrays[name][:1]})
+    assert f"{name} has shape" in walks(collect_all([root]))[1][0]
+
+
+def test_a_metric_that_is_no_number_is_shown_and_not_drawn(root: Path) -> None:
+    path = root / "plain" / "70" / "summary.json"
+    summary = json.loads(path.read_text())
+    summary["metrics"] |= {"accuracy": float("nan"), "warp_accuracy_at_0.25": float("inf")}
+    path.write_text(json.dumps(summary))
+    parts = named(root)
+    assert next(row for row in Cells(parts["results"].html()).rows if row[0] == "plain")[2] == "nan ± nan"
+    rows = parts["curves"].charts["curves-warp_accuracy_at"]["data"]["values"]
+    assert not [row for row in rows if row["recipe"] == "plain" and row["x"] == 0.25]
+    page(list(parts.values()))
 
 
 def test_a_folder_with_nothing_but_settings_makes_a_page(root: Path) -> None:
@@ -126,7 +165,8 @@ def test_a_folder_with_nothing_but_settings_makes_a_page(root: Path) -> None:
 
 
 def test_folders_of_runs_recipes_and_above_are_taken(root: Path, tmp_path: Path) -> None:
-    runs = collect_all([root / "plain", root / "dec" / "70", root / "plain" / "70"])
+    twice = Path(os.path.relpath(root / "plain" / "70"))
+    runs = collect_all([root / "plain", root / "dec" / "70", twice])
     assert [(run.recipe, run.seed) for run in runs] == [("plain", 70), ("plain", 71), ("dec", 70)]
     elsewhere = root / "elsewhere"
     shutil.copytree(root / "dec" / "70", elsewhere)
@@ -169,7 +209,7 @@ def test_failures_are_wrong_and_the_surest(root: Path) -> None:
     assert "Image 2:" not in text
     said[1, 0, 0, 4], said[1, 0, 0, labels[1]] = 0.95, 0
     text = failures(found).html()
-    assert 0 < text.index("Image 2: class 1 is taken for 4 (95%)") < text.index("Image 1:")
+    assert 0 < text.index("Image 2: class 1 is taken for 4 (95 %)") < text.index("Image 1:")
 
 
 def test_what_the_study_writes_is_what_the_page_reads(root: Path) -> None:
