@@ -26,7 +26,7 @@ from config.schema import ConfigError, DigitsData
 from dataloader.samples import FORMATS, MOST_BYTES, Reader, Samples, build_reader, build_samples, open_picture
 from layers.bump import GRID_SIZE, bump, bumped
 from models.pair import Comparison, Pair, beginning_pair, compared, trained_pair
-from report.panels import drawn, enlarged, panel
+from report.panels import drawn, enlarged, panel, stacked
 from train.runs.run import one_line_errors
 
 TOP = 5  # classes that are shown
@@ -150,16 +150,18 @@ def build_page(pair: Pair, told: str, samples: Samples, reader: Reader) -> Any:
         found = compared(pair, bent)
         bend = drawn(image, image, bump((x, y), strength, knots), bent)
         sites = [
-            (drawn(straight.seen, view.seen, view.phi, view.canonical), f"site: {view.name}")
+            drawn(straight.seen, view.seen, view.phi, view.canonical)
             for straight, view in zip(still.sites, found.sites, strict=True)
         ]
-        return bend, top(pair, found.plain[0]), top(pair, found.dec[0]), sites, in_words(still, found)
+        return bend, top(pair, found.plain[0]), top(pair, found.dec[0]), stacked(sites), in_words(still, found)
 
     # no annotations from the future here: gradio looks at this one to know that it is to give the place of the click
     def place(click: gr.SelectData) -> tuple[float, float]:
         across, down = click.index[0] / (times * W - 1), click.index[1] / (times * H - 1)
         return round(across, 3), round(down, 3)
 
+    # no label, which would lie over a small picture; and no button that shares
+    look: dict[str, Any] = {"interactive": False, "format": "png", "show_label": False, "buttons": ["fullscreen"]}
     with gr.Blocks(title="Local scale equivariance", analytics_enabled=False, delete_cache=(600, 600)) as page:
         gr.Markdown(f"# A locally bent picture, plain and behind a DEC\n{told}")
         with gr.Row():
@@ -168,17 +170,17 @@ def build_page(pair: Pair, told: str, samples: Samples, reader: Reader) -> Any:
                 kinds = [f".{kind.lower()}" for kind in (*FORMATS, "JPG")]
                 upload = gr.File(file_types=kinds, type="filepath", height=90, label="or one of your own, up to 8 MiB")
                 gr.Markdown("As the models see it: click to bend it there.")
-                shown = gr.Image(interactive=False, format="png", show_label=False)
+                shown = gr.Image(**look)
                 x, y = (gr.Slider(0, 1, 0.5, step=0.001, label=f"{way} of the bump") for way in ("x", "y"))
                 strength = gr.Slider(0.25, 4, 2, step=0.05, label="strength: above 1 enlarges, below 1 shrinks")
                 knots = gr.Slider(3, 17, GRID_SIZE, step=1, label="knots of the warp, per axis")
             with gr.Column(scale=2):
                 gr.Markdown("Left: where the bend reads the picture. Right: the bent picture.")
-                bend = gr.Image(format="png", show_label=False)
+                bend = gr.Image(**look)
                 with gr.Row():
                     plain, dec = (gr.Label(num_top_classes=TOP, label=side) for side in ("plain", "with DEC"))
-                gr.Markdown("Left: where the DEC reads the bent picture. Right: what comes out.")
-                sites = gr.Gallery(format="png", columns=1, object_fit="contain", show_label=False)
+                gr.Markdown("Left: where the DEC reads the bent picture. Right: what comes out. A row per site.")
+                sites = gr.Image(**look)
                 words = gr.Markdown()
         controls: list[Any] = [name, upload, x, y, strength, knots]
         changes = [page.load, *(control.change for control in controls)]
@@ -192,7 +194,8 @@ def top(pair: Pair, probabilities: Tensor) -> dict[str, float]:
     """The likeliest classes; those of one name are told apart by their numbers."""
     values, classes = probabilities.topk(min(TOP, len(probabilities)))
     names = class_names(pair, len(probabilities))
-    return {f"{names[k]} ({k})": round(value, 4) for value, k in zip(values.tolist(), classes.tolist(), strict=True)}
+    told = [names[k] if names.count(names[k]) == 1 else f"{names[k]} ({k})" for k in classes.tolist()]
+    return {name: round(value, 4) for name, value in zip(told, values.tolist(), strict=True)}
 
 
 def in_words(still: Comparison, found: Comparison) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
+
 import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
@@ -26,6 +29,15 @@ def drawn(still: Tensor, seen: Tensor, phi: WarpParams, warped: Tensor) -> Image
     for one, left in zip(panels, (0, panels[0].width + GAP), strict=True):
         both.paste(one, (left, 0))
     return both
+
+
+def stacked(rows: Sequence[Image.Image]) -> Image.Image:
+    """Pictures below each other, from the left."""
+    tops = list(accumulate((row.height + GAP for row in rows), initial=0))
+    whole = Image.new("RGB", (max(row.width for row in rows), tops[-1] - GAP), "white")
+    for row, top in zip(rows, tops, strict=False):
+        whole.paste(row, (0, top))
+    return whole
 
 
 def panel(image: Tensor, like: Tensor) -> Image.Image:

@@ -24,7 +24,7 @@ from config.schema import ConfigError
 from dataloader.samples import MOST_BYTES, build_reader, open_picture, photographs
 from layers.bump import bump, bumped
 from models.pair import beginning_pair, compared, trained_pair
-from report.panels import drawn, panel
+from report.panels import drawn, panel, stacked
 from tests.train.runs import RESIDUAL, recipe, train
 
 ROOT = Path(__file__).parents[1]
@@ -81,7 +81,8 @@ def test_it_answers_what_the_models_say(page: Page) -> None:
     assert confidences(plain) == confidences(dec)  # an untrained residual DEC changes nothing
     expected = np.asarray(drawn(image, image, bump((0.3, 0.6), 1.5), bumped(image, (0.3, 0.6), 1.5)), float)
     assert np.abs(np.asarray(Image.open(bend).convert("RGB"), float) - expected).mean() < 0.5
-    assert len(sites) == 1 and "Site image: 1 solver steps, relative residual 0.0e+00" in words
+    assert Image.open(sites).size == Image.open(bend).size  # of one site
+    assert "Site image: 1 solver steps, relative residual 0.0e+00" in words
     still = compared(pair, image)
     assert f"by {(found.plain - still.plain).norm().item():.3f} (plain)" in words
 
@@ -191,6 +192,13 @@ def test_pictures_of_other_kinds_are_seen_as_they_are_meant(tmp_path) -> None:
     Image.fromarray(clear).save(tmp_path / "clear.png")
     shown = np.asarray(open_picture(tmp_path / "clear.png"))
     assert (shown[0] == (200, 10, 10)).all() and (shown[1:] == 255).all()
+
+
+def test_sites_stand_below_each_other() -> None:
+    rows = [Image.new("RGB", (4 + k, 3), (k, k, k)) for k in range(3)]
+    whole = np.asarray(stacked(rows))[..., 0]
+    assert whole.shape == (3 * 3 + 2 * 8, 6) and whole[:3, :4].max() == 0 and (whole[11:14, :5] == 1).all()
+    assert whole[3:11].min() == 255
 
 
 def test_panels_share_the_brightness_of_one_picture_and_a_uniform_one_has_no_noise() -> None:
