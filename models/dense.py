@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.wrapped import BACKBONE, WrappedBackbone, at_size_of, resized
+from models.wrapped import BACKBONE, Size, WrappedBackbone, resized
 
 DecoderName = Literal["linear", "fusion"]
 BLOCKS = 4  # of a plain transformer that a fusion reads
@@ -40,7 +41,7 @@ class Segmenter(WrappedBackbone):
         features = self.backbone.forward_intermediates(
             image, indices=self.indices, norm=False, output_fmt="NCHW", intermediates_only=True
         )
-        return at_size_of(image, self.decoder(features))
+        return placed(self.decoder(features), self.decoder.stride, (image.shape[-2], image.shape[-1]))
 
     def forward_intermediates(self, image: Tensor, *args: Any, **options: Any) -> Any:
         """timm's intermediate features of the backbone."""
@@ -94,12 +95,27 @@ class Segmenter(WrappedBackbone):
         self.decoder.reset(num_classes)
 
 
-class Decoder(nn.Module):
-    """What all decoders have: a last convolution to classes, over so many channels."""
+def placed(feature: Tensor, times: float, size: Size) -> Tensor:
+    """(B, C, h, w) with so many cells for one along each axis, and then cut off, or continued by its edge, to a size.
 
-    def __init__(self, channels: int, num_classes: int):
+    So a cell stays where it was, also at sizes that its stride does not divide: 3 cells of stride 32 cover 96 pixels,
+    and of an image of 80 pixels the first 80. To stretch them onto the 80 would move what they say by up to 16.
+    """
+    H, W = size
+    grown = resized(feature, (round(times * feature.shape[-2]), round(times * feature.shape[-1])))[..., :H, :W]
+    h, w = grown.shape[-2:]
+    return grown if (h, w) == size else F.pad(grown, (0, W - w, 0, H - h), mode="replicate")
+
+
+class Decoder(nn.Module):
+    """What all decoders have: a last convolution to classes, over so many channels, and the stride of its map."""
+
+    def __init__(self, channels: int, num_classes: int, stride: float):
         super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes is {num_classes}; expected at least 1")
         self.classifier: Any = nn.Conv2d(channels, num_classes, 1)
+        self.stride = stride
 
     @property
     def num_classes(self) -> int:
@@ -119,18 +135,22 @@ class LinearDecoder(Decoder):
 
     Args:
         channels: of every feature.
+        strides: of every feature, in pixels of the image.
         num_classes: of every pixel.
     """
 
-    def __init__(self, channels: Sequence[int], num_classes: int):
-        super().__init__(sum(channels), num_classes)
+    def __init__(self, channels: Sequence[int], strides: Sequence[int], num_classes: int):
+        super().__init__(sum(channels), num_classes, min(strides))
+        self.strides = list(strides)
         self.norms: Any = nn.ModuleList(nn.BatchNorm2d(count) for count in channels)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """(B, classes, h, w) of features (B, C_i, h_i, w_i)."""
-        size = max((feature.shape[-2], feature.shape[-1]) for feature in features)
-        normed = [norm(feature) for norm, feature in zip(self.norms, features, strict=True)]
-        return self.classifier(torch.cat([resized(feature, size) for feature in normed], dim=1))
+        finest = features[self.strides.index(min(self.strides))]
+        size = (finest.shape[-2], finest.shape[-1])
+        parts = zip(self.norms, features, self.strides, strict=True)
+        together = [placed(norm(feature), stride / self.stride, size) for norm, feature, stride in parts]
+        return self.classifier(torch.cat(together, dim=1))
 
 
 class FusionDecoder(Decoder):
@@ -141,12 +161,19 @@ class FusionDecoder(Decoder):
 
     Args:
         channels: of every feature.
+        strides: of every feature, in pixels of the image.
         num_classes: of every pixel.
         width: channels of all that is added up.
     """
 
-    def __init__(self, channels: Sequence[int], num_classes: int, width: int = 64):
-        super().__init__(width // 2, num_classes)
+    def __init__(self, channels: Sequence[int], strides: Sequence[int], num_classes: int, width: int = 64):
+        *finer, coarsest = strides
+        steps, stride = [], float(coarsest)
+        for own in reversed(finer):
+            before, stride = stride, own if own < stride else stride / 2
+            steps.append((before / stride, own / stride))
+        super().__init__(width // 2, num_classes, stride)
+        self.steps = steps  # how often the cells of what came before, and of a level, are repeated to fit
         self.entries: Any = nn.ModuleList(
             nn.Sequential(nn.BatchNorm2d(count), nn.Conv2d(count, width, 1), nn.GELU()) for count in channels
         )
@@ -159,11 +186,10 @@ class FusionDecoder(Decoder):
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """(B, classes, h, w) of features (B, C_i, h_i, w_i), finest first."""
         *finer, total = (entry(feature) for entry, feature in zip(self.entries, features, strict=True))
-        for level, fusion, feature in reversed([*zip(self.levels, self.fusions, finer, strict=True)]):
-            h, w = total.shape[-2:]
-            is_finer = feature.shape[-2] > h
-            size = (feature.shape[-2], feature.shape[-1]) if is_finer else (2 * h, 2 * w)
-            total = fusion(resized(total, size) + level(resized(feature, size)))
+        parts = reversed([*zip(self.levels, self.fusions, finer, strict=True)])
+        for (level, fusion, feature), (times, own) in zip(parts, self.steps, strict=True):
+            size = (round(own * feature.shape[-2]), round(own * feature.shape[-1]))
+            total = fusion(placed(total, times, size) + level(placed(feature, own, size)))
         return self.classifier(self.last(total))
 
 
@@ -212,12 +238,13 @@ def with_decoder(
         raise ValueError(f"indices is {chosen}; expected increasing numbers below {len(stages)}, the stages of {kind}")
     sites: Any = getattr(backbone, "sites", ())
     _check_reached(sites, [stage["module"] for stage in stages[chosen[-1] + 1 :]])
-    weight, channels = next(bare.parameters()), [stages[index]["num_chs"] for index in chosen]
+    weight = next(bare.parameters())
+    channels, strides = ([stages[index][key] for index in chosen] for key in ("num_chs", "reduction"))
     decoder: Decoder
     if name == "linear":
-        decoder = LinearDecoder(channels, num_classes)
+        decoder = LinearDecoder(channels, strides, num_classes)
     elif name == "fusion":
-        decoder = FusionDecoder(channels, num_classes, width)
+        decoder = FusionDecoder(channels, strides, num_classes, width)
     else:
         raise ValueError(f"name is {name!r}; expected one of {', '.join(get_args(DecoderName))}")
     segmenter = Segmenter(bare, decoder.to(weight.device, weight.dtype), chosen)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from layers.grid import SHARPNESS, WarpParams
 from layers.monotone import inverse_monotone_warp, monotone_warp
 from models.dec import Site, sites_of, with_dec
-from models.dense import FusionDecoder, Segmenter, default_indices, with_decoder
+from models.dense import FusionDecoder, LinearDecoder, Segmenter, default_indices, placed, with_decoder
 from models.preprocess import Preprocess
 from models.wrapped import resized
 from tests.models.adapting import BY_NAME, SMALL, images, plain, random_phis
@@ -98,8 +98,32 @@ def test_a_fusion_reads_all_stages_or_four_blocks(name, linear, fusion) -> None:
 def test_a_fusion_ends_at_its_finest_level_and_doubles_blocks_of_one_size() -> None:
     """Levels of 8, 4 and 2 places give 8; three blocks of 4 places are doubled twice."""
     for sides, expected in (((8, 4, 2), 8), ((4, 4, 4), 16)):
-        features = [torch.rand(1, 5, side, side) for side in sides]
-        assert FusionDecoder([5, 5, 5], 3, width=4).eval()(features).shape == (1, 3, expected, expected)
+        features, strides = [torch.rand(1, 5, side, side) for side in sides], [32 // side for side in sides]
+        decoder = FusionDecoder([5, 5, 5], strides, 3, width=4).eval()
+        assert decoder(features).shape == (1, 3, expected, expected) and decoder.stride == 32 / expected
+
+
+@pytest.mark.parametrize(("cells", "size"), [(3, 80), (7, 250), (7, 224)])
+def test_a_cell_stays_above_its_pixels_whatever_the_size(cells: int, size: int) -> None:
+    """Cells that hold where their middles lie give, between the middles, every pixel's own place."""
+    middles = (torch.arange(cells) + 0.5) * 32
+    found = placed(middles.expand(1, 1, cells, cells), 32, (size, size))[0, 0, 0]
+    pixels = torch.arange(size) + 0.5
+    inside = (pixels >= 16) & (pixels <= middles[-1])
+    torch.testing.assert_close(found[inside], pixels[inside])
+    assert (found[~inside] - pixels[~inside]).abs().max() <= max(16, size - middles[-1])
+
+
+@torch.no_grad()
+def test_levels_of_an_image_that_the_strides_do_not_divide_agree_about_places() -> None:
+    """20 cells of stride 4 cover 80 pixels, and 3 of stride 32 cover 96; both hold where their middles lie."""
+    features = [((torch.arange(n) + 0.5) * stride).expand(1, 1, n, n) for n, stride in ((20, 4), (3, 32))]
+    decoder = LinearDecoder([1, 1], [4, 32], 2).eval()
+    decoder.classifier.weight.copy_(torch.eye(2)[..., None, None])
+    decoder.classifier.bias.zero_()
+    fine, coarse = placed(decoder(features), decoder.stride, (80, 80))[0, :, 0, 20:-12]
+    torch.testing.assert_close(fine, torch.arange(20, 68) + 0.5, rtol=1e-4, atol=0)
+    torch.testing.assert_close(coarse, fine)
 
 
 def test_what_lies_behind_the_last_feature_is_cut_off() -> None:
