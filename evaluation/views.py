@@ -77,7 +77,7 @@ class Views:
             "position": torch.tensor(self.positions)[self.kept],
             "is_restored": self.is_restored[self.kept],
             "group": self.numbers if groups is None else torch.from_numpy(groups.of_item[numbers]),
-            "scale": self.numbers * torch.nan if groups is None else torch.from_numpy(groups.scales[numbers]),
+            "scale": self.scales,
             "is_compared": self.references >= 0,
             **{measure.name: measure.values(self, temperature) for measure in measures},
         }
@@ -157,6 +157,13 @@ class Views:
         """(B,)."""
         first = self.judge.floor_items
         return torch.tensor([first is None or place < first for place in self.places], dtype=torch.bool)
+
+    @property
+    def scales(self) -> Tensor:
+        """(N,) of the objects; NaN where nothing tells them."""
+        if self.groups is None:
+            return self.numbers * torch.nan
+        return torch.from_numpy(self.groups.scales[self.numbers.numpy()])
 
     @cached_property
     def references(self) -> Tensor:

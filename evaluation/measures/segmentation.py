@@ -66,17 +66,22 @@ def of_each_class(values: Tensor, columns: Columns) -> list[Averaged]:
     ]
 
 
-def over_images(values: Tensor, columns: Columns) -> list[Averaged]:
+def over_labelled(values: Tensor, columns: Columns, numbered_by: str = "labelled_index") -> list[Averaged]:
+    """Of images that nothing is asked of, being void throughout, there is no value: they are left out."""
+    there = ~values.isnan()
+    return [Averaged(values[there], columns["index"][there], numbered_by)]
+
+
+def over_images(values: Tensor, columns: Columns, numbered_by: str = "labelled_index") -> list[Averaged]:
     """The mean over the classes of each image."""
-    found = iou(values)
-    return [Averaged(found.nanmean(1).nan_to_num(0), columns["index"])]
+    return over_labelled(iou(values).nanmean(1), columns, numbered_by)
 
 
 def _correct(views: PixelViews, _: float) -> Tensor:
     """Share of the pixels that the model knows."""
     asked = views.targets != VOID
     right = (views.maps.argmax(1) == views.targets) & asked
-    return (right.sum((1, 2)) / asked.sum((1, 2)).clamp_min(1)).double().cpu()
+    return right.sum((1, 2)).double().cpu() / asked.sum((1, 2)).double().cpu()
 
 
 _known = partial(Measure, unit=SHARE, trial=Trial.CLEAN, kinds=("dense",), quick=("dense",), of=of_images)
@@ -92,8 +97,11 @@ MEASURES = [
         kinds=("dense",),
         quick=("dense",),
         of=_correct,
+        over=over_labelled,
         column="pixel_accuracy",
     ),
     _warped(name="warp_mean_iou", over=over_classes, is_headline=True),
-    _warped(name="warp_image_iou", over=over_images, column="warp_image_iou"),
+    _warped(
+        name="warp_image_iou", over=partial(over_images, numbered_by="warp_labelled_index"), column="warp_image_iou"
+    ),
 ]

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from config.dense import VOID
 from dataloader.dense.digits import AtScales, LabelledDigits
 from dataloader.digits.single import embedded_digits
 from dataloader.order import Indexed
@@ -77,9 +78,13 @@ def test_the_equivariance_error_is_that_computed_pixel_by_pixel() -> None:
 
     seen = (there_and_back(places) - places).norm(dim=1) < 0.5
     assert 0 < (~seen).sum() < 9
+    seen &= part.labels != VOID
+    labelled = seen.flatten(1).any(1)
+    assert found.items["equivariance_index"].tolist() == labelled.nonzero()[:, 0].tolist() != [*range(9)]
 
     def mean(values: torch.Tensor) -> list[float]:
-        return [float(value[where].double().mean()) for value, where in zip(values, seen, strict=True)]
+        pairs = zip(values[labelled], seen[labelled], strict=True)
+        return [float(value[where].double().mean()) for value, where in pairs]
 
     answer = net(part.images)
     brought = inverse_monotone_warp(net(monotone_warp(part.images, phi)), phi, method="exact")
@@ -121,7 +126,7 @@ def test_objects_are_compared_inside_their_masks_place_by_place() -> None:
     label[0, 0] = 3  # no object at scale 1
     generator = torch.Generator().manual_seed(0)
     logits, at_one = torch.randn(2, CLASSES, 20, 24, generator=generator)
-    ((p, q),) = compared(logits, label, at_one, label_at_one)
+    ((p, q),) = compared(logits, label, at_one, label_at_one, 2.0)
     expected_p, expected_q = [], []
     for row in range(4):
         for column in range(6):
@@ -132,6 +137,58 @@ def test_objects_are_compared_inside_their_masks_place_by_place() -> None:
             expected_q.append(at_one[:, 3 + row, 2 + column].softmax(0))
     torch.testing.assert_close(p, torch.stack(expected_p, 1))
     torch.testing.assert_close(q, torch.stack(expected_q, 1))
+
+
+@pytest.mark.parametrize("void", [0, 5])
+@pytest.mark.parametrize("middle", [(20.0, 20.0), (6.0, 20.0), (33.0, 34.0), (20.0, 7.0)])
+def test_an_object_that_the_picture_cuts_off_is_compared_where_it_is_seen(middle: tuple, void: int) -> None:
+    """The answer says how far a pixel lies from the object's middle, so that it follows the object exactly."""
+    rows, columns = torch.meshgrid(torch.arange(40.0), torch.arange(40.0), indexing="ij")
+    maps, labels = [], []
+    for scale in (1.6, 1.0):
+        y, x = (rows - middle[0]) / scale, (columns - middle[1]) / scale
+        label = ((y.abs() <= 5) & (x.abs() <= 4)).long()
+        label[:, :void] = label[:, 40 - void :] = VOID
+        maps.append(torch.stack([0 * y, 0.1 * y, 0.1 * x]))
+        labels.append(label)
+    ((p, q),) = compared(maps[0], labels[0], maps[1], labels[1], 1.6)
+    assert p.shape[1] > 20 and (p - q).norm(dim=0).max() < 0.02
+
+
+def test_pictures_without_anything_to_compare_are_left_out() -> None:
+    """One is void throughout, and of another the object has vanished."""
+    part = blots(void=False)
+    labels = part.labels.clone()
+    labels[3] = VOID
+    found = evaluate(colours(), {"test": part._replace(labels=labels)}, strength=STRENGTH, grid_size=4)
+    alone = evaluate(colours(), {"test": part}, strength=STRENGTH, grid_size=4)
+    others = [0, 1, 2, 4, 5, 6, 7, 8]
+    for name, index in (
+        ("image_iou", "labelled_index"),
+        ("pixel_accuracy", "labelled_index"),
+        ("warp_image_iou", "warp_labelled_index"),
+        ("warp_equivariance_error", "equivariance_index"),
+    ):
+        assert found.items[index].tolist() == others
+        assert found.items[name] == pytest.approx(alone.items[name][others])
+        assert found.metrics[name] == pytest.approx(alone.items[name][others].mean())
+    label, gone = torch.zeros(2, 8, 8).long()
+    label[2:4, 2:4] = 1
+    logits = torch.zeros(CLASSES, 8, 8)
+    assert compared(logits, gone, logits, label, 0.5) == []
+
+
+def test_what_is_void_does_not_count_for_the_equivariance_error() -> None:
+    part, net = blots(void=False), Blurred()
+    labels = part.labels.clone()
+    labels[:, :, 12:] = VOID
+    found = evaluate(net, {"test": part._replace(labels=labels)}, strength=STRENGTH, grid_size=4)
+    whole = evaluate(net, {"test": part}, strength=STRENGTH, grid_size=4)
+    labels = part.labels.clone()
+    labels[:, :, :12] = VOID
+    other = evaluate(net, {"test": part._replace(labels=labels)}, strength=STRENGTH, grid_size=4)
+    squares = [evaluation.items["warp_equivariance_error"] ** 2 for evaluation in (found, other, whole)]
+    assert squares[2] == pytest.approx((squares[0] + squares[1]) / 2, rel=0.02)  # halves of nearly as many pixels
 
 
 def test_a_segmenter_by_colour_says_nearly_the_same_at_all_scales() -> None:
