@@ -58,8 +58,8 @@ def main(words: Sequence[str] | None = None) -> None:
         try:
             for name, config in recipes.items():
                 run_recipe(name, config, arguments, process, suite)
-        except BrokenPictures as error:  # of a worker, it holds the worker's traceback, and ends with what we said
-            raise RunError(str(error).splitlines()[-1].rpartition("BrokenPictures: ")[2]) from error
+        except BrokenPictures as error:
+            raise RunError(str(error)) from error
         if suite and process.is_first and not (arguments.dry_run or arguments.eval_only):
             root, seed = root_of(first, arguments, suite), arguments.random_seed
             close_suite(suite, root, seed, lambda folder: write_report(folder, root, list(recipes), seed))

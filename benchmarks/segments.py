@@ -21,6 +21,8 @@ from evaluation.parts import first_batches
 from report.dense import dense_figure
 from train.runs.errors import RunError
 
+ENDINGS = (".png", ".pdf", ".svg")
+
 
 def main(words: Sequence[str] | None = None) -> None:
     """Draw the first items that a run is judged by."""
@@ -34,6 +36,8 @@ def main(words: Sequence[str] | None = None) -> None:
         if run.config.data.kind != "dense":
             raise ConfigError(f"{run.name} has data of kind {run.config.data.kind}; expected a run of train_dense.py")
         output = arguments.output or arguments.run / "segments.png"
+        if output.suffix not in ENDINGS or not output.parent.is_dir():
+            raise ConfigError(f"--output is {output}; expected a file in a folder, ending in {', '.join(ENDINGS)}")
         draw(run, arguments.items, output)
     except (ConfigError, RunError) as error:
         sys.exit(f"error: {error}")

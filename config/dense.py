@@ -73,6 +73,8 @@ class DensePictureData(DataSection):
         for name, least in (("val_items", 1), ("train_samples", 1), ("num_classes", 2)):
             value = getattr(self, name)
             require(value is None or value >= least, f"{name} is {value}; expected null or at least {least}")
+        most = self.num_classes is None or self.num_classes <= VOID
+        require(most, f"num_classes is {self.num_classes}; expected at most {VOID}, for the number {VOID} is void")
 
 
 @dataclass(frozen=True, kw_only=True)

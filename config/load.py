@@ -155,7 +155,7 @@ def _load(recipe: Recipe, overrides: list[str], kind: str) -> Config:
     settings, place = merged(_of_kind(kind), _settings(recipe, kind, [])), _place(recipe, kind)
     command = Place(f"command line: {recipe.name}")
     final = settings
-    for override in overrides:
+    for override in sorted(overrides, key=lambda text: ".name=" not in text):  # first what says which keys there are
         final = merged(final, _override(override, final, command))
     _refuse_other_kind(settings, kind, place)
     _refuse_other_kind(final, kind, command)

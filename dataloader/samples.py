@@ -17,6 +17,7 @@ from torch import Tensor
 from config.schema import ConfigError, Data, DigitsData, PictureData
 from dataloader.digits.items import MEAN, STD, ScaledDigits
 from dataloader.digits.single import embedded_digits
+from dataloader.pictures.decoding import rgb
 
 Samples = Mapping[str, Image.Image]
 Reader = Callable[[Image.Image], Tensor]  # from a picture to what the model is given, (1, C, H, W)
@@ -92,20 +93,17 @@ def open_picture(path: str | Path) -> Image.Image:
                 raise ConfigError(
                     f"the picture has {picture.width} x {picture.height} pixels; expected at most {MOST_PIXELS:,}"
                 )
-            return _plain(picture)
+            return _on_white(picture)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
         raise ConfigError(f"the file is no picture that can be read; expected {', '.join(FORMATS)}") from error
 
 
-def _plain(picture: Image.Image) -> Image.Image:
-    """Upright, on white where it is transparent, and with three channels of a byte each."""
-    upright = ImageOps.exif_transpose(picture)
-    if upright.mode.startswith("I"):  # 16 bits, which PIL would cut off at 255
-        upright = Image.fromarray((np.asarray(upright) / 257).round().clip(0, 255).astype(np.uint8))
-    if upright.has_transparency_data:
-        above = upright.convert("RGBA")
-        upright = Image.alpha_composite(Image.new("RGBA", above.size, "white"), above)
-    return upright.convert("RGB")
+def _on_white(picture: Image.Image) -> Image.Image:
+    """In RGB and upright; what is transparent shows white."""
+    if not picture.has_transparency_data:
+        return rgb(picture)
+    above = ImageOps.exif_transpose(picture).convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", above.size, "white"), above).convert("RGB")
 
 
 def _of_digits(data: Data) -> DigitsData:

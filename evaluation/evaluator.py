@@ -28,8 +28,9 @@ class Evaluation:
     Args:
         metrics: means over the items.
         items: the values behind them, one per item, for ``paired_bootstrap``; ``index`` numbers the items, and
-            ``warp_index``, ``local_scale_index``, ``composed_index``, ``canonical_index``, ``group_index`` and
-            ``at_S_index`` those that some metrics are of.
+            ``warp_index``, ``local_scale_index``, ``composed_index``, ``canonical_index``, ``group_index``,
+            ``at_S_index``, ``labelled_index``, ``warp_labelled_index`` and ``equivariance_index`` those that some
+            metrics are of.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)

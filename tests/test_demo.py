@@ -181,7 +181,7 @@ def test_a_port_that_is_taken_is_named() -> None:
 def test_pictures_of_other_kinds_are_seen_as_they_are_meant(tmp_path) -> None:
     ramp = np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8)
     Image.fromarray(ramp).save(tmp_path / "deep.png")
-    assert np.array_equal(np.asarray(open_picture(tmp_path / "deep.png"))[..., 0], (ramp / 257).round())
+    assert np.array_equal(np.asarray(open_picture(tmp_path / "deep.png"))[..., 0], ramp // 256)
     turned = Image.fromarray(np.repeat(np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6)[..., None], 3, -1))
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter to the right

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+import math
+from collections.abc import Container, Iterable, Mapping
+from pathlib import Path as FilePath
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from matplotlib.path import Path
+from PIL import Image
 
 from config.dense import VOID
 from config.errors import ConfigError
@@ -15,7 +17,7 @@ from config.errors import ConfigError
 GREYS = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")  # of one channel; a palette's numbers are the classes
 
 
-def read_mask(path: Path, size: tuple[int, int], classes: int) -> np.ndarray:
+def read_mask(path: FilePath, size: tuple[int, int], classes: int) -> np.ndarray:
     """uint8 (H, W) class numbers of a mask's file, 255 for void.
 
     Args:
@@ -58,35 +60,58 @@ def semantic(size: tuple[int, int], objects: Iterable[Mapping[str, Any]], number
 
     Args:
         size: (H, W) of the picture.
-        objects: annotations in COCO's format.
+        objects: annotations in COCO's format, of which ``fault_of`` found none wrong.
         numbers: class of every category's id.
     """
     mask = np.zeros(size, np.uint8)
-    for item in sorted(objects, key=lambda item: -float(item["area"])):
-        mask[outlined(size, item)] = numbers[item["category_id"]]
+    painted = [(outlined(size, item["segmentation"]), numbers[item["category_id"]]) for item in objects]
+    for where, number in sorted(painted, key=lambda pair: -pair[0].sum()):
+        mask[where] = number
     return mask
 
 
-def outlined(size: tuple[int, int], item: Mapping[str, Any]) -> np.ndarray:
-    """bool (H, W), the pixels of one object: inside its polygons, or in the runs of a crowd."""
+def outlined(size: tuple[int, int], shape: Any) -> np.ndarray:
+    """bool (H, W), the pixels of one object: whose middles lie inside its polygons, or in the runs of a crowd."""
+    if isinstance(shape, Mapping):  # counts of pixels outside and inside in turn, column by column
+        flat = np.repeat(np.arange(len(shape["counts"])) % 2 == 1, shape["counts"])
+        return flat.reshape(size[1], size[0]).T
+    mask = np.zeros(size, bool)
+    for polygon in shape:
+        corners = np.asarray(polygon, float).reshape(-1, 2)
+        (left, top), (right, bottom) = np.floor(corners.min(0)).astype(int), np.ceil(corners.max(0)).astype(int)
+        columns, rows = np.arange(max(left, 0), min(right, size[1])), np.arange(max(top, 0), min(bottom, size[0]))
+        x, y = np.meshgrid(columns + 0.5, rows + 0.5)
+        inside = Path(corners).contains_points(np.stack([x.ravel(), y.ravel()], 1)).reshape(x.shape)
+        mask[np.ix_(rows, columns)] |= inside
+    return mask
+
+
+def fault_of(item: Mapping[str, Any], size: tuple[int, int], categories: Container[Any]) -> str | None:
+    """What is wrong with an annotation in COCO's format, and what was expected; None where it can be painted."""
+    if item.get("category_id") not in categories:
+        return f"has the category_id {item.get('category_id')!r}; expected the id of a category of the file"
     shape = item.get("segmentation")
     if isinstance(shape, Mapping):
-        return _of_runs(size, shape, item.get("id"))
-    image = Image.new("1", (size[1], size[0]))
-    for polygon in shape or ():
-        if len(polygon) >= 6:  # less is no area
-            ImageDraw.Draw(image).polygon([float(value) - 0.5 for value in polygon], fill=1)
-    return np.asarray(image)
+        return _fault_of_runs(shape, size)
+    if not isinstance(shape, list) or not shape:
+        return "has no segmentation, and a box alone gives no mask; expected an outline, or remove the annotation"
+    for polygon in shape:
+        if not (isinstance(polygon, list) and len(polygon) % 2 == 0 and all(_is_number(value) for value in polygon)):
+            return "has a polygon that is no list of x and y in turn; expected [[x, y, x, y, ...], ...]"
+    return None
 
 
-def _of_runs(size: tuple[int, int], shape: Mapping[str, Any], number: object) -> np.ndarray:
-    """Counts of pixels outside and inside in turn, column by column."""
-    counts = shape.get("counts")
-    if not isinstance(counts, list) or sum(counts) != size[0] * size[1]:
-        given = "compressed text" if isinstance(counts, str | bytes) else f"{sum(counts or [])} pixels"
-        raise ConfigError(
-            f"annotation {number} has runs of {given}; expected a list of counts that add up to {size[0] * size[1]}, "
-            "the picture's pixels (pycocotools.mask.decode opens compressed ones)"
-        )
-    flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
-    return flat.reshape(size[1], size[0]).T
+def _fault_of_runs(shape: Mapping[str, Any], size: tuple[int, int]) -> str | None:
+    counts, expected = shape.get("counts"), size[0] * size[1]
+    if isinstance(counts, str | bytes):
+        return "has runs of compressed text; expected a list of counts, into which pycocotools.mask.decode opens it"
+    if not isinstance(counts, list) or not all(type(count) is int and count >= 0 for count in counts):
+        return "has runs that are no list of whole numbers from 0 on"
+    if sum(counts) != expected or list(shape.get("size", size)) != list(size):
+        told = f"{sum(counts)} pixels and the size {shape.get('size')}"
+        return f"has runs of {told}; expected {expected}, and [height, width] of the picture, {list(size)}"
+    return None
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]

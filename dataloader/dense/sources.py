@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import ExifTags, Image
 
+from config.dense import VOID
 from config.errors import ConfigError
-from dataloader.dense.masks import read_mask, semantic
+from dataloader.dense.masks import fault_of, read_mask, semantic
 from dataloader.pictures.decoding import decode
 from dataloader.pictures.groups import ScaleGroups, scale_groups
 
+UPRIGHT = 1  # the orientation of EXIF that turns nothing
 VOC_NAMES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
@@ -33,6 +38,8 @@ class Source(ABC):
     """Which of them show one object at several scales."""
 
     def __init__(self, names: Sequence[str], files: Sequence[Path]):
+        if len(names) > VOID:
+            raise ConfigError(f"there are {len(names)} classes; expected at most {VOID}, for the number {VOID} is void")
         self.names, self.files = tuple(names), list(files)
 
     def __len__(self) -> int:
@@ -42,14 +49,25 @@ class Source(ABC):
         """The (H, W, 3) uint8 picture and its (H, W) uint8 mask."""
         path = self.files[number]
         try:
-            picture = np.asarray(decode(str(path)))
+            picture, turn = np.asarray(decode(str(path))), turn_of(path)
         except Exception as error:  # of any kind, for plugins raise whatever they meet in a damaged file
             raise ConfigError(f"{path} cannot be read ({error}); remove it from the split, or mend it") from error
+        if turn != UPRIGHT:
+            raise ConfigError(
+                f"{path} is turned by its EXIF block (orientation {turn}), and nothing tells whether its mask is; "
+                "expected a picture without that, stored as its mask is"
+            )
         return picture, self.mask(number, (picture.shape[0], picture.shape[1]))
 
     @abstractmethod
     def mask(self, number: int, size: tuple[int, int]) -> np.ndarray:
         """uint8 class numbers for a picture of this (H, W)."""
+
+
+def turn_of(path: Path) -> int:
+    """How a picture's EXIF block says that it is to be turned."""
+    with Image.open(path) as image:
+        return image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
 
 
 class Voc(Source):
@@ -60,7 +78,10 @@ class Voc(Source):
         file = next((path for path in listed if path.is_file()), None)
         if file is None:
             raise ConfigError(f"there is no {listed[0]}; expected a text file with the name of a picture per line")
-        names = [line.split()[0] for line in file.read_text("utf-8").splitlines() if line.strip()]
+        try:
+            names = [line.split()[0] for line in file.read_text("utf-8").splitlines() if line.strip()]
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{file} is no text in UTF-8; expected the name of a picture per line") from error
         pictures = [root / "JPEGImages" / f"{name}.jpg" for name in names]
         self.masks = [root / "SegmentationClass" / f"{name}.png" for name in names]
         absent = [path for pair in zip(pictures, self.masks, strict=True) for path in pair if not path.is_file()]
@@ -69,6 +90,14 @@ class Voc(Source):
             raise ConfigError(f"{file} {what}; expected pictures that are there, with a mask each")
         count = num_classes or len(VOC_NAMES)
         super().__init__(VOC_NAMES if count == len(VOC_NAMES) else [*map(str, range(count))], pictures)
+        with ThreadPoolExecutor() as pool:  # before training: one of them may first be met hours later
+            list(pool.map(self._check, range(len(self))))
+
+    def _check(self, number: int) -> None:
+        """Read a mask, of its picture no more than the header; a picture that cannot be read is told later."""
+        with suppress(OSError, SyntaxError), Image.open(self.files[number]) as image:
+            if turn_of(self.files[number]) == UPRIGHT:
+                self.mask(number, (image.height, image.width))
 
     def mask(self, number: int, size: tuple[int, int]) -> np.ndarray:
         return read_mask(self.masks[number], size, len(self.names))
@@ -80,14 +109,22 @@ class Coco(Source):
     def __init__(self, file: Path, folder: Path):
         try:
             content = json.loads(file.read_text("utf-8"))
-            categories = {item["id"]: item["name"] for item in content["categories"]}
+            categories = {int(item["id"]): str(item["name"]) for item in content["categories"]}
             self.records = sorted(content["images"], key=lambda item: item["file_name"])
-            self.objects: dict[int, list[dict[str, Any]]] = {item["id"]: [] for item in self.records}
+            sizes = {item["id"]: (int(item["height"]), int(item["width"])) for item in self.records}
+            self.objects: dict[int, list[dict[str, Any]]] = {number: [] for number in sizes}
             for item in content["annotations"]:
                 self.objects[item["image_id"]].append(item)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = f"{type(error).__name__}: {error}"
             raise ConfigError(f"{file} is not in COCO's format ({reason}); data.annotations names another") from error
+        if len(sizes) != len(self.records) or not sizes:
+            what = "has images of one id" if sizes else "has no images"
+            raise ConfigError(f"{file} {what}; expected images with an id of their own each")
+        for number, objects in self.objects.items():
+            for item in objects:
+                if fault := fault_of(item, sizes[number], categories):
+                    raise ConfigError(f"{file}: annotation {item.get('id')} of image {number} {fault}")
         self.numbers = {key: place + 1 for place, key in enumerate(sorted(categories))}
         super().__init__(
             ["background", *(categories[key] for key in sorted(categories))],
@@ -114,8 +151,13 @@ class MultiScale(Source):
         file = root / split / "manifest.jsonl"
         if not file.is_file():
             raise ConfigError(f"there is no {file}; expected a set that datagen_ImNet/inpaint_imagenet.py has made")
-        lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+        try:
+            lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+        except ValueError as error:
+            raise ConfigError(f"{file} has a line that is no JSON ({error}); make the set again") from error
         shown = [line for line in lines if "files" in line]
+        if not shown:
+            raise ConfigError(f"{file} names no pictures; expected a set with some")
         known = names or ["background", *sorted({line["class"] for line in shown})]
         if unknown := sorted({line["class"] for line in shown} - set(known)):
             raise ConfigError(f"{file} has the class {unknown[0]}, which the training split does not know")

@@ -246,6 +246,19 @@ def test_a_suite_runs_what_its_members_start_from_first(suite: str) -> None:
     assert own == [name for name in NAMES if name.startswith(f"{suite}_")]
 
 
+def test_recipes_of_segmentation_on_pictures_are_about_pictures() -> None:
+    names = recipe_names(FOLDER / "dense/pictures.yaml")
+    for name in names:
+        ((_, config),) = load_recipes("dense/pictures.yaml", name, kind="dense")
+        assert config.data.name == ("dense/voc" if name.startswith("voc_") else "dense/coco")
+
+
+def test_the_name_of_a_section_is_taken_before_its_other_keys() -> None:
+    words = ["method.sites=[{stage: 0}]", "method.name=dec"]
+    ((_, config),) = load_recipes("mnist/quickstart.yaml", "quickstart_base", words, kind="digits")
+    assert isinstance(config.method, DEC) and config.method.sites == (Site(0),)
+
+
 def test_backbones_are_known_to_timm() -> None:
     timm = pytest.importorskip("timm")
     names = {config.model.backbone for name in NAMES for _, config in LOADED[name]}

@@ -6,8 +6,11 @@ import json
 
 import numpy as np
 import pytest
+import yaml
+from PIL import Image
 
 import train_dense
+from tests.dataloader.dense.test_sources import coco
 from tests.train.dense_runs import TINY_DENSE, recipe, refusal, train
 from tests.train.runs import OWN_RATE, RESIDUAL, Stopped, assert_same_run, stop_after
 
@@ -28,7 +31,7 @@ def test_a_run_tells_of_pixels(whole) -> None:
     line = json.loads((whole[1] / "metrics.jsonl").read_text().splitlines()[0])
     assert 0 < line["train_pixel_accuracy"] < 1
     with np.load(whole[1] / "items.npz") as items:
-        assert len(items["image_iou"]) == len(items["index"]) == 9 and len(items["warp_image_iou"]) == 5
+        assert len(items["image_iou"]) == len(items["labelled_index"]) == 9 and len(items["warp_image_iou"]) == 5
 
 
 @pytest.mark.parametrize("steps", [1, 4, 6])
@@ -74,3 +77,16 @@ def test_settings_of_other_data_are_refused(tmp_path, capsys) -> None:
     assert "decoder.indices is [2, 1]; expected null" in refusal(capsys, *words, "model.decoder.indices=[2, 1]")
     assert "indices is [9]; expected increasing numbers below 5" in refusal(capsys, *words, "model.decoder.indices=[9]")
     assert TINY_DENSE["data"]["name"] == "dense/digits"
+
+
+def test_a_mask_that_a_worker_finds_wrong_ends_in_one_line(tmp_path, capsys) -> None:
+    """A mask that was exchanged after the start: those before it are checked where the run begins."""
+    folder = coco(tmp_path / "set")
+    with Image.open(folder / "images" / "1.png") as image:
+        image.resize((10, 10)).save(folder / "images" / "1.png")
+    data = {"name": "dense/coco", "root": str(folder), "side": 32, "workers": 1, "val_items": 1}
+    file = tmp_path / "tiny.yaml"
+    content = {"data": data, "model": {"backbone": "test_resnet"}, "train": {"epochs": 1, "batch_size": 2}}
+    file.write_text(yaml.safe_dump({"tiny": content}))
+    message = refusal(capsys, "--config_file", str(file), "--run_dir", str(tmp_path / "run"))
+    assert message.strip().count("\n") == 0 and "1.png has 10 x 10 pixels; its annotations are for 30 x 20" in message

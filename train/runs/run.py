@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 import warnings
@@ -244,6 +245,14 @@ def _opened(name: str, config: Config, arguments: Namespace, process: Process, p
     )
 
 
+def _of_worker(error: Exception) -> str:
+    """What an error says; one of a loader's worker has the worker's traceback before that."""
+    text = str(error)
+    if not re.match(r"Caught \w+ in DataLoader worker", text):
+        return text
+    return text.splitlines()[-1].partition(": ")[2]
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """All that can be foreseen ends in one line, and other processes are left in the end."""
@@ -256,7 +265,7 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except (ConfigError, RunError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {_of_worker(error)}")
     except KeyboardInterrupt:
         sys.exit("stopped; what was saved is still there, and --resume goes on from it")
     except RuntimeError as error:
