@@ -263,6 +263,8 @@ def test_what_cannot_be_is_refused() -> None:
         with_decoder(plain("test_vit"), CLASSES, indices=[6])
     with pytest.raises(ValueError, match=r"indices is \[1, 0\]; expected increasing"):
         with_decoder(plain("test_vit"), CLASSES, indices=[1, 0])
+    with pytest.raises(ValueError, match="num_classes is 0; expected at least 1"):
+        with_decoder(plain("test_vit"), 0)
     with pytest.raises(ValueError, match="Sequential has no forward_intermediates"):
         with_decoder(torch.nn.Sequential(), CLASSES)
     model = with_decoder(plain("test_vit"), CLASSES)
