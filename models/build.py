@@ -83,7 +83,8 @@ def trained_model(folder: str | Path) -> WrappedBackbone:
     config = replace(config, model=replace(config.model, pretrained=False, weights=None)).resolved()
     is_dense = config.data.kind == "dense"
     classifier = "decoder.classifier" if is_dense else published_config(config.model.backbone).classifier
-    model = build_model(config, _head_size(weights, classifier, BACKBONE) or 0)
+    classes = _head_size(weights, classifier, BACKBONE) or int(is_dense)  # none: they are of another model, see below
+    model = build_model(config, classes)
     try:
         model.load_state_dict(model.under_todays_names(weights))
     except RuntimeError as error:

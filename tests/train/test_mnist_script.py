@@ -55,7 +55,7 @@ def test_every_recipe_builds(monkeypatch, name: str) -> None:
         on_meta(monkeypatch)
     elif config.model.backbone.startswith(WITH_DEPTH):
         stages = [site.stage for site in config.method.sites if isinstance(site.stage, int)]
-        overrides.append(f"model.options={{depth: {max(stages) + 1}}}")
+        overrides.append(f"model.options={{depth: {max(stages, default=1) + 1}}}")
     model, config = built(name, *overrides)
     assert model.num_classes == 10**config.data.n_digits
     own = {part.partition(".")[0] for part, _ in model.named_parameters()}
