@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Iterable, Mapping
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.path import Path
+from matplotlib.path import Path as Outline
 from PIL import Image
 
 from config.dense import VOID
@@ -17,7 +17,7 @@ from config.errors import ConfigError
 GREYS = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")  # of one channel; a palette's numbers are the classes
 
 
-def read_mask(path: FilePath, size: tuple[int, int], classes: int) -> np.ndarray:
+def read_mask(path: Path, size: tuple[int, int], classes: int) -> np.ndarray:
     """uint8 (H, W) class numbers of a mask's file, 255 for void.
 
     Args:
@@ -81,7 +81,7 @@ def outlined(size: tuple[int, int], shape: Any) -> np.ndarray:
         (left, top), (right, bottom) = np.floor(corners.min(0)).astype(int), np.ceil(corners.max(0)).astype(int)
         columns, rows = np.arange(max(left, 0), min(right, size[1])), np.arange(max(top, 0), min(bottom, size[0]))
         x, y = np.meshgrid(columns + 0.5, rows + 0.5)
-        inside = Path(corners).contains_points(np.stack([x.ravel(), y.ravel()], 1)).reshape(x.shape)
+        inside = Outline(corners).contains_points(np.stack([x.ravel(), y.ravel()], 1)).reshape(x.shape)
         mask[np.ix_(rows, columns)] |= inside
     return mask
 
@@ -96,7 +96,7 @@ def fault_of(item: Mapping[str, Any], size: tuple[int, int], categories: Contain
     if not isinstance(shape, list) or not shape:
         return "has no segmentation, and a box alone gives no mask; expected an outline, or remove the annotation"
     for polygon in shape:
-        if not (isinstance(polygon, list) and len(polygon) % 2 == 0 and all(_is_number(value) for value in polygon)):
+        if not (isinstance(polygon, list) and polygon and len(polygon) % 2 == 0 and all(map(_is_number, polygon))):
             return "has a polygon that is no list of x and y in turn; expected [[x, y, x, y, ...], ...]"
     return None
 

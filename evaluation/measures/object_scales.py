@@ -35,6 +35,8 @@ def compared(
         label_at_one: its labels.
         scale: of the objects in the first picture.
     """
+    if (label == VOID).all():
+        return []
     last = torch.tensor(label.shape, device=label.device) - 1
     shown = _box(label != VOID)
     found = []

@@ -155,6 +155,7 @@ def test_outlines_fill_the_pixels_whose_middles_lie_inside() -> None:
         ({"category_id": None}, "has the category_id None"),
         ({"segmentation": []}, "has no segmentation, and a box alone gives no mask; expected an outline"),
         ({"segmentation": None}, "has no segmentation"),
+        ({"segmentation": [[]]}, "has a polygon that is no list of x and y in turn"),
         ({"segmentation": [4.0, 4.0, 20.0]}, "has a polygon that is no list of x and y in turn"),
         ({"segmentation": [[4.0, 4.0, 20.0]]}, "has a polygon that is no list of x and y in turn"),
         (

@@ -175,6 +175,8 @@ def test_numbers_of_what_is_shown_stand_below_each_chart(opened: Any) -> None:
     walk, orbit = cells("walk"), cells("orbit")
     assert [row[0] for row in walk] == [f"{strength:.2f}" for strength in STRENGTHS]
     assert [float(row[5].rstrip(" %")) for row in walk] == pytest.approx(100 * given[4], abs=0.06)
+    mean = members(0.9)["probabilities"][np.arange(2), 4, :, [3, 1]].mean(0)
+    assert [float(row[10].rstrip(" %")) for row in walk] == pytest.approx(100 * mean, abs=0.06)
     assert [float(row[5].rstrip(" %")) for row in orbit] == pytest.approx(100 * given.ravel(), abs=0.06)
     page.get_by_role("combobox", name="Value").select_option("train_task")
     assert [row[0] for row in cells("training")] == ["1", "2", "3"]
