@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from layers.scale.checks import require_channels, require_count, require_increasing, require_plain
 from layers.scale.constant import WithConstants
+from layers.scale.convolution import convolve
 from layers.scale.weights import uniform_
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "area"]
@@ -110,10 +111,10 @@ class SiConv2d(WithConstants):
         require_plain(x, "SiConv2d")
         require_channels(x, "SiConv2d", self.in_channels)
         if self.padding:
-            return torch.stack([F.conv2d(x, w, self.bias, padding=w.shape[-1] // 2) for w in self.kernels()], 2)
+            return torch.stack([convolve(x, w, self.bias, padding=w.shape[-1] // 2) for w in self.kernels()], 2)
         self._require_room(x)
         return torch.stack(
-            [_rimmed(F.conv2d(x, w, self.bias), w.shape[-1] - self.kernel_size) for w in self.kernels()], 2
+            [_rimmed(convolve(x, w, self.bias), w.shape[-1] - self.kernel_size) for w in self.kernels()], 2
         )
 
     def _require_room(self, x: Tensor) -> None:

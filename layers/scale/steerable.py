@@ -6,10 +6,10 @@ The weights of the sum are shared by all scales. So the kernel at a larger scale
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layers.scale.checks import require_channels, require_count, require_lifted, require_padding, require_plain
+from layers.scale.convolution import convolve
 from layers.scale.disco import Disco
 from layers.scale.functions import FixedFunctions, LearnedFunctions
 from layers.scale.hermite import Hermite
@@ -102,7 +102,7 @@ class LiftingConv2d(Steerable):
         kernels = torch.einsum("ocf,fshw->oschw", self.weight, functions.to(self.weight))
         self._require_room(x, kernels)
         bias = None if self.bias is None else self.bias.repeat_interleave(self.levels)
-        y = F.conv2d(x, kernels.flatten(0, 1), bias, self.stride, self._margin(kernels))
+        y = convolve(x, kernels.flatten(0, 1), bias, self.stride, self._margin(kernels))
         return y.unflatten(1, (-1, self.levels))
 
 
@@ -140,7 +140,7 @@ class ScaleConv2d(Steerable):
         self._require_room(x, kernels)
         bias = None if self.bias is None else self.bias.repeat(S)
         seen, margin = _with_above(x, self.interaction), self._margin(kernels)
-        y = F.conv2d(seen, kernels.flatten(0, 1), bias, self.stride, margin, groups=S)
+        y = convolve(seen, kernels.flatten(0, 1), bias, self.stride, margin, groups=S)
         return y.unflatten(1, (S, -1)).transpose(1, 2)
 
 

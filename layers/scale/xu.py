@@ -21,6 +21,7 @@ from layers.scale.checks import (
     require_padding,
     require_plain,
 )
+from layers.scale.convolution import convolve
 from layers.scale.weights import uniform_
 
 
@@ -50,7 +51,7 @@ def convolve_columns(x: Tensor, kernels: Tensor, columns: int, bias: Tensor | No
     if lifted:
         x = x.transpose(1, 2).flatten(1, 2)
     shift = None if bias is None else bias.repeat(columns)
-    answer = F.conv2d(x, kernels, shift, padding=padding, groups=columns if lifted else 1)
+    answer = convolve(x, kernels, shift, padding=padding, groups=columns if lifted else 1)
     return answer.unflatten(1, (columns, -1)).transpose(1, 2)
 
 

@@ -1,0 +1,100 @@
+"""Convolution by way of the Fourier transform is convolution, and is taken where it should be alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from unittest.mock import patch
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from evaluation.cost import multiply_adds
+from layers.scale import convolution
+from layers.scale.convolution import BATCH, LARGE, convolve
+
+
+def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+@pytest.fixture
+def transforms() -> Iterator[list[int]]:
+    """One entry for every convolution that is transformed."""
+    calls: list[int] = []
+    by_fourier = convolution._by_fourier
+
+    def counted(*arguments: object) -> Tensor:
+        calls.append(1)
+        return by_fourier(*arguments)  # type: ignore[arg-type]
+
+    with patch.object(convolution, "_by_fourier", counted):
+        yield calls
+
+
+@pytest.mark.parametrize(("H", "W"), [(14, 14), (17, 23), (30, 14)])  # 14, 17 and 23 are no sides of fast transforms
+@pytest.mark.parametrize(("groups", "padding"), [(1, 0), (1, 5), (4, 0), (4, 7)])
+@pytest.mark.parametrize("k", [11, 14])
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_it_is_a_convolution_and_so_are_its_gradients(
+    H: int, W: int, groups: int, padding: int, k: int, has_bias: bool, transforms: list[int]
+) -> None:
+    x, kernels, bias = random(BATCH, 8, H, W), random(12, 8 // groups, k, k, seed=1), random(12, seed=2)
+    inputs = [x, kernels, bias] if has_bias else [x, kernels]
+    for one in inputs:
+        one.requires_grad_()
+    shift = bias if has_bias else None
+    ours, plain = convolve(x, kernels, shift, 1, padding, groups), F.conv2d(x, kernels, shift, 1, padding, 1, groups)
+    assert transforms
+    torch.testing.assert_close(ours, plain, rtol=0, atol=1e-11)
+    weight = random(*plain.shape, seed=3)
+    for mine, theirs in zip(
+        torch.autograd.grad((ours * weight).sum(), inputs),
+        torch.autograd.grad((plain * weight).sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-10)
+
+
+def test_in_single_precision_it_agrees_within_rounding(transforms: list[int]) -> None:
+    x, kernels = random(16, 16, 58, 58, dtype=torch.float32), random(32, 16, 15, 15, seed=1, dtype=torch.float32)
+    exact = F.conv2d(x.double(), kernels.double())
+    for found in (convolve(x, kernels), F.conv2d(x, kernels)):
+        assert (found - exact).norm() < 2e-6 * exact.norm()
+    assert len(transforms) == 1
+
+
+def test_small_kernels_single_images_and_strides_are_convolved_directly(transforms: list[int]) -> None:
+    x, kernels = random(BATCH, 2, 16, 16), random(3, 2, LARGE, LARGE, seed=1)
+    small = kernels[..., 1:, 1:]
+    assert torch.equal(convolve(x, small), F.conv2d(x, small))
+    assert torch.equal(convolve(x[1:], kernels), F.conv2d(x[1:], kernels))
+    assert torch.equal(convolve(x, kernels, stride=2), F.conv2d(x, kernels, stride=2))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert convolve(x.float(), kernels.float()).dtype == torch.bfloat16
+    assert convolve(x.bfloat16(), kernels.bfloat16()).dtype == torch.bfloat16
+    assert not transforms
+
+
+def test_exported_it_takes_any_batch() -> None:
+    class Layer(torch.nn.Module):
+        def forward(self, x: Tensor, kernels: Tensor) -> Tensor:
+            return convolve(x, kernels)
+
+    x, kernels = random(BATCH, 2, 16, 16), random(3, 2, LARGE, LARGE, seed=1)
+    batch = torch.export.Dim("batch", min=1)
+    program = torch.export.export(Layer(), (x, kernels), dynamic_shapes=({0: batch}, None)).module()
+    torch.testing.assert_close(program(x[:3], kernels), F.conv2d(x[:3], kernels))
+    assert not any("fft" in str(node.target) for node in program.graph.nodes)
+
+
+def test_what_one_image_costs_is_counted_in_products_of_a_direct_convolution(transforms: list[int]) -> None:
+    x, kernels = random(1, 2, 16, 16), random(3, 2, LARGE, LARGE, seed=1)
+    assert multiply_adds(lambda: convolve(x, kernels)) == 3 * 2 * LARGE**2 * 6 * 6
+    assert not transforms
+
+
+@pytest.mark.parametrize(("side", "fast"), [(1, 1), (7, 8), (11, 12), (58, 60), (64, 64), (97, 100), (121, 125)])
+def test_transforms_have_sides_without_large_prime_factors(side: int, fast: int) -> None:
+    assert convolution._fast(side) == fast
