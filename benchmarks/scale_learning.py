@@ -22,7 +22,6 @@ import torch
 import torch.nn.functional as F
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from scipy.fft import next_fast_len  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from benchmarks.report import RESULTS, typed, write
@@ -74,18 +73,6 @@ class Found:
     spans: list[float]
     """The internal scale range, at the start and after every epoch."""
     widths: list[float]
-
-
-class ByFourier(LiftingConv2d):
-    """The same layer, by Fourier transforms: kernels of 49 x 49 over one channel take a twentieth of the time."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        kernels = torch.einsum("ocf,fshw->oschw", self.weight, self.functions().to(self.weight))[:, :, 0]
-        side, half, lines = x.shape[-1], kernels.shape[-1] // 2, (-2, -1)
-        size = [next_fast_len(side + kernels.shape[-1] - 1, real=True)] * 2
-        spectrum = torch.fft.rfft2(x, size)[:, :, None] * torch.fft.rfft2(kernels, size).conj()
-        found = torch.fft.irfft2(spectrum, size).roll((half, half), lines)[..., :side, :side]
-        return found if self.bias is None else found + self.bias[:, None, None, None]
 
 
 def main() -> None:
@@ -150,7 +137,7 @@ def network(setting: Setting, span: float, *, learns: bool) -> tuple[nn.Sequenti
     """One layer, the largest scale, ReLU, batch norm, a pool to 4 x 4 places, and a classifier."""
     first = FIRST * setting.side / SIDE
     widths = ScaleWidths(SCALES, first=first, span=span, learned="ratio_squared" if learns else "fixed")
-    lift = ByFourier(1, FILTERS, LearnedFunctions(widths, Family(kind="A", effective_size=5)), padding=SAME)
+    lift = LiftingConv2d(1, FILTERS, LearnedFunctions(widths, Family(kind="A", effective_size=5)), padding=SAME)
     window = CELL * setting.side // SIDE
     places = (setting.side // window) ** 2
     after = (ScalePool(), nn.ReLU(), nn.BatchNorm2d(FILTERS), nn.MaxPool2d(window), nn.Flatten())

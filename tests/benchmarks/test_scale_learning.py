@@ -11,10 +11,6 @@ import torch
 from benchmarks import scale_learning, tolerance
 from benchmarks.scale_learning import Setting, draw, factors_at, network, parts_of, studied, trained
 from dataloader.scaled.sources import SOURCES
-from layers.scale.functions import LearnedFunctions
-from layers.scale.hermite import Family
-from layers.scale.steerable import SAME, LiftingConv2d
-from layers.scale.widths import ScaleWidths
 
 TINY = Setting(side=28, items=64, tested=40, epochs=2, batch_size=16)
 
@@ -33,26 +29,6 @@ def test_densities_are_those_of_the_model() -> None:
     found = tolerance.answers(1.0, 16.0, 0.1, 3)
     peaks = octaves[1:-1][(found[1:-1] > found[:-2]) & (found[1:-1] > found[2:])]
     assert peaks == pytest.approx([0, 2, 4], abs=0.011)
-
-
-@pytest.mark.parametrize("side", [20, 21])
-def test_the_layer_by_fourier_transforms_is_the_layer(side: int) -> None:
-    torch.manual_seed(0)
-    widths = ScaleWidths(3, first=0.8, span=3.0)
-    functions = LearnedFunctions(widths, Family(kind="A", effective_size=5))
-    plain = LiftingConv2d(1, 4, functions, padding=SAME).double()
-    fast = scale_learning.ByFourier(1, 4, functions, padding=SAME).double()
-    fast.load_state_dict(plain.state_dict())
-    with torch.no_grad():
-        fast.bias.copy_(plain.bias.normal_())
-    image = torch.rand(2, 1, side, side, dtype=torch.float64)
-    found, gradients = [], []
-    for layer in (plain, fast):
-        found.append(layer(image))
-        gradients.append(torch.autograd.grad(found[-1].pow(3).sum(), [layer.weight, widths.change]))
-    torch.testing.assert_close(found[0], found[1])
-    for one, other in zip(*gradients, strict=True):
-        torch.testing.assert_close(one, other)
 
 
 def test_the_network_has_4_x_4_places_and_widths_that_shrink_with_the_canvas() -> None:

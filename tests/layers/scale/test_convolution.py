@@ -13,6 +13,10 @@ from torch import Tensor
 from evaluation.cost import multiply_adds
 from layers.scale import convolution
 from layers.scale.convolution import BATCH, LARGE, convolve
+from layers.scale.functions import LearnedFunctions
+from layers.scale.hermite import Family
+from layers.scale.steerable import SAME, LiftingConv2d
+from layers.scale.widths import ScaleWidths
 
 
 def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -65,6 +69,25 @@ def test_in_single_precision_it_agrees_within_rounding(transforms: list[int]) ->
     assert len(transforms) == 1
 
 
+@pytest.mark.parametrize("side", [20, 21])
+def test_a_batch_teaches_widths_what_its_images_teach_one_by_one(side: int, transforms: list[int]) -> None:
+    torch.manual_seed(0)
+    widths = ScaleWidths(3, first=0.8, span=3.0)
+    layer = LiftingConv2d(2, 4, LearnedFunctions(widths, Family(kind="A", effective_size=5)), padding=SAME).double()
+    images = random(BATCH, 2, side, side)
+    whole = layer(images)
+    assert transforms
+    single = torch.cat([layer(image[None]) for image in images])
+    assert len(transforms) == 1
+    torch.testing.assert_close(whole, single)
+    for one, other in zip(
+        torch.autograd.grad(whole.pow(3).sum(), [layer.weight, widths.change]),
+        torch.autograd.grad(single.pow(3).sum(), [layer.weight, widths.change]),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+
+
 def test_small_kernels_single_images_and_strides_are_convolved_directly(transforms: list[int]) -> None:
     x, kernels = random(BATCH, 2, 16, 16), random(3, 2, LARGE, LARGE, seed=1)
     small = kernels[..., 1:, 1:]
@@ -93,8 +116,3 @@ def test_what_one_image_costs_is_counted_in_products_of_a_direct_convolution(tra
     x, kernels = random(1, 2, 16, 16), random(3, 2, LARGE, LARGE, seed=1)
     assert multiply_adds(lambda: convolve(x, kernels)) == 3 * 2 * LARGE**2 * 6 * 6
     assert not transforms
-
-
-@pytest.mark.parametrize(("side", "fast"), [(1, 1), (7, 8), (11, 12), (58, 60), (64, 64), (97, 100), (121, 125)])
-def test_transforms_have_sides_without_large_prime_factors(side: int, fast: int) -> None:
-    assert convolution._fast(side) == fast
