@@ -50,12 +50,9 @@ def build_splits(
 
     The items of the sizes that the scenario tests are judged, in an order that mixes sizes and classes, for some trials
     take the first ones; and after them all items of the split at all sizes, for curves. Validation has the sizes of
-    training: it is watched, and the temperature is fitted on it unless it is what is judged.
+    training: it is watched, and the temperature is fitted on it unless it is what is judged. Siblings have the
+    middle one of these sizes.
     """
-    if siblings:
-        raise ConfigError(
-            "loss.sibling or loss.teach has a weight; objects of stir/ have no scale 1 that others would be versions of"
-        )
     data, evaluation = _section(config), config.evaluation
     container, scenario = _container(data), SCENARIOS[data.scenario]
     if container.channels != data.channels:
@@ -76,7 +73,7 @@ def build_splits(
     tested, is_judged = (scenario.tested, False) if split == "test" else (scenario.trained, True)
     return Splits(
         num_classes=len(container.names),
-        train=_loader(config, container, seed, share) if trains else None,
+        train=_loader(config, container, seed, share, siblings) if trains else None,
         watched=part("validation", scenario.trained) if trains and config.train.patience is not None else None,
         calibration=None if is_judged else part("validation", scenario.trained, evaluation.calibration_items),
         evaluated={split: part(split, tested, evaluation.items), "sizes": part(split, SIDES[::-1], at_sizes=True)},
@@ -84,11 +81,12 @@ def build_splits(
     )
 
 
-def _loader(config: Config, container: Container, seed: int, share: tuple[int, int]) -> DataLoader:
+def _loader(config: Config, container: Container, seed: int, share: tuple[int, int], siblings: bool) -> DataLoader:
     data = _section(config)
     objects = Objects(container.select("train", SCENARIOS[data.scenario].trained), data.rescale, seed)
     order = BatchOrder(list(range(len(objects))), config.train.batch_size, seed, *share)
-    return DataLoader(Indexed(objects), batch_sampler=order, num_workers=data.workers)
+    indexed = Indexed(objects, objects.sibling if siblings else None)
+    return DataLoader(indexed, batch_sampler=order, num_workers=data.workers)
 
 
 def _section(config: Config) -> StirData:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import random
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dataloader.stir.container import SIDE as CANVAS
 from dataloader.stir.container import Selection
 from layers.seeds import seed_of
 
@@ -37,20 +39,45 @@ class Objects(Dataset[tuple[Tensor, int]]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image = self.images[index].float() / 255
+        image = self._image(index)
         if self.rescale is not None:
-            low, high = map(math.log, self.rescale)
-            draw = random.Random(seed_of(self.seed, "rescale", int(self._epoch), index))
-            image = rescaled(image, math.exp(draw.uniform(low, high)))
+            image = rescaled(image, self._factor(index))
         return image, int(self.labels[index])
+
+    def sibling(self, index: int) -> Tensor:
+        """The item's object at the middle one of the selected sizes, about the place where the item shows its centre.
+
+        It is what an item at "scale 1" would be. Where the item is rescaled beyond the canvas, its sibling may still
+        show what the item has lost.
+        """
+        side = int(self.selection.sides[index])
+        centre = torch.from_numpy(self.selection.positions[index] + side / 2) / CANVAS * 2 - 1  # -1 to 1, x and y
+        factor = 1.0 if self.rescale is None else self._factor(index)
+        return rescaled(self._image(index), self.middle / side, centre, factor * centre)
+
+    @property
+    def middle(self) -> int:
+        """The middle one of the selected sizes, or the one above the middle."""
+        sides = np.unique(self.selection.sides)
+        return int(sides[len(sides) // 2])
 
     def set_epoch(self, epoch: int) -> None:
         """Name the epoch that factors are drawn for."""
         self._epoch.fill_(epoch)
 
+    def _image(self, index: int) -> Tensor:
+        return self.images[index].float() / 255
 
-def rescaled(image: Tensor, factor: float) -> Tensor:
-    """(C, H, W), enlarged by ``factor`` about its centre."""
-    theta = torch.eye(2, 3)[None] / factor
-    grid = F.affine_grid(theta, [1, *image.shape], align_corners=False)
+    def _factor(self, index: int) -> float:
+        assert self.rescale is not None
+        low, high = map(math.log, self.rescale)
+        draw = random.Random(seed_of(self.seed, "rescale", int(self._epoch), index))
+        return math.exp(draw.uniform(low, high))
+
+
+def rescaled(image: Tensor, factor: float, centre: Tensor | float = 0.0, moved: Tensor | float = 0.0) -> Tensor:
+    """(C, H, W), enlarged by ``factor`` about ``centre``, which moves to ``moved``: x and y, -1 to 1 over the image."""
+    theta = torch.eye(2, 3) / factor
+    theta[:, 2] = centre - moved / factor
+    grid = F.affine_grid(theta[None], [1, *image.shape], align_corners=False)
     return F.grid_sample(image[None], grid, align_corners=False)[0]

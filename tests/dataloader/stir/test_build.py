@@ -15,7 +15,7 @@ from config.scenarios import SCENARIOS
 from config.schema import Config, ConfigError, EvaluationConfig, ModelConfig, StirData
 from dataloader.build import build_splits, count_classes
 from dataloader.splits import Part, Splits
-from dataloader.stir.container import SIDES, SPLITS, Container
+from dataloader.stir.container import SIDE, SIDES, SPLITS, Container, Selection
 from dataloader.stir.items import Objects, rescaled
 from tests.dataloader.stir.bars import COUNT, NAMES, bars, recipe_on, written
 
@@ -219,9 +219,37 @@ def test_what_cannot_be_read_is_told_in_one_line(tmp_path: Path) -> None:
         count_classes(at(name="stir/mnist", root=str(tmp_path)))
 
 
-def test_siblings_are_refused(file: Path) -> None:
-    with pytest.raises(ConfigError, match=r"loss.sibling or loss.teach has a weight; objects of stir/ have no scale 1"):
-        build_splits(recipe_on(file), seed=0, siblings=True)
+@pytest.mark.parametrize("rescale", [None, (0.5, 1.2)])
+def test_siblings_have_the_middle_size_and_stand_where_their_items_do(rescale: tuple[float, float] | None) -> None:
+    sides = np.array([20, 30, 33, 24])
+    corners = np.array([[5, 30], [17, 17], [20, 11], [30, 8]])  # none is cut off at 1.2
+    images = np.zeros((4, SIDE, SIDE), np.uint8)
+    for image, side, (left, top) in zip(images, sides, corners, strict=True):
+        image[top : top + side, left : left + side] = 255
+    objects = Objects(Selection(images, np.zeros(4, int), sides, corners, np.arange(4)), rescale, seed=3)
+    for epoch in range(3):
+        objects.set_epoch(epoch)
+        for index in range(4):
+            item, sibling = box_of(objects[index][0]), box_of(objects.sibling(index))
+            assert sibling[2:] == pytest.approx((30, 30), abs=0.3)  # the middle one of 20, 24, 30 and 33
+            assert sibling[:2] == pytest.approx(item[:2], abs=0.3)
+
+
+def box_of(image: Tensor) -> tuple[float, float, float, float]:
+    """Of a white rectangle on black: its middle, x and y, and its width and height."""
+    across, down = image[0].amax(0), image[0].amax(1)
+    place = torch.arange(SIDE) + 0.5
+    middle = [float((line * place).sum() / line.sum()) for line in (across, down)]
+    return middle[0], middle[1], float(across.sum()), float(down.sum())
+
+
+def test_siblings_come_last_where_they_are_asked_for(file: Path) -> None:
+    splits = build_splits(recipe_on(file, rescale=(0.5, 2.0)), seed=0, siblings=True)
+    assert splits.train is not None
+    image, _, index, sibling = next(iter(splits.train))
+    objects = splits.train.dataset.dataset  # type: ignore[attr-defined]
+    assert sibling.shape == image.shape
+    assert torch.equal(sibling[0], objects.sibling(int(index[0])))
 
 
 def test_classes_are_those_of_the_container(file: Path) -> None:
