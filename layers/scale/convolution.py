@@ -1,8 +1,7 @@
 """Convolution with kernels of any size: large ones by way of the Fourier transform, where that is faster.
 
 A direct convolution with a kernel of side k costs k² products per pixel, and its backward pass twice as many. In the
-Fourier domain the side does not matter. On a CPU, a training step on 16 maps of 58 x 58 with kernels of side 15 takes
-a seventh of the time, and one with kernels of side 7 takes the same. Both ways agree within rounding.
+Fourier domain the side does not matter: benchmarks/results/convolution.md has times. Both ways agree within rounding.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import torch.nn.functional as F
 from scipy.fft import next_fast_len  # type: ignore[import-untyped]
 from torch import Tensor
 
-LARGE = 11  # from this side on the Fourier transform is faster, even with one channel
+SAVED = 64  # products per pixel of the padded map, of a direct convolution, from which on the transform is faster
 BATCH = 8  # so many images are worth transforming the kernels for
 
 
@@ -20,12 +19,12 @@ def convolve(
     x: Tensor, kernels: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0, groups: int = 1
 ) -> Tensor:
     """``F.conv2d``, of (B, C, H, W) with (O, C / groups, k, k): to (B, O, H', W')."""
-    if stride == 1 and _is_worth_transforming(x, kernels):
-        return _by_fourier(x, kernels, bias, padding, groups)
+    if stride == 1 and _is_worth_transforming(x, kernels, padding):
+        return by_fourier(x, kernels, bias, padding, groups)
     return F.conv2d(x, kernels, bias, stride, padding, groups=groups)
 
 
-def _is_worth_transforming(x: Tensor, kernels: Tensor) -> bool:
+def _is_worth_transforming(x: Tensor, kernels: Tensor, padding: int) -> bool:
     """Large kernels on a batch, on a CPU; a GPU's own library chooses by itself.
 
     Not in half precision, which has no transform, and not where a graph is captured: it has to hold for other sizes and
@@ -33,9 +32,11 @@ def _is_worth_transforming(x: Tensor, kernels: Tensor) -> bool:
     """
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
+    k = kernels.shape[-1]
+    H, W = (side + 2 * padding for side in x.shape[-2:])
     return (
-        kernels.shape[-1] >= LARGE
-        and x.shape[0] >= BATCH
+        x.shape[0] >= BATCH
+        and k * k * (H - k + 1) * (W - k + 1) >= SAVED * H * W
         and x.device.type == "cpu"
         and x.dtype == kernels.dtype
         and x.dtype in (torch.float32, torch.float64)
@@ -43,7 +44,7 @@ def _is_worth_transforming(x: Tensor, kernels: Tensor) -> bool:
     )
 
 
-def _by_fourier(x: Tensor, kernels: Tensor, bias: Tensor | None, padding: int, groups: int) -> Tensor:
+def by_fourier(x: Tensor, kernels: Tensor, bias: Tensor | None = None, padding: int = 0, groups: int = 1) -> Tensor:
     """The transform wraps around. No answer that is kept reaches so far: they are those of kernels within the map."""
     k = kernels.shape[-1]
     H, W = (side + 2 * padding for side in x.shape[-2:])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from evaluation.cost import multiply_adds
 from layers.scale import convolution
-from layers.scale.convolution import BATCH, LARGE, convolve
+from layers.scale.convolution import BATCH, SAVED, by_fourier, convolve
 from layers.scale.functions import LearnedFunctions
 from layers.scale.hermite import Family
 from layers.scale.steerable import SAME, LiftingConv2d
@@ -27,30 +27,29 @@ def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Te
 def transforms() -> Iterator[list[int]]:
     """One entry for every convolution that is transformed."""
     calls: list[int] = []
-    by_fourier = convolution._by_fourier
+    by_fourier = convolution.by_fourier
 
     def counted(*arguments: object) -> Tensor:
         calls.append(1)
         return by_fourier(*arguments)  # type: ignore[arg-type]
 
-    with patch.object(convolution, "_by_fourier", counted):
+    with patch.object(convolution, "by_fourier", counted):
         yield calls
 
 
 @pytest.mark.parametrize(("H", "W"), [(14, 14), (17, 23), (30, 14)])  # 14, 17 and 23 are no sides of fast transforms
 @pytest.mark.parametrize(("groups", "padding"), [(1, 0), (1, 5), (4, 0), (4, 7)])
-@pytest.mark.parametrize("k", [11, 14])
+@pytest.mark.parametrize("k", [2, 11, 14])
 @pytest.mark.parametrize("has_bias", [False, True])
 def test_it_is_a_convolution_and_so_are_its_gradients(
-    H: int, W: int, groups: int, padding: int, k: int, has_bias: bool, transforms: list[int]
+    H: int, W: int, groups: int, padding: int, k: int, has_bias: bool
 ) -> None:
-    x, kernels, bias = random(BATCH, 8, H, W), random(12, 8 // groups, k, k, seed=1), random(12, seed=2)
+    x, kernels, bias = random(3, 8, H, W), random(12, 8 // groups, k, k, seed=1), random(12, seed=2)
     inputs = [x, kernels, bias] if has_bias else [x, kernels]
     for one in inputs:
         one.requires_grad_()
     shift = bias if has_bias else None
-    ours, plain = convolve(x, kernels, shift, 1, padding, groups), F.conv2d(x, kernels, shift, 1, padding, 1, groups)
-    assert transforms
+    ours, plain = by_fourier(x, kernels, shift, padding, groups), F.conv2d(x, kernels, shift, 1, padding, 1, groups)
     torch.testing.assert_close(ours, plain, rtol=0, atol=1e-11)
     weight = random(*plain.shape, seed=3)
     for mine, theirs in zip(
@@ -69,7 +68,7 @@ def test_in_single_precision_it_agrees_within_rounding(transforms: list[int]) ->
     assert len(transforms) == 1
 
 
-@pytest.mark.parametrize("side", [20, 21])
+@pytest.mark.parametrize("side", [30, 31])
 def test_a_batch_teaches_widths_what_its_images_teach_one_by_one(side: int, transforms: list[int]) -> None:
     torch.manual_seed(0)
     widths = ScaleWidths(3, first=0.8, span=3.0)
@@ -88,16 +87,20 @@ def test_a_batch_teaches_widths_what_its_images_teach_one_by_one(side: int, tran
         torch.testing.assert_close(one, other)
 
 
-def test_small_kernels_single_images_and_strides_are_convolved_directly(transforms: list[int]) -> None:
-    x, kernels = random(BATCH, 2, 16, 16), random(3, 2, LARGE, LARGE, seed=1)
-    small = kernels[..., 1:, 1:]
-    assert torch.equal(convolve(x, small), F.conv2d(x, small))
+def test_the_transform_is_taken_for_batches_and_kernels_that_are_worth_it(transforms: list[int]) -> None:
+    x, kernels = random(BATCH, 2, 40, 40), random(3, 2, 11, 11, seed=1)
+    torch.testing.assert_close(convolve(x, kernels, padding=5), F.conv2d(x, kernels, padding=5))
+    assert len(transforms) == 1
     assert torch.equal(convolve(x[1:], kernels), F.conv2d(x[1:], kernels))
     assert torch.equal(convolve(x, kernels, stride=2), F.conv2d(x, kernels, stride=2))
+    small = kernels[..., :8, :8]
+    assert small.shape[-1] ** 2 == SAVED  # and less than that per pixel, for the map has more of them than the answer
+    assert torch.equal(convolve(x, small), F.conv2d(x, small))
+    assert torch.equal(convolve(x[..., :12], kernels), F.conv2d(x[..., :12], kernels))  # few answers are left
     with torch.autocast("cpu", torch.bfloat16):
         assert convolve(x.float(), kernels.float()).dtype == torch.bfloat16
     assert convolve(x.bfloat16(), kernels.bfloat16()).dtype == torch.bfloat16
-    assert not transforms
+    assert len(transforms) == 1
 
 
 def test_exported_it_takes_any_batch() -> None:
@@ -105,7 +108,7 @@ def test_exported_it_takes_any_batch() -> None:
         def forward(self, x: Tensor, kernels: Tensor) -> Tensor:
             return convolve(x, kernels)
 
-    x, kernels = random(BATCH, 2, 16, 16), random(3, 2, LARGE, LARGE, seed=1)
+    x, kernels = random(BATCH, 2, 40, 40), random(3, 2, 11, 11, seed=1)
     batch = torch.export.Dim("batch", min=1)
     program = torch.export.export(Layer(), (x, kernels), dynamic_shapes=({0: batch}, None)).module()
     torch.testing.assert_close(program(x[:3], kernels), F.conv2d(x[:3], kernels))
@@ -113,6 +116,6 @@ def test_exported_it_takes_any_batch() -> None:
 
 
 def test_what_one_image_costs_is_counted_in_products_of_a_direct_convolution(transforms: list[int]) -> None:
-    x, kernels = random(1, 2, 16, 16), random(3, 2, LARGE, LARGE, seed=1)
-    assert multiply_adds(lambda: convolve(x, kernels)) == 3 * 2 * LARGE**2 * 6 * 6
+    x, kernels = random(1, 2, 40, 40), random(3, 2, 11, 11, seed=1)
+    assert multiply_adds(lambda: convolve(x, kernels)) == 3 * 2 * 11**2 * 30 * 30
     assert not transforms
