@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.report import RESULTS, typed
-from report.scale.__main__ import FIGURES
+from report.scale.figures import drawings
 from report.scale.protocol import Protocol, ScaleRun, by_protocol, by_recipe, scale_runs
 from report.scale.table import scale_table
 from train.runs.errors import RunError
@@ -39,8 +39,11 @@ def comparison(protocol: Protocol, runs: Sequence[ScaleRun]) -> dict[str, dict[s
     data = protocol.data.partition("-")[0]
     for recipe, own in by_recipe(runs).items():
         system = own[0].backbone.removeprefix(SYSTEMS)
-        is_bare = own[0].config["method"]["name"] == "none" and own[0].config["data"]["rescale"] is None
-        found = known.get((data, protocol["scenario"], system)) if is_bare else None
+        is_whole = protocol["evaluation.split"] in (None, "test") and protocol["evaluation.items"] is None
+        is_bare = (
+            is_whole and own[0].config["method"]["name"] == "none" and own[0].config["data"].get("rescale") is None
+        )
+        found = known.get((data, protocol["data.scenario"], system)) if is_bare else None
         if found is not None:
             mean, deviation = found
             ours = 100 * statistics.fmean(run.metrics["accuracy"] for run in own)
@@ -70,9 +73,8 @@ def write_report(runs: Sequence[ScaleRun]) -> None:
     text = "\n".join(["# stir", "", *parts, f"`{typed('stir')}`; {facts}.", ""])
     (RESULTS / "stir.md").write_text(text)
     print(text)
-    for drawing in (draw(runs) for draw in FIGURES):
-        if drawing is not None:
-            drawing._replace(name=f"stir_{drawing.name}").write(RESULTS)
+    for drawing in drawings(runs):
+        drawing._replace(name=f"stir_{drawing.name}").write(RESULTS)
 
 
 if __name__ == "__main__":

@@ -7,20 +7,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from report.scale import accuracy, maps, orbits
-from report.scale.drawing import Drawing
-from report.scale.protocol import ScaleRun, by_protocol, require_one_protocol, scale_runs
+from report.runs import collect
+from report.scale.figures import drawings
+from report.scale.protocol import ScaleRun, by_protocol, names_of, require_one_protocol, scale_runs
 from report.scale.table import scale_table
-
-FIGURES: tuple[Callable[[Sequence[ScaleRun]], Drawing | None], ...] = (
-    *(accuracy.curves, accuracy.scores, accuracy.costs),
-    *(maps.equivariance, maps.crops, maps.index, maps.channels),
-    *(orbits.aggregate, orbits.individual, orbits.overview, orbits.shifted, orbits.local),
-    *(orbits.explanations, orbits.restoration),
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         runs = scale_runs(options.root, options.recipes)
+        if options.recipes is None and (others := others_than(runs, options.root)):
+            print(f"left out, for their runs have no accuracy of objects: {', '.join(others)}\n")
         if options.recipes is not None:
             require_one_protocol(runs)
         for path in write(runs, options.out):
@@ -42,21 +37,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def others_than(runs: Sequence[ScaleRun], root: str) -> list[str]:
+    """The recipes of finished runs which are about something else, such as pixels."""
+    known = {run.folder for run in runs} | {run.again for run in runs}
+    return sorted({run.recipe for run in collect(root) if run.metrics is not None and run.folder not in known})
+
+
 def write(runs: Sequence[ScaleRun], folder: Path) -> list[Path]:
     """All tables and figures."""
     if not runs:
-        raise ValueError("there are no finished runs; expected some to compare")
+        raise ValueError("there are no finished runs with an accuracy; expected some of classifiers of objects")
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
-    for protocol, own in by_protocol(runs).items():
-        alike = sum(path.name.startswith(f"table_{protocol.name}") for path in written[::2])
-        name = f"{protocol.name}_{alike + 1}" if alike else protocol.name
+    protocols = by_protocol(runs)
+    for protocol, name in names_of(protocols).items():
+        own = protocols[protocol]
         print(f"{protocol.title}\n\n{scale_table(own)}")
         written += [folder / f"table_{name}.md", folder / f"table_{name}.csv"]
         written[-2].write_text(scale_table(own, "markdown"), "utf-8")
         written[-1].write_text(scale_table(own, "csv"), "utf-8")
-    drawings = [drawing for draw in FIGURES if (drawing := draw(runs)) is not None]
-    return written + [path for drawing in drawings for path in drawing.write(folder)]
+    return written + [path for drawing in drawings(runs) for path in drawing.write(folder)]
 
 
 if __name__ == "__main__":

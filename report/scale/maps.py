@@ -89,7 +89,7 @@ def crops(runs: Sequence[ScaleRun]) -> Drawing | None:
             "recipe": run.recipe,
             "seed": run.seed,
             "layer": str(arrays["layers"][-1]),
-            "error": float(arrays["error"][-1][arrays["counted"].astype(bool)].mean()),
+            "error": _mean(arrays["error"][-1][arrays["counted"].astype(bool)]),
             "accuracy": run.metrics["accuracy"],
         }
         for run, arrays in found

@@ -1,9 +1,10 @@
-"""What makes runs comparable: the data that they learned from and were judged by."""
+"""What makes runs comparable: the data that they learned from, and the items that they were judged by."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ AUGMENTS = ("rescale", "fresh", "fresh_scales", "shift", "flip", "cutout")
 TECHNICAL = ("root", "workers", "download")
 REPEATED = ("realisation",)  # of a data set that is drawn several times, as a seed is
 FREE = {*AUGMENTS, *TECHNICAL, *REPEATED}
+JUDGED = ("split", "items")  # settings of the evaluation that say what accuracy is of
+SEPARATE = "name its recipes with --recipes, or leave --recipes out for a table of each"
+AGAIN = "_eval"  # what the recipe of a run that was evaluated again ends with
 
 
 @dataclass(frozen=True)
@@ -28,15 +32,17 @@ class Protocol:
     """What all runs of one table have in common.
 
     Args:
-        settings: of the data, but for those that do not matter here.
+        settings: of the data, but for those that do not matter here, and of what is judged; ``data.name``, say.
     """
 
     settings: tuple[tuple[str, Any], ...]
 
     @classmethod
-    def of(cls, data: dict[str, Any]) -> Protocol:
-        """That of a data section."""
-        return cls(tuple((key, _fixed(value)) for key, value in data.items() if key not in FREE))
+    def of(cls, config: dict[str, Any]) -> Protocol:
+        """That of a run's settings."""
+        data = {f"data.{key}": value for key, value in config["data"].items() if key not in FREE}
+        judged = {f"evaluation.{key}": config.get("evaluation", {}).get(key) for key in JUDGED}
+        return cls(tuple((key, _fixed(value)) for key, value in (data | judged).items()))
 
     def __getitem__(self, key: str) -> Any:
         return dict(self.settings).get(key)
@@ -44,28 +50,27 @@ class Protocol:
     @property
     def data(self) -> str:
         """The data's name, or its file's."""
-        return Path(self["file"]).stem if self["file"] else str(self["name"]).removeprefix("stir/").replace("/", "-")
+        file = self["data.file"]
+        return Path(file).stem if file else str(self["data.name"]).removeprefix("stir/").replace("/", "-")
 
     @property
     def scenario(self) -> Scenario | None:
         """Which sizes are trained on, where the data have scenarios."""
-        return SCENARIOS.get(self["scenario"])
+        return SCENARIOS.get(self["data.scenario"])
 
     @property
     def title(self) -> str:
         """As figures and files call it, such as ``emoji-dejavu Mid2Rest``."""
-        return f"{self.data} {self.scenario.name}" if self.scenario else self.data
-
-    @property
-    def name(self) -> str:
-        """The title as names of files have it."""
-        return self.title.replace(" ", "_")
+        split = self["evaluation.split"]
+        return " ".join(
+            [self.data, *([self.scenario.name] if self.scenario else []), *([split] if split == "validation" else [])]
+        )
 
     def difference(self, other: Protocol) -> str:
         """The first setting in which two protocols differ, with both values."""
         names = [*dict(self.settings), *dict(other.settings)]
         name = next(name for name in names if self[name] != other[name])
-        return f"data.{name} {self[name]} and {other[name]}"
+        return f"{name} {self[name]} and {other[name]}"
 
 
 def _fixed(value: Any) -> Any:
@@ -74,17 +79,22 @@ def _fixed(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class ScaleRun:
-    """A finished run, with what its settings say."""
+    """A finished run, with what its settings say.
+
+    Args:
+        again: the folder of a run that evaluated this one again, whose studies are this one's too.
+    """
 
     recipe: str
     seed: int
     folder: Path
     metrics: dict[str, float]
     config: dict[str, Any]
+    again: Path | None = None
 
     @cached_property
     def protocol(self) -> Protocol:
-        return Protocol.of(self.config["data"])
+        return Protocol.of(self.config)
 
     @property
     def backbone(self) -> str:
@@ -110,29 +120,46 @@ class ScaleRun:
         return self.metrics["seconds"] / self.metrics["epochs"] if self.metrics.get("epochs") else None
 
     @property
-    def is_collapsed(self) -> bool:
-        """Whether it has learned nothing: at the sizes of training it knows less than twice what chance does."""
-        return self.trained_accuracy < 2 * self.metrics.get("chance", 0.0)
+    def is_collapsed(self) -> bool | None:
+        """Whether it has learned nothing: at the sizes of training it knows less than twice what chance does. None
+        where chance was not measured."""
+        chance = self.metrics.get("chance")
+        return None if chance is None else self.trained_accuracy < 2 * chance
 
     def study(self, name: str) -> dict[str, np.ndarray] | None:
         """What a study of the run found, or None where it was not made."""
-        path = self.folder / f"{name}.npz"
-        if not path.is_file():
-            return None
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
+        for folder in (self.folder, self.again):
+            if folder is not None and (folder / f"{name}.npz").is_file():
+                with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
+                    return {key: file[key] for key in file.files}
+        return None
 
 
 def scale_runs(root: str | Path, recipes: Sequence[str] | None = None) -> list[ScaleRun]:
-    """All finished runs below a folder, or those of some recipes in their order."""
-    found = [_opened(run) for run in collect(root) if run.metrics is not None]
+    """All finished runs of classifiers of objects below a folder, or those of some recipes in their order.
+
+    Runs on pictures and on pixels, which have no ``accuracy``, are none of them.
+    """
+    found = [_opened(run) for run in collect(root) if run.metrics is not None and "accuracy" in run.metrics]
     if recipes is None:
-        return found
+        return _merged(found)
     known = {run.recipe for run in found}
     for name in recipes:
         if name not in known:
             raise ValueError(f"no finished run has the recipe {name!r}; there are {', '.join(sorted(known)) or 'none'}")
     return [run for name in recipes for run in found if run.recipe == name]
+
+
+def _merged(runs: Sequence[ScaleRun]) -> list[ScaleRun]:
+    """Without runs that evaluated another one again, by the same protocol: that one has their folders."""
+    again = {
+        (run.recipe.removesuffix(AGAIN), run.seed, run.protocol): run.folder
+        for run in runs
+        if run.recipe.endswith(AGAIN)
+    }
+    found = [replace(run, again=again.pop((run.recipe, run.seed, run.protocol), None)) for run in runs]
+    left = set(again.values())
+    return [run for run in found if not run.recipe.endswith(AGAIN) or run.folder in left]
 
 
 def _opened(run: Run) -> ScaleRun:
@@ -154,6 +181,17 @@ def by_protocol(runs: Iterable[ScaleRun]) -> dict[Protocol, list[ScaleRun]]:
     return found
 
 
+def names_of(protocols: Iterable[Protocol]) -> dict[Protocol, str]:
+    """Their titles as names of files have them, with a number where several have one title."""
+    found: dict[Protocol, str] = {}
+    alike: Counter[str] = Counter()
+    for protocol in protocols:
+        title = protocol.title.replace(" ", "_")
+        alike[title] += 1
+        found[protocol] = f"{title}_{alike[title]}" if alike[title] > 1 else title
+    return found
+
+
 def by_recipe(runs: Iterable[ScaleRun]) -> dict[str, list[ScaleRun]]:
     """The runs of each recipe, one per seed."""
     found: dict[str, list[ScaleRun]] = {}
@@ -162,13 +200,13 @@ def by_recipe(runs: Iterable[ScaleRun]) -> dict[str, list[ScaleRun]]:
     return found
 
 
-def require_one_protocol(runs: Sequence[ScaleRun]) -> Protocol:
+def require_one_protocol(runs: Sequence[ScaleRun], remedy: str = SEPARATE) -> Protocol:
     """The protocol of all runs; what was trained or judged on other data has no place in their table."""
     first = runs[0]
     for run in runs:
         if run.protocol != first.protocol:
             raise ValueError(
                 f"{first.folder} and {run.folder} have different protocols, {first.protocol.difference(run.protocol)}; "
-                "a table has runs of one: name its recipes with --recipes, or leave --recipes out for a table of each"
+                f"only runs of one can be compared: {remedy}"
             )
     return first.protocol

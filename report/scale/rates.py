@@ -14,26 +14,35 @@ import sys
 from collections.abc import Sequence
 
 from report.markup import markup
-from report.scale.protocol import ScaleRun, by_recipe, scale_runs
+from report.scale.protocol import ScaleRun, by_recipe, require_one_protocol, scale_runs
 
 LOG = "metrics.jsonl"
 
 
 def watched(run: ScaleRun) -> float:
     """The best accuracy of its epochs on validation objects."""
-    lines = [json.loads(line) for line in (run.folder / LOG).read_text("utf-8").splitlines()]
+    path = run.folder / LOG
+    try:
+        lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read ({error}); expected a line of JSON per epoch") from error
     values = [line["watched_accuracy"] for line in lines if "watched_accuracy" in line]
     if not values:
-        raise ValueError(f"{run.folder / LOG} has no watched_accuracy; expected a run with train.patience")
+        raise ValueError(f"{path} has no watched_accuracy; expected a run with train.patience")
     return max(values)
 
 
 def chosen(runs: Sequence[ScaleRun]) -> tuple[float, dict[float, float]]:
-    """The rate that wins, and the median of every rate, of runs of one recipe."""
-    by_rate: dict[float, list[float]] = {}
+    """The rate that wins, and the median of every rate, of runs of one recipe: of one protocol, with equal seeds."""
+    require_one_protocol(runs, "give the folders of one")
+    by_rate: dict[float, dict[int, float]] = {}
     for run in runs:
-        by_rate.setdefault(run.config["train"]["backbone_lr"], []).append(watched(run))
-    medians = {rate: statistics.median(by_rate[rate]) for rate in sorted(by_rate)}
+        by_rate.setdefault(run.config["train"]["backbone_lr"], {})[run.seed] = watched(run)
+    seeds = {rate: sorted(by_seed) for rate, by_seed in sorted(by_rate.items())}
+    if len({*map(tuple, seeds.values())}) > 1:
+        told = "; ".join(f"{own} at {rate:g}" for rate, own in seeds.items())
+        raise ValueError(f"{runs[0].recipe} has the seeds {told}; expected the same ones at every rate")
+    medians = {rate: statistics.median(by_rate[rate].values()) for rate in seeds}
     return max(medians, key=lambda rate: (medians[rate], -rate)), medians
 
 

@@ -41,6 +41,11 @@ def _seconds(runs: Runs) -> str:
     return f"{statistics.median(found):.2f}" if found else NONE
 
 
+def _collapsed(runs: Runs) -> str:
+    known = [run.is_collapsed for run in runs if run.is_collapsed is not None]
+    return str(sum(known)) if known else NONE
+
+
 COLUMNS: dict[str, Callable[[Runs], str]] = {
     "seeds": lambda runs: str(len(runs)),
     "parameters": _metric("parameters", lambda values: f"{values[0]:,.0f}"),
@@ -53,7 +58,7 @@ COLUMNS: dict[str, Callable[[Runs], str]] = {
     "all sizes (%)": _metric("size_accuracy", _spread),
     "worst size (%)": _metric("worst_size_accuracy", _spread),
     "drop per octave (points)": _metric("octave_drop", _spread),
-    "collapsed": lambda runs: str(sum(run.is_collapsed for run in runs)),
+    "collapsed": _collapsed,
 }
 
 

@@ -27,3 +27,9 @@ def test_a_system_is_compared_with_itself_alone(tmp_path: Path) -> None:
         "published, mean (%)": {"standard": "39.1 ± 3.7"},
         "its deviations apart": {"standard": "+0.8"},
     }
+
+
+def test_what_was_judged_by_other_items_is_beside_nothing_published(tmp_path: Path) -> None:
+    write_run(tmp_path, "standard", 1, known=0.8, data={"name": "stir/emoji-dejavu"}, split="validation")
+    runs = scale_runs(tmp_path)
+    assert comparison(runs[0].protocol, runs) == {"published, mean (%)": {}, "its deviations apart": {}}

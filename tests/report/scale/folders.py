@@ -12,7 +12,9 @@ import yaml
 DATA: dict[str, Any] = {"name": "stir/mnist", "file": None, "seed": 0, "scenario": 2, "rescale": None, "workers": 0}
 
 
-def write_run(root: Path, recipe: str, seed: int, *, known: float, data: dict[str, Any] | None = None) -> Path:
+def write_run(
+    root: Path, recipe: str, seed: int, *, known: float, data: dict[str, Any] | None = None, **evaluation: Any
+) -> Path:
     """A finished run that knows this share of the objects at every size, and half of it outside of 33 to 48 pixels."""
     folder = root / recipe / str(seed)
     folder.mkdir(parents=True)
@@ -23,7 +25,10 @@ def write_run(root: Path, recipe: str, seed: int, *, known: float, data: dict[st
     summary = {"metrics": metrics, "seconds": 30.0, "epochs": 10 + seed, "parameters": 26250}
     (folder / "summary.json").write_text(json.dumps(summary))
     config = {
-        recipe: {"data": DATA | (data or {}), "model": {"backbone": f"stir2_{recipe}"}, "method": {"name": "none"}}
+        "data": DATA | (data or {}),
+        "model": {"backbone": f"stir2_{recipe}"},
+        "method": {"name": "none"},
+        "evaluation": {"split": "test", "items": None} | evaluation,
     }
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "config.yaml").write_text(yaml.safe_dump({recipe: config}))
     return folder

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from report.scale.__main__ import FIGURES, write
+from report.scale.__main__ import write
 from report.scale.accuracy import costs, curves, scores
 from report.scale.drawing import Drawing, mean_curve, panels, styles
 from report.scale.protocol import scale_runs
@@ -53,7 +53,7 @@ def test_scores_have_a_row_per_run_and_costs_one_per_recipe(root: Path) -> None:
 def test_every_figure_is_written_as_pdf_and_png_with_its_numbers(root: Path, tmp_path: Path) -> None:
     written = write(scale_runs(root), tmp_path / "out")
     drawn = {path.stem for path in written if path.suffix == ".pdf"}
-    assert {"sizes", "scores", "costs"} <= drawn and len(FIGURES) >= 3
+    assert {"sizes", "scores", "costs"} <= drawn
     for name in drawn:
         with Image.open(tmp_path / "out" / f"{name}.png") as picture:
             assert picture.width > 200

@@ -44,3 +44,23 @@ def test_runs_without_early_stopping_are_named(tmp_path: Path, capsys) -> None:
     log.write_text('{"epoch": 1}\n')
     assert main([str(tmp_path / "0.001")]) == 1
     assert f"{log} has no watched_accuracy; expected a run with train.patience" in capsys.readouterr().err
+
+
+def test_rates_are_compared_of_one_protocol_and_of_equal_seeds(tmp_path: Path, capsys) -> None:
+    write_rate(tmp_path, 0.001, 0.5, 0.6)
+    write_rate(tmp_path, 0.01, 0.7)
+    folders = [str(tmp_path / rate) for rate in ("0.001", "0.01")]
+    assert main(folders) == 1
+    assert "plain has the seeds [0, 1] at 0.001; [0] at 0.01; expected the same" in capsys.readouterr().err
+    settings = tmp_path / "0.01" / "plain" / "0" / "config.yaml"
+    settings.write_text(settings.read_text().replace("scenario: 2", "scenario: 3"))
+    assert main(folders) == 1
+    assert "data.scenario 2 and 3; only runs of one can be compared" in capsys.readouterr().err
+
+
+def test_a_broken_log_is_named(tmp_path: Path, capsys) -> None:
+    write_rate(tmp_path, 0.001, 0.5)
+    log = tmp_path / "0.001" / "plain" / "0" / "metrics.jsonl"
+    log.write_text('{"epoch": 1, "watched')
+    assert main([str(tmp_path / "0.001")]) == 1
+    assert f"{log} cannot be read" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from report.scale import maps, orbits
-from report.scale.__main__ import FIGURES, write
+from report.scale.__main__ import write
+from report.scale.figures import OF_ALL, OF_STUDIES
 from report.scale.protocol import scale_runs
 from tests.report.scale.folders import write_run
 
@@ -82,8 +84,29 @@ def found(tmp_path: Path) -> list[dict[str, dict[str, Any]]]:
 
 def test_all_figures_are_drawn(found, tmp_path: Path) -> None:
     written = write(scale_runs(tmp_path / "runs"), tmp_path / "out")
-    assert len([path for path in written if path.suffix == ".pdf"]) == len(FIGURES) == 14
+    assert len([path for path in written if path.suffix == ".pdf"]) == len(OF_ALL) + len(OF_STUDIES) == 14
     assert all(path.stat().st_size > 40 for path in written)
+
+
+def test_figures_of_studies_take_the_runs_of_one_protocol(found, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "runs", "plain", 7, known=0.8, data={"scenario": 3})
+    arrays = findings(np.random.default_rng(7))["equivariance"]
+    np.savez(folder / "equivariance.npz", **arrays | {"trained_error": np.full((2, 4, 3, 4), 9.0)})
+    write(scale_runs(tmp_path / "runs"), tmp_path / "out")
+    rows = {}
+    for name in ("mnist_Mid2Rest", "mnist_Large2Small"):
+        with (tmp_path / "out" / f"equivariance_{name}.csv").open() as file:
+            rows[name] = [float(row["error"]) for row in csv.DictReader(file) if row["weights"] == "trained"]
+    assert set(rows["mnist_Large2Small"]) == {9.0} and max(rows["mnist_Mid2Rest"]) < 1
+
+
+def test_what_could_not_be_compared_is_left_out_of_the_error_of_crops(tmp_path: Path) -> None:
+    folder, arrays = write_run(tmp_path, "plain", 1, known=0.8), findings(np.random.default_rng(1))["crops"]
+    arrays["error"][-1, 1, 0] = np.nan
+    np.savez(folder / "crops.npz", **arrays)
+    drawing = maps.crops(scale_runs(tmp_path))
+    assert drawing is not None
+    assert drawing.rows[0]["error"] == pytest.approx(np.nanmean(arrays["error"][-1, [1, 3]]))
 
 
 def test_runs_without_studies_have_no_figures_of_them(tmp_path: Path) -> None:

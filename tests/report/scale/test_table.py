@@ -6,6 +6,7 @@ import csv
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from report.scale.__main__ import main
@@ -74,3 +75,41 @@ def test_recipes_that_were_not_run_are_named(tmp_path: Path, capsys) -> None:
     (tmp_path / "a" / "1" / "summary.json").unlink()
     assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 1
     assert "there are no finished runs" in capsys.readouterr().err
+
+
+def test_what_was_judged_by_other_items_is_in_no_common_table(tmp_path: Path, capsys) -> None:
+    write_run(tmp_path, "a", 1, known=0.9)
+    write_run(tmp_path, "b", 1, known=0.8, split="validation")
+    write_run(tmp_path, "c", 1, known=0.7, items=20)
+    assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    names = [path.name for path in sorted((tmp_path / "out").glob("table_*.md"))]
+    assert names == ["table_mnist_Mid2Rest.md", "table_mnist_Mid2Rest_2.md", "table_mnist_Mid2Rest_validation.md"]
+    assert main([str(tmp_path), "--out", str(tmp_path / "out"), "--recipes", "a,b"]) == 1
+    assert "evaluation.split test and validation" in capsys.readouterr().err
+
+
+def test_runs_about_something_else_are_left_out_and_named(tmp_path: Path, capsys) -> None:
+    write_run(tmp_path, "a", 1, known=0.9)
+    pixels = write_run(tmp_path, "pixels", 1, known=0.9)
+    (pixels / "summary.json").write_text('{"metrics": {"mean_iou": 0.7}}')
+    assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    assert "no accuracy of objects: pixels\n" in capsys.readouterr().out
+    assert [*rows_of(tmp_path)] == ["a"]
+
+
+def test_a_run_that_was_evaluated_again_is_no_second_network(tmp_path: Path) -> None:
+    """What the second evaluation studied belongs to the run whose weights it took."""
+    write_run(tmp_path, "a", 1, known=0.9)
+    again = write_run(tmp_path, "a_eval", 1, known=0.9)
+    write_run(tmp_path, "a_eval", 2, known=0.9)  # of a run that lies elsewhere
+    np.savez(again / "index.npz", sides=np.arange(3))
+    first, other = scale_runs(tmp_path)
+    assert (first.recipe, first.seed, other.recipe, other.seed) == ("a", 1, "a_eval", 2)
+    study = first.study("index")
+    assert study is not None and study["sides"].tolist() == [0, 1, 2] and other.study("index") is None
+
+
+def test_nothing_is_said_to_have_collapsed_where_chance_is_not_known(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "a", 1, known=0.9)
+    (folder / "summary.json").write_text('{"metrics": {"accuracy": 0.01}}')
+    assert "collapsed" not in rows_of(tmp_path)["a"]
