@@ -11,7 +11,7 @@ from config.load import load_recipes
 from config.scenarios import SCENARIOS
 from config.schema import Config, ScaledData, StirData
 from dataloader.build import build_splits, count_classes
-from models.build import build_model, check_head, read_weights
+from models.build import build_model, check_fit, check_head, read_weights
 from report.suite import write_report
 from train.build import build_trainer
 from train.distributed import Process, start
@@ -57,6 +57,7 @@ def run_recipe(name: str, config: Config, arguments: Namespace, process: Process
             data = build_splits(config, run.seed, process.share, trains=run.trains)
             if run.starts_published:
                 check_head(config.model, classes)
+            check_fit(model, data.first_image)
             fresh = partial(build_model, config.untrained(), classes, run.seed)
             study = build_studies(config, data, model, fresh, run.seed, process)
         process.say("\n".join(f"  {line}" for line in data.report))

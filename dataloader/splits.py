@@ -74,6 +74,12 @@ class Splits:
     mix: Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]] | None = None
     report: tuple[str, ...] = ()
 
+    @property
+    def first_image(self) -> Tensor:
+        """(C, H, W), the first one that is judged."""
+        part = next(iter(self.evaluated.values()))
+        return part.dataset[part.batches[0][0]][0]
+
     def count_broken(self, summed: Callable[[Tensor], Tensor] = lambda values: values) -> int:
         """Items that could not be read so far, by any of the processes that ``summed`` sums over."""
         return sum(dataset.count_broken(summed) for dataset in self._datasets())

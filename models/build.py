@@ -158,6 +158,21 @@ def check_head(model: ModelConfig, num_classes: int) -> None:
         )
 
 
+def check_fit(model: nn.Module, image: Tensor) -> None:
+    """Refuse images (C, H, W) that the model cannot take, before it trains on them."""
+    was_training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()(image[None])
+    except (ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"the model cannot take images of {tuple(image.shape)}: {error}. model.image_size resizes them to the side "
+            "that model.backbone is made for"
+        ) from error
+    finally:
+        model.train(was_training)
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """A state dict of a safetensors or pth file, without unpickling code."""
     if not path.is_file():

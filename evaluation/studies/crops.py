@@ -6,7 +6,8 @@ A is the map of a stage at the places whose kernels lie in the object's box, B t
 and R resizes B to the size of A, bicubically. An object at (left, top) with side s is cut out as rows top to
 top + s - p, and columns likewise, with p = 64 - the map's side; which asks for a map of stride 1. Of a map with a scale
 axis the largest answer over the scales counts. A map that keeps the image's side is cut along the box, and sees what is
-around it.
+around it. Where kernels are larger than the object there are no such places, and the error is NaN: those of SESN and
+DISCO leave a map of 36 x 36, in which an object of 17 pixels has none.
 
 The published evaluation has two slips, which are not repeated. It fed images of 0 to 255 to networks that were trained
 on 0 to 1; here images are those of training. And it judged scenario 1 by the pairs of scenario 3, and the reverse: the
@@ -23,6 +24,7 @@ Arrays, with L stages, N objects:
 from __future__ import annotations
 
 from functools import partial
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -67,15 +69,17 @@ SIDE = 64
 
 
 def crop_error(reference: Cut, other: Cut) -> float:
-    """Of one object at two sides; NaN where the reference is 0 everywhere."""
+    """Of one object at two sides; NaN where the reference is 0 everywhere, or either map has no place in the object."""
     expected, actual = _cut(*reference), _cut(*other)
+    if 0 in (*expected.shape, *actual.shape):
+        return nan
     resized = F.interpolate(actual[None], expected.shape[-2:], mode="bicubic", align_corners=False)[0]
     return ((expected - resized).square().sum() / expected.square().sum()).item()
 
 
 def _cut(value: Tensor, corner: list[int], side: int) -> Tensor:
     left, top = corner
-    length = side - (SIDE - value.shape[-1])
+    length = max(side - (SIDE - value.shape[-1]), 0)
     return value[:, top : top + length, left : left + length].double()
 
 

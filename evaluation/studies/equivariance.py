@@ -12,6 +12,9 @@ Only places that see nothing but the image, on both sides, are compared. Where t
 places see, as timm's do not, all places in the content are, and zeros of its padding count as its error. Of a
 canonicalizer the maps are those of the warped image, unless its sites restore: what is invariant is not equivariant.
 
+Where kernels reach far, nothing of a much smaller image is left to compare. So the error in the summary is the mean
+over fewer scales there, which are nearer to 1; ``equivariance_scales_at_LAYER`` counts them.
+
 The same is measured with random weights, since much of the error is the architecture's. Operators are those of
 ``layers/rescaling.py``: "ideal" takes the image to be periodic.
 
@@ -28,7 +31,6 @@ Of a layer K with a scale axis of Z scales:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from math import ceil, floor, log2, nan
 from typing import Any, NamedTuple, get_args
 
@@ -37,7 +39,7 @@ import torch
 from torch import Tensor
 
 from evaluation.maps import StageMap, has_maps, maps_of
-from evaluation.measure import Measure, Trial, Unit
+from evaluation.measure import COUNT, Measure, Trial, Unit
 from evaluation.study import CHUNK, Findings, Study, Subject, device_of
 from layers.rescaling import Operator, centre_of, read, reading_matrix, rescale
 
@@ -70,6 +72,7 @@ def study(model: Any, subject: Subject) -> Findings:
         prefix = "" if judged is model else "random_"
         for layer, told in zip(layers, ratio[:, OPERATORS.index(TOLD)], strict=True):
             metrics[f"{prefix}equivariance_error_at_{layer}"] = told.nanmean().item()
+            metrics[f"{prefix}equivariance_scales_at_{layer}"] = (~told.isnan()).any(-1).sum().item()
     for layer, own in maps_of(model, images[:1].to(device_of(model))).items():
         if len(own.scales) > 1:
             matched = [pairs(own.scales, scale) for scale in SCALES]
@@ -171,10 +174,16 @@ def _readings(
 
 
 RATIO = Unit("ratio of squares")
-_error = partial(Measure, unit=RATIO, trial=Trial.STUDY)
 STUDY = Study(
     name="equivariance",
     run=study,
     needs=(has_maps,),
-    measures=[_error(name="equivariance_error_at"), _error(name="random_equivariance_error_at")],
+    measures=[
+        measure
+        for prefix in ("", "random_")
+        for measure in (
+            Measure(name=f"{prefix}equivariance_error_at", unit=RATIO, trial=Trial.STUDY),
+            Measure(name=f"{prefix}equivariance_scales_at", unit=COUNT, trial=Trial.STUDY),
+        )
+    ],
 )

@@ -85,6 +85,16 @@ def test_other_kinds_are_refused(suite, capsys) -> None:
     assert "data.name is folder, of pictures; expected scaled" in message
 
 
+def test_a_canvas_that_the_network_is_not_made_for_is_refused_before_training(suite, tmp_path, capsys) -> None:
+    file, _ = suite
+    words = ["--config_file", str(file), "--config", "plain", "data.canvas=168", "data.interval=[1.0,8.0]"]
+    message = runs.refusal(capsys, *words, "--run_dir", str(tmp_path / "large"), script=train_scale)
+    assert "the model cannot take images of (1, 168, 168): Mnist3 has (11, 11) places" in message
+    assert "model.image_size resizes them" in message
+    train_scale.main([*words, "model.image_size=28", "--dry_run", "--run_dir", str(tmp_path / "run")])
+    assert "two steps of 4 items ran" in capsys.readouterr().out
+
+
 def test_stl10_trains_as_published_on_files_of_its_layout(tmp_path) -> None:
     images, _ = stl10_files(tmp_path)
     words = [f"data.root={tmp_path}", "data.train_items=30", "data.workers=0"]

@@ -79,6 +79,17 @@ def test_of_a_map_with_scales_the_largest_answer_counts() -> None:
     assert arrays["error"][0, 4, 0] == pytest.approx(crop_error(*cuts), rel=1e-5)
 
 
+def test_where_kernels_are_larger_than_the_object_there_is_nothing_to_compare() -> None:
+    """A map of 36 x 36 lacks 28 places: an object of 32 pixels has 4 x 4 of them, and one of 17 none."""
+    metrics, arrays = STUDY(network("hermite"), subject(2))
+    assert arrays["layers"].tolist() == ["layer1", "layer2"]
+    is_nan = np.isnan(arrays["error"]).all(-1)
+    assert not is_nan[0].any()  # of 50 x 50, which lacks 14
+    assert is_nan[1].tolist() == [17 in pair for pair in PAIRS] and np.isnan(arrays["error"][1, 4:]).all()
+    counted = arrays["error"][1][arrays["counted"]]
+    assert metrics["crop_error_at_layer2"] == pytest.approx(np.nanmean(counted))
+
+
 def test_a_network_whose_maps_are_coarse_is_refused() -> None:
     message = "has crops, which needs a map with a place for every pixel; the strides of this model are 2 at act1, 4"
     with pytest.raises(ValueError, match=message):

@@ -180,10 +180,12 @@ def test_a_study_tells_the_trained_and_the_random_network_and_what_was_compared(
         return STUDY(network("dss"), subject(1, fresh=lambda: network("dss", seed=1)))
 
     metrics, arrays = look()
-    assert set(metrics) == {f"{word}equivariance_error_at_layer{n}" for word in ("", "random_") for n in (1, 2)}
+    kinds = [f"{word}equivariance_{kind}_at" for word in ("", "random_") for kind in ("error", "scales")]
+    assert set(metrics) == {f"{kind}_layer{n}" for kind in kinds for n in (1, 2)}
     assert arrays["trained_error"].shape == (2, *few, 1) == arrays["random_reference"].shape
     told = arrays["trained_error"][1, list(arrays["operators"]).index("bicubic")]
     assert metrics["equivariance_error_at_layer2"] == pytest.approx(np.nanmean(told))
+    assert metrics["equivariance_scales_at_layer2"] == (~np.isnan(told)).any(-1).sum()
     assert arrays["layer1_paired"].tolist() == [[1, 2, -1], [0, 1, 2]]
     assert arrays["layer1_off"][1] == pytest.approx([-0.25] * 3)
     assert not np.allclose(arrays["trained_error"], arrays["random_error"])
