@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from evaluation.measure import SHARE, Averaged, Measure, Trial
@@ -11,6 +12,7 @@ from evaluation.sharing import Columns
 from evaluation.views import Views
 
 PER_OCTAVE = 10  # bins
+LEAST = 20  # images that a lowest accuracy is told of: of a handful, the lowest is what chance made it
 
 
 def _correct(views: Views, _: float) -> Tensor:
@@ -32,8 +34,25 @@ def _in_bins(values: Tensor, columns: Columns) -> list[Averaged]:
 
 
 def _worst(values: Tensor, columns: Columns) -> list[Averaged]:
-    """The images of the bin of which the fewest are known."""
-    return [min(_in_bins(values, columns), key=lambda part: float(part.values.mean()))._replace(suffix="")]
+    """The images of the bin of which the fewest are known; bins of few images count together."""
+    return [min(_joined(_in_bins(values, columns)), key=lambda part: float(part.values.mean()))._replace(suffix="")]
+
+
+def _joined(bins: list[Averaged]) -> list[Averaged]:
+    """From the smallest factor on, each bin of too few images with the next ones; what is left over with the last."""
+    found = bins[:1]
+    for part in bins[1:]:
+        if len(found[-1].values) < LEAST:
+            found[-1] = _together(found[-1], part)
+        else:
+            found.append(part)
+    if len(found) > 1 and len(found[-1].values) < LEAST:
+        found[-2:] = [_together(*found[-2:])]
+    return found
+
+
+def _together(one: Averaged, other: Averaged) -> Averaged:
+    return Averaged(torch.cat([one.values, other.values]), torch.cat([one.numbers, other.numbers]))
 
 
 _shown = partial(Measure, unit=SHARE, kinds=("scaled",))
