@@ -21,11 +21,14 @@ COUNT, NOISE_SEED = 25, 1
 
 
 def signs(seed: int = 0, *, count: int = COUNT) -> Container:
-    """``count`` instances of every class: other light, ground and place at every size and in every split."""
+    """``count`` instances of every class, each in a light and on a ground of its own, and other ones in every split.
+
+    An instance is one object: its sizes differ in its place on the ground, and in nothing else that is drawn by chance.
+    """
 
     def draw(split: int, label: int, side: int, positions: np.ndarray) -> np.ndarray:
-        generator = np.random.default_rng([NOISE_SEED, seed, split, label, side])
-        return np.stack([scene(label, side, place, generator) for place in positions])
+        own = [np.random.default_rng([NOISE_SEED, seed, split, label, instance]) for instance in range(len(positions))]
+        return np.stack([scene(label, side, place, one) for place, one in zip(positions, own, strict=True)])
 
     names = [f"{shape}-{glyph}" for shape, glyph in product(SHAPES, GLYPHS)]
     text = "procedural signs at 17 to 64 pixels, a stand-in for photographs"

@@ -15,7 +15,7 @@ from dataloader.stir.container import KEYS, SIDES, Container, read
 from dataloader.stir.faces import DEJAVU, FA6, emoji, face
 from dataloader.stir.faces import _dejavu as dejavu
 from dataloader.stir.make import MAKERS, make, sheet
-from dataloader.stir.signs import scene
+from dataloader.stir.signs import scene, signs
 from tests.layers.scale.golden import golden
 
 
@@ -102,6 +102,22 @@ def test_a_sign_is_its_class_whatever_the_light() -> None:
     assert not np.array_equal(first, second)
     inside = [image[12:52, 10:50].astype(float).mean(-1) for image in (first, second)]
     assert np.corrcoef(*(part.flatten() for part in inside))[0, 1] > 0.4
+
+
+@pytest.mark.parametrize("label", [0, 5, 10, 15])
+def test_a_sign_is_one_object_at_all_of_its_sizes(label: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its colour below the glyph is the same, and the ground beside it; another instance has others."""
+    monkeypatch.setattr("dataloader.stir.signs.drawn", lambda draw, *_: draw)  # for all sizes take a minute
+    draw: Any = signs()
+    left, top = place = np.array([20, 24])
+    shown = {side: draw(0, label, side, np.array([place, place])) for side in (17, 24, 40)}
+    colours = {side: images[:, top + side * 7 // 8, left + side // 2] for side, images in shown.items()}
+    is_ground = np.ones((64, 64), bool)
+    is_ground[top:, left : left + 40] = False  # of the largest, and so of all
+    for side, images in shown.items():
+        assert (colours[side] == colours[17]).all()
+        assert (images == shown[17])[:, is_ground].all()
+    assert (colours[17][0] != colours[17][1]).any() and (shown[17][0] != shown[17][1])[is_ground].mean() > 0.9
 
 
 def broken(name: str, change: Callable[[np.ndarray], Any]) -> Callable[[dict[str, Any]], None]:
