@@ -7,6 +7,7 @@ the disk of whoever downloaded it, is read as it is. Nothing in it is ever unpic
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ SIDES = tuple(range(SIDE, SMALLEST - 1, -1))  # of the objects, in the order of 
 SPLITS = ("train", "validation", "test")
 FIELDS = ("title", "description", "author", "license", "version", "date")
 SHUFFLE_SEED = 42  # of the published loader
-KEYS = {"images": "imgs", "labels": "lbls", "sides": "scls", "positions": "psts", "metadata": "metadata"}
+KEYS = {"images": "imgs", "labels": "lbls", "sides": "scls", "positions": "psts"}  # besides lbldata and metadata
 
 
 class Selection(NamedTuple):
@@ -67,6 +68,8 @@ class Container:
         is_right = images.ndim in (6, 7) and latents[:2] == (3, len(SIDES)) and images.shape[4:6] == (SIDE, SIDE)
         if not is_right or images.dtype != np.uint8 or images.shape[6:] not in ((), (3,)):
             raise ValueError(f"imgs is {images.dtype} {images.shape}; expected uint8 {shape}, perhaps with 3 channels")
+        if not images.size:
+            raise ValueError(f"imgs is {images.shape}, which holds no image; expected at least one class and instance")
         for name, value, wanted in (
             ("lbls", self.labels, latents),
             ("scls", self.sides, latents),
@@ -131,31 +134,54 @@ class Container:
     def write(self, path: Path) -> None:
         """Write the file, in the published layout."""
         described = np.array([[field, self.metadata.get(field, "")] for field in FIELDS])
-        arrays = {KEYS[name]: getattr(self, name) for name in ("images", "labels", "sides", "positions")}
+        arrays = {key: getattr(self, name) for name, key in KEYS.items()}
         np.savez_compressed(path, **arrays, metadata=described, lbldata=np.array(self.names))
 
 
 def read(path: Path) -> Container:
     """Read a file of the published layout; a ``ValueError`` says which key is wrong, and how."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = sorted({*KEYS.values(), "lbldata"} - {*file.files})
+        with _opened(path) as file:
+            missing = sorted({*KEYS.values(), "lbldata", "metadata"} - {*file.files})
             if missing:
                 raise ValueError(f"it lacks {', '.join(missing)}; expected the keys of the STIR container")
             arrays = {name: _array(file, key) for name, key in KEYS.items()}
-            names = tuple(map(str, _array(file, "lbldata")))
-        described = {str(field): str(value) for field, value in arrays.pop("metadata")}
-        return Container(**arrays, names=names, metadata=described)
+            names = _texts(file, "lbldata", "(classes,), a name for each")
+            described = _texts(file, "metadata", "(fields, 2), a name and a value for each", (2,))
+        return Container(**arrays, names=tuple(names.tolist()), metadata=dict(described.tolist()))
     except OSError as error:
         raise type(error)(f"{path} cannot be read ({error.strerror or error}); expected a container, .npz") from None
-    except (BadZipFile, EOFError, TypeError) as error:  # TypeError: a single array, which is nothing to be entered
+    except (BadZipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path}: it is no .npz file, or a broken one ({error})") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
+def _opened(path: Path) -> np.lib.npyio.NpzFile:
+    """NumPy takes what it does not know for pickled, and advises to unpickle it; so its words are not passed on."""
+    try:
+        file = np.load(path, allow_pickle=False)
+    except ValueError:
+        file = None
+    if not isinstance(file, np.lib.npyio.NpzFile):  # a file of a single array is an array
+        raise ValueError("it is no .npz file; expected one with the keys of the STIR container")
+    return file
+
+
 def _array(file: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
     try:
-        return file[key]
+        value = file[key]
     except ValueError:
-        raise ValueError(f"{key} holds Python objects, which are never unpickled; save it as plain numbers") from None
+        what = "holds Python objects, which are never unpickled, or is broken"
+        raise ValueError(f"{key} {what}; save it as plain numbers or text") from None
+    if not isinstance(value, np.ndarray):
+        raise ValueError(f"{key} is no array; save it with numpy.savez")
+    return value
+
+
+def _texts(file: np.lib.npyio.NpzFile, key: str, expected: str, each: tuple[int, ...] = ()) -> np.ndarray:
+    """An array of text, any number of rows of the shape ``each``."""
+    value = _array(file, key)
+    if not value.ndim or value.shape[1:] != each or value.dtype.kind != "U":
+        raise ValueError(f"{key} is {value.dtype} {value.shape}; expected text {expected}")
+    return value

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -127,6 +128,10 @@ def broken(name: str, change: Callable[[np.ndarray], Any]) -> Callable[[dict[str
     return change_it
 
 
+def without_classes(arrays: dict[str, Any]) -> None:
+    arrays |= {key: arrays[key][:, :, :0] for key in KEYS.values()} | {"lbldata": arrays["lbldata"][:0]}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -138,6 +143,14 @@ def broken(name: str, change: Callable[[np.ndarray], Any]) -> Callable[[dict[str
         (broken("scls", lambda a: a[:, ::-1].copy()), "scls has 17 at scale 0 of split 0; expected 64"),
         (broken("psts", lambda a: a + 40), "psts puts an object beyond the canvas"),
         (broken("lbldata", lambda a: a[:1]), "lbldata has 1 names; expected one for each of the 2 classes"),
+        (broken("lbldata", lambda a: a[0]), r"lbldata is <U1 \(\); expected text \(classes,\), a name for each"),
+        (broken("lbldata", lambda a: a.repeat(2).reshape(2, 2)), r"lbldata is <U1 \(2, 2\); expected text"),
+        (broken("lbldata", lambda a: np.arange(2)), r"lbldata is int64 \(2,\); expected text"),
+        (broken("metadata", lambda a: a[0, 0]), r"metadata is <U5 \(\); expected text \(fields, 2\), a name and"),
+        (broken("metadata", lambda a: a[:, 0]), r"metadata is <U11 \(6,\); expected text \(fields, 2\)"),
+        (broken("metadata", lambda a: a.repeat(3, 1)[:, :3]), r"metadata is <U11 \(6, 3\); expected text"),
+        (broken("metadata", lambda a: a.astype("S")), r"metadata is \|S11 \(6, 2\); expected text"),
+        (without_classes, r"imgs is \(3, 48, 0, 1, 64, 64\), which holds no image; expected at least one class"),
         (broken("lbls", lambda a: a.astype(object)), "lbls holds Python objects, which are never unpickled"),
     ],
 )
@@ -146,10 +159,48 @@ def test_other_files_are_refused(change: Callable, message: str, tmp_path: Path)
     container.write(path)
     with np.load(path) as file:
         arrays: dict[str, Any] = {key: file[key] for key in file.files}
-    assert {*arrays} == {*KEYS.values(), "lbldata"}
+    assert {*arrays} == {*KEYS.values(), "lbldata", "metadata"}
     change(arrays)
     np.savez(path, **arrays)
     with pytest.raises(ValueError, match=rf"{re.escape(str(path))}: {message}"):
+        read(path)
+
+
+def test_metadata_may_have_other_fields(tmp_path: Path) -> None:
+    container, path = numbered(2, 1), tmp_path / "more.npz"
+    container.write(path)
+    with np.load(path) as file:
+        arrays = {key: file[key] for key in file.files}
+    np.savez(path, **arrays | {"metadata": np.array([["title", "mine"], ["camera", "none"]])})
+    assert read(path).metadata == {"title": "mine", "camera": "none"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"no container", "it is no .npz file; expected one with the keys of the STIR container"),
+        (b"", r"it is no .npz file, or a broken one \(No data left in file\)"),
+        (b"PK\x03\x04", r"it is no .npz file, or a broken one \(File is not a zip file\)"),
+        (b"\x93NUMPY\x01\x00v\x00{'descr': '<i8', 'fortran_order': False, 'shape': (0,)}", "it is no .npz file"),
+    ],
+)
+def test_what_is_no_container_is_not_advised_to_be_unpickled(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "other.npz"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{re.escape(str(path))}: {message}") as caught:
+        read(path)
+    assert "pickle" not in str(caught.value)
+
+
+def test_what_is_no_array_is_named(tmp_path: Path) -> None:
+    container, path = numbered(2, 1), tmp_path / "other.npz"
+    container.write(path)
+    with ZipFile(path) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    with ZipFile(path, "w") as file:
+        for name, content in members.items():
+            file.writestr(name, b"text" if name == "psts.npy" else content)
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))}: psts is no array; save it with numpy.savez"):
         read(path)
 
 
