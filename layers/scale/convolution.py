@@ -36,6 +36,7 @@ def _is_worth_transforming(x: Tensor, kernels: Tensor, padding: int) -> bool:
     H, W = (side + 2 * padding for side in x.shape[-2:])
     return (
         x.shape[0] >= BATCH
+        and k <= min(H, W)  # a larger kernel is torch's to refuse
         and k * k * (H - k + 1) * (W - k + 1) >= SAVED * H * W
         and x.device.type == "cpu"
         and x.dtype == kernels.dtype

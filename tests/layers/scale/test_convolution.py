@@ -103,6 +103,13 @@ def test_the_transform_is_taken_for_batches_and_kernels_that_are_worth_it(transf
     assert len(transforms) == 1
 
 
+@pytest.mark.parametrize(("H", "W", "padding"), [(8, 8, 0), (8, 40, 0), (40, 8, 0), (8, 8, 5)])
+def test_a_kernel_larger_than_the_map_is_refused_as_torch_refuses_it(H: int, W: int, padding: int) -> None:
+    """Where both sides are too small, the product of how far they are is positive, as if there were many answers."""
+    with pytest.raises(RuntimeError, match="Kernel size can't be greater than actual input size"):
+        convolve(random(BATCH, 2, H, W), random(3, 2, 30, 30, seed=1), padding=padding)
+
+
 def test_exported_it_takes_any_batch() -> None:
     class Layer(torch.nn.Module):
         def forward(self, x: Tensor, kernels: Tensor) -> Tensor:
