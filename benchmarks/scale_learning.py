@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ from layers.scale.hermite import Family
 from layers.scale.pool import ScalePool
 from layers.scale.steerable import SAME, LiftingConv2d
 from layers.scale.widths import ScaleWidths
+from train.runs.errors import RunError
+from train.runs.run import one_line_errors
 
 SIDE, CELL = 168, 42  # of the published canvas, and of the windows of the pool over it
 LARGEST = (2.83, 4.76, 8.0)  # factors of the three laws, from 1 on
@@ -87,14 +90,29 @@ def main() -> None:
     parser.add_argument("--largest", type=float, nargs="+", default=list(LARGEST), help="factors, one for each law")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     given = parser.parse_args()
+    with one_line_errors():
+        study(given)
+
+
+def study(given: argparse.Namespace) -> None:
+    """Write the table and the figure anew after every law and seed."""
+    pool = digits(given.root)  # before the model of tolerance, whose fit takes a while
     setting = Setting(given.side, given.items, given.tested, given.epochs, given.batch_size)
     expected, _ = fitted(given.largest)
     rows, paths = [], {}
-    for row, learned in studied(SOURCES["mnist"](given.root), setting, given.fixed, given.largest, given.seeds):
+    for row, learned in studied(pool, setting, given.fixed, given.largest, given.seeds):
         rows.append(row | {"tolerance model": expected[given.largest.index(row["largest"])]})
         paths[f"1 to {row['largest']:g}, seed {row['seed']}"] = learned.spans
         write("scale_learning", typed("scale_learning"), rows, NOTES)
         draw(RESULTS / "scale_learning.png", paths)
+
+
+def digits(root: str) -> Pool:
+    """MNIST, with an error that names the option of this command."""
+    try:
+        return SOURCES["mnist"](root)
+    except (OSError, ValueError) as error:
+        raise RunError(re.sub(r"data\.root=FOLDER.*", "--root FOLDER", str(error))) from error
 
 
 def studied(

@@ -131,11 +131,13 @@ class Container:
             digest.update(np.ascontiguousarray(part if part is self.images else part.astype("<i8")).tobytes())
         return digest.hexdigest()[:16]
 
-    def write(self, path: Path) -> None:
-        """Write the file, in the published layout."""
+    def write(self, path: Path) -> Path:
+        """Write the file, in the published layout; its name, to which ``.npz`` is added where it lacks."""
+        path = path if path.name.endswith(".npz") else path.with_name(f"{path.name}.npz")
         described = np.array([[field, self.metadata.get(field, "")] for field in FIELDS])
         arrays = {key: getattr(self, name) for name, key in KEYS.items()}
         np.savez_compressed(path, **arrays, metadata=described, lbldata=np.array(self.names))
+        return path
 
 
 def read(path: Path) -> Container:

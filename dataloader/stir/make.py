@@ -7,7 +7,8 @@ python -m dataloader.stir.make mnist mnist.npz --root FOLDER
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -66,20 +67,38 @@ def sheet(container: Container, sides: tuple[int, ...] = (17, 24, 32, 48, 64)) -
     return Image.fromarray(np.concatenate(rows))
 
 
-def main() -> None:
-    """Make, write and tell the checksum."""
+def main(words: Sequence[str] | None = None) -> None:
+    """Make, write and tell the checksum, or say in one line what is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=sorted(MAKERS))
     parser.add_argument("file", type=Path, help="where to write it, NAME.npz")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--root", default="data", help="folder of the MNIST files")
     parser.add_argument("--sheet", type=Path, help="write a picture of some objects too")
-    arguments = parser.parse_args()
-    container = make(arguments.name, arguments.seed, arguments.root)
-    container.write(arguments.file)
-    if arguments.sheet:
-        sheet(container).save(arguments.sheet)
-    print(f"{arguments.file}: {container.labels.size} images, {len(container.names)} classes, {container.checksum()}")
+    arguments = parser.parse_args(words)
+    try:
+        _check(arguments.seed, arguments.file, arguments.sheet)
+        container = make(arguments.name, arguments.seed, arguments.root)
+        written = container.write(arguments.file)
+        if arguments.sheet:
+            sheet(container).save(arguments.sheet)
+    except (OSError, ValueError) as error:
+        text = (
+            str(error).replace("data.root=FOLDER", "--root FOLDER").replace("data.name=stir/digits", "the name digits")
+        )
+        sys.exit(f"error: {text}")
+    print(f"{written}: {container.labels.size} images, {len(container.names)} classes, {container.checksum()}")
+
+
+def _check(seed: int, file: Path, picture: Path | None) -> None:
+    """What would fail in the end does so before minutes are spent."""
+    if seed < 0:
+        raise ValueError(f"--seed is {seed}; expected at least 0")
+    for path in filter(None, (file, picture)):
+        if not path.parent.is_dir():
+            raise ValueError(f"{path} lies in no folder; make {path.parent} first")
+    if picture and Image.registered_extensions().get(picture.suffix.lower()) not in Image.SAVE:
+        raise ValueError(f"--sheet is {picture}; expected the name of a picture, NAME.png")
 
 
 if __name__ == "__main__":

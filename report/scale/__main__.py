@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             require_one_protocol(runs)
         for path in write(runs, options.out):
             print(path)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -47,6 +47,8 @@ def write(runs: Sequence[ScaleRun], folder: Path) -> list[Path]:
     """All tables and figures."""
     if not runs:
         raise ValueError("there are no finished runs with an accuracy; expected some of classifiers of objects")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out is {folder}, which is a file; expected a folder")
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     protocols = by_protocol(runs)

@@ -66,3 +66,12 @@ def test_a_study_has_a_row_for_each_law_and_a_figure(tmp_path: Path) -> None:
         assert row["best fixed"] == min((2.0, 4.0), key=lambda span: row[f"fixed {span:g}"])
     draw(tmp_path / "figure.png", {"one": [3.0, 3.5, 4.0]})
     assert (tmp_path / "figure.png").stat().st_size > 1000
+
+
+def test_missing_digits_are_told_in_one_line_before_anything_is_fitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["scale_learning", "--root", str(tmp_path)])
+    monkeypatch.setattr(scale_learning, "fitted", lambda _: pytest.fail("it was fitted"))
+    with pytest.raises(SystemExit, match=r"^error: train-images.* of MNIST with --root FOLDER$"):
+        scale_learning.main()
