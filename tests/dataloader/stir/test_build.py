@@ -209,7 +209,7 @@ def test_what_cannot_be_read_is_told_in_one_line(tmp_path: Path) -> None:
         "text.npz": "",
         "torn.npz": "it is no .npz file, or a broken one",
         "empty.npz": "it is no .npz file, or a broken one",
-        "single.npy": "it is no .npz file, or a broken one",
+        "single.npy": "it is no .npz file",
     }
     for name, words in wrong.items():
         with pytest.raises(ConfigError, match=rf"^data: {tmp_path}/?{name}.*{words}") as error:

@@ -51,7 +51,7 @@ def test_what_would_fail_in_the_end_fails_first(
 
 def test_missing_digits_are_asked_for_by_the_options_of_the_command(tmp_path: Path) -> None:
     with pytest.raises(
-        SystemExit, match="^error: train-images.* with --root FOLDER, or use the name digits, which"
+        SystemExit, match=r"^error: train-images.* with --root FOLDER, or use the name digits, which"
     ) as caught:
         main(["mnist", str(tmp_path / "a.npz"), "--root", str(tmp_path)])
     assert "data." not in str(caught.value).replace(str(tmp_path), "")
