@@ -17,7 +17,7 @@ from torch import nn
 from config.schema import Config, ConfigError, DigitsData, EvaluationConfig, ModelConfig, PictureData
 from layers.monotone import monotone_warp
 from layers.spec import DEC, Candidates, Energy, Method, Plain, Site
-from models.build import build_backbone, build_model, read_weights
+from models.build import build_backbone, build_model, check_fit, read_weights
 from models.preprocess import Preprocess
 
 SITES = (Site(stage="image"),)
@@ -275,3 +275,15 @@ def test_networks_of_the_zoo_are_backbones(method: str) -> None:
     config = Config(model=config_of("stir2_hermite", image_size=32), data=DigitsData(channels=1), method=spec)
     model = build_model(config, 10, seed=3).eval()
     assert model(torch.rand(2, 1, 32, 32)).shape == (2, 10)
+
+
+def test_images_that_a_model_cannot_take_are_refused_and_it_is_left_as_it_was() -> None:
+    model = timm.create_model("mnist3_standard", num_classes=10, in_chans=1)
+    for is_training in (True, False):
+        model.train(is_training)
+        means = model.state_dict()["fc1.1.running_mean"].clone()
+        check_fit(model, torch.rand(1, 28, 28))
+        with pytest.raises(ConfigError, match=r"images of \(1, 56, 56\): .*expected 2 x 2.*model.image_size"):
+            check_fit(model, torch.rand(1, 56, 56))
+        assert model.training is is_training
+        assert torch.equal(means, model.state_dict()["fc1.1.running_mean"])

@@ -81,6 +81,9 @@ def test_of_a_map_with_scales_the_largest_answer_counts() -> None:
 
 def test_where_kernels_are_larger_than_the_object_there_is_nothing_to_compare() -> None:
     """A map of 36 x 36 lacks 28 places: an object of 32 pixels has 4 x 4 of them, and one of 17 none."""
+    value = torch.rand(4, 36, 36)
+    for corner in ([0, 0], [5, 5], [47, 47]):  # where a slice from the end would hold something, too
+        assert np.isnan(crop_error((value, [0, 0], 32), (value, corner, 17)))
     metrics, arrays = STUDY(network("hermite"), subject(2))
     assert arrays["layers"].tolist() == ["layer1", "layer2"]
     is_nan = np.isnan(arrays["error"]).all(-1)
