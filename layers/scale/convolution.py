@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from scipy.fft import next_fast_len  # type: ignore[import-untyped]
 from torch import Tensor
 
 SAVED = 64  # products per pixel of the padded map, of a direct convolution, from which on the transform is faster
@@ -49,9 +48,21 @@ def by_fourier(x: Tensor, kernels: Tensor, bias: Tensor | None = None, padding: 
     """The transform wraps around. No answer that is kept reaches so far: they are those of kernels within the map."""
     k = kernels.shape[-1]
     H, W = (side + 2 * padding for side in x.shape[-2:])
-    sides = (next_fast_len(H, real=True), next_fast_len(W, real=True))
+    sides = (fast_side(H), fast_side(W))
     maps = torch.fft.rfft2(F.pad(x, (padding,) * 4), sides).unflatten(1, (groups, -1))
     taps = torch.fft.rfft2(kernels, sides).conj().unflatten(0, (groups, -1))  # conjugated, for it is a correlation
     answer = torch.einsum("bgchw,gochw->bgohw", maps, taps).flatten(1, 2)
     answer = torch.fft.irfft2(answer, sides)[..., : H - k + 1, : W - k + 1]
     return answer if bias is None else answer + bias[:, None, None]
+
+
+def fast_side(side: int) -> int:
+    """The smallest number from ``side`` upwards without a prime factor above 5, of which transforms are fast."""
+    while True:
+        rest = side
+        for factor in (2, 3, 5):
+            while rest % factor == 0:
+                rest //= factor
+        if rest == 1:
+            return side
+        side += 1

@@ -8,11 +8,12 @@ from unittest.mock import patch
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.fft import next_fast_len
 from torch import Tensor
 
 from evaluation.cost import multiply_adds
 from layers.scale import convolution
-from layers.scale.convolution import BATCH, SAVED, by_fourier, convolve
+from layers.scale.convolution import BATCH, SAVED, by_fourier, convolve, fast_side
 from layers.scale.functions import LearnedFunctions
 from layers.scale.hermite import Family
 from layers.scale.steerable import SAME, LiftingConv2d
@@ -126,3 +127,7 @@ def test_what_one_image_costs_is_counted_in_products_of_a_direct_convolution(tra
     x, kernels = random(1, 2, 40, 40), random(3, 2, 11, 11, seed=1)
     assert multiply_adds(lambda: convolve(x, kernels)) == 3 * 2 * 11**2 * 30 * 30
     assert not transforms
+
+
+def test_transforms_have_sides_without_large_prime_factors() -> None:
+    assert [fast_side(side) for side in range(1, 300)] == [next_fast_len(side, real=True) for side in range(1, 300)]
