@@ -40,9 +40,8 @@ def comparison(protocol: Protocol, runs: Sequence[ScaleRun]) -> dict[str, dict[s
     for recipe, own in by_recipe(runs).items():
         system = own[0].backbone.removeprefix(SYSTEMS)
         is_whole = protocol["evaluation.split"] in (None, "test") and protocol["evaluation.items"] is None
-        is_bare = (
-            is_whole and own[0].config["method"]["name"] == "none" and own[0].config["data"].get("rescale") is None
-        )
+        config = own[0].config
+        is_bare = is_whole and config["method"]["name"] == "none" and config["data"].get("rescale") is None
         found = known.get((data, protocol["data.scenario"], system)) if is_bare else None
         if found is not None:
             mean, deviation = found

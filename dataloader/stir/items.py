@@ -31,6 +31,8 @@ class Objects(Dataset[tuple[Tensor, int]]):
         self.images = images[:, None] if images.ndim == 3 else images.movedim(-1, 1)
         self.labels, self.selection = selection.labels, selection
         self.rescale, self.seed = rescale, seed
+        sides = np.unique(selection.sides)
+        self.middle = int(sides[len(sides) // 2])  # of the sizes; of an even number of them, the one above the middle
         self._epoch = torch.zeros((), dtype=torch.int64)
         if rescale is not None:
             self._epoch.share_memory_()  # so that workers that outlive an epoch hear of the next one
@@ -54,12 +56,6 @@ class Objects(Dataset[tuple[Tensor, int]]):
         centre = torch.from_numpy(self.selection.positions[index] + side / 2) / CANVAS * 2 - 1  # -1 to 1, x and y
         factor = 1.0 if self.rescale is None else self._factor(index)
         return rescaled(self._image(index), self.middle / side, centre, factor * centre)
-
-    @property
-    def middle(self) -> int:
-        """The middle one of the selected sizes, or the one above the middle."""
-        sides = np.unique(self.selection.sides)
-        return int(sides[len(sides) // 2])
 
     def set_epoch(self, epoch: int) -> None:
         """Name the epoch that factors are drawn for."""

@@ -38,12 +38,19 @@ def test_the_median_decides(tmp_path: Path, capsys, small, large, wins: str) -> 
     assert "median at 0.001 (%)" in heading and line.split()[0] == "plain" and line.split()[-1] == wins
 
 
-def test_runs_without_early_stopping_are_named(tmp_path: Path, capsys) -> None:
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"epoch": 1}\n', "has no watched_accuracy; expected a run with train.patience"),  # without early stopping
+        ('{"epoch": 1, "watched', "cannot be read"),
+    ],
+)
+def test_a_log_that_does_not_tell_is_named(tmp_path: Path, capsys, content: str, words: str) -> None:
     write_rate(tmp_path, 0.001, 0.5)
     log = tmp_path / "0.001" / "plain" / "0" / "metrics.jsonl"
-    log.write_text('{"epoch": 1}\n')
+    log.write_text(content)
     assert main([str(tmp_path / "0.001")]) == 1
-    assert f"{log} has no watched_accuracy; expected a run with train.patience" in capsys.readouterr().err
+    assert f"{log} {words}" in capsys.readouterr().err
 
 
 def test_rates_are_compared_of_one_protocol_and_of_equal_seeds(tmp_path: Path, capsys) -> None:
@@ -56,11 +63,3 @@ def test_rates_are_compared_of_one_protocol_and_of_equal_seeds(tmp_path: Path, c
     settings.write_text(settings.read_text().replace("scenario: 2", "scenario: 3"))
     assert main(folders) == 1
     assert "data.scenario 2 and 3; only runs of one can be compared" in capsys.readouterr().err
-
-
-def test_a_broken_log_is_named(tmp_path: Path, capsys) -> None:
-    write_rate(tmp_path, 0.001, 0.5)
-    log = tmp_path / "0.001" / "plain" / "0" / "metrics.jsonl"
-    log.write_text('{"epoch": 1, "watched')
-    assert main([str(tmp_path / "0.001")]) == 1
-    assert f"{log} cannot be read" in capsys.readouterr().err
