@@ -267,6 +267,9 @@ class ScaledData(DataSection):
     """Which draw of items and factors; the published study has six, 0 to 5. Digits of all files are one pool, which
     training, validation and test are drawn from in equal proportions of the classes; of cifar10 and stl10, the test is
     that of the files."""
+    draw: Literal["random", "first"] = "random"
+    """first: items are not drawn. The first ones of the training file are trained on, the next ones validate, and the
+    first ones of the test file are tested, as in the study of Deep Scale Spaces and deformable networks."""
     train_items: int | None = None
     """null: 10,000 of mnist and cifar10, 1,000 of digits, 5,000 of stl10."""
     validation_items: int | None = None

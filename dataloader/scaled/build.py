@@ -122,7 +122,8 @@ def _pool(data: ScaledData) -> Pool:
 
 def _draws(data: ScaledData) -> dict[str, Draw]:
     try:
-        return draws(_pool(data), data.realisation, data.train_items, data.validation_items)
+        sizes = data.train_items, data.validation_items
+        return draws(_pool(data), data.realisation, *sizes, takes_first=data.draw == "first")
     except ValueError as error:
         raise ConfigError(f"data: {error}") from error
 

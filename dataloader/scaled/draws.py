@@ -21,7 +21,14 @@ class Draw(NamedTuple):
     uniform: np.ndarray
 
 
-def draws(pool: Pool, realisation: int, train: int | None = None, validation: int | None = None) -> dict[str, Draw]:
+def draws(
+    pool: Pool,
+    realisation: int,
+    train: int | None = None,
+    validation: int | None = None,
+    *,
+    takes_first: bool = False,
+) -> dict[str, Draw]:
     """The splits of a realisation: each has the classes in the proportions of the whole, item by item.
 
     The test does not depend on the two sizes, nor validation on that of the training; a smaller split holds the first
@@ -32,12 +39,16 @@ def draws(pool: Pool, realisation: int, train: int | None = None, validation: in
         realisation: 0, 1, and so on.
         train: items; None takes as many as the pool's ``sizes`` say.
         validation: the same.
+        takes_first: whether items stay as the files have them. The first ones of the training file are trained on, the
+            next ones validate, and the first ones of the other file are tested. Realisations differ in factors alone.
     """
     generator = np.random.default_rng([realisation, len(pool.labels)])
     order, uniform = _stratified(pool.labels, generator), generator.random(len(pool.labels))
     wanted = {"test": pool.sizes[2], "validation": pool.sizes[1], "train": pool.sizes[0]}
     wanted |= {name: size for name, size in (("train", train), ("validation", validation)) if size is not None}
-    if pool.trained is None:
+    if takes_first:
+        order, wanted = np.arange(len(order)), dict(reversed(wanted.items()))
+    elif pool.is_one:
         return _cut(order, uniform, wanted)
     own, others = order[order < pool.trained], order[order >= pool.trained]
     test = {"test": min(wanted.pop("test"), len(others))}

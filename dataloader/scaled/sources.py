@@ -18,15 +18,16 @@ class Pool:
     Args:
         images: uint8 (N, H, H), or (N, H, H, 3).
         labels: (N,), 0 to 9.
-        trained: so many of them, the first ones, are the training file, and the others are tested; None: there is one
-            pool of all, which splits are drawn from.
+        trained: so many of them, the first ones, are the training file.
+        is_one: whether splits are drawn from both files together; otherwise the test is that of the files.
         sizes: items to train on, to validate with and to test, where a recipe says nothing.
     """
 
     images: np.ndarray
     labels: np.ndarray
-    trained: int | None
+    trained: int
     sizes: tuple[int, int, int]
+    is_one: bool = False
 
 
 def _mnist(root: str) -> Pool:
@@ -35,13 +36,13 @@ def _mnist(root: str) -> Pool:
     except FileNotFoundError as error:
         raise FileNotFoundError(str(error).replace("data.name=digits", "data.name=scaled/digits")) from None
     images, labels = (np.concatenate(both) for both in zip(*parts, strict=True))
-    return Pool(images, labels, None, (10_000, 2_000, 50_000))
+    return Pool(images, labels, len(parts[0][1]), (10_000, 2_000, 50_000), is_one=True)
 
 
 def _digits(root: str) -> Pool:
     parts = [embedded_digits(is_training) for is_training in (True, False)]
     images, labels = (np.concatenate(both) for both in zip(*parts, strict=True))
-    return Pool(images, labels, None, (1_000, 297, 500))
+    return Pool(images, labels, len(parts[0][1]), (1_000, 297, 500), is_one=True)
 
 
 def _cifar10(root: str) -> Pool:

@@ -10,11 +10,12 @@ from dataloader.scaled.sources import Pool
 
 
 def pool(count: int = 60, side: int = 28, channels: int = 1, trained: int | None = None) -> Pool:
-    """Noise of ten classes, with unlike numbers of each."""
+    """Noise of ten classes, with unlike numbers of each; one pool, or a training file of some and a test file."""
     generator = np.random.default_rng(3)
     images = generator.integers(0, 256, (count, side, side, channels), np.uint8)
     labels = np.minimum(generator.integers(0, 15, count), 9)
-    return Pool(images[..., 0] if channels == 1 else images, labels, trained, (count // 2, count // 6, count // 3))
+    pictures, sizes = images[..., 0] if channels == 1 else images, (count // 2, count // 6, count // 3)
+    return Pool(pictures, labels, 4 * count // 5 if trained is None else trained, sizes, is_one=trained is None)
 
 
 def cifar10_files(root: Path, count: int = 20) -> np.ndarray:

@@ -94,6 +94,12 @@ def test_colours_reach_the_model_as_the_loader_gives_them(tmp_path: Path) -> Non
         build_splits(recipe(name="scaled/cifar10", root=str(tmp_path)), seed=0)
 
 
+def test_the_first_items_of_the_files_are_those_of_a_recipe_that_asks_for_them() -> None:
+    splits = build_splits(recipe(draw="first", train_items=1400), seed=0)
+    chosen = [items_of(part).draw.numbers for part in (splits.train, splits.watched, splits.evaluated["test"])]
+    assert [numbers[0] for numbers in chosen] == [0, 1400, 1437]
+
+
 def test_pictures_that_keep_their_size_are_those_of_the_files(tmp_path: Path) -> None:
     images, labels = stl10_files(tmp_path)
     config = recipe(

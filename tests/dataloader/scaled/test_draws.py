@@ -53,6 +53,16 @@ def test_where_the_files_have_a_test_nothing_else_is_tested() -> None:
     assert Counter(map(len, (draw.numbers for draw in found.values()))) == Counter([20, 10, 20])
 
 
+def test_the_first_items_of_the_files_are_taken_in_their_order() -> None:
+    found = draws(pool(), 0, train=30, validation=12, takes_first=True)
+    assert found["train"].numbers.tolist() == [*range(30)] and found["validation"].numbers.tolist() == [*range(30, 42)]
+    assert found["test"].numbers.tolist() == [*range(48, 60)]  # the pool asks for 20, but its test file has 12
+    other = draws(pool(), 1, train=30, validation=12, takes_first=True)
+    assert other["train"].numbers.tolist() == [*range(30)] and (other["train"].uniform != found["train"].uniform).all()
+    with pytest.raises(ValueError, match="40 of train, 10 of validation are 50 items; there are 48 in the files"):
+        draws(pool(), 0, train=40, takes_first=True)
+
+
 def test_more_items_than_there_are_are_refused() -> None:
     with pytest.raises(ValueError, match="20 of test, 10 of validation, 31 of train are 61 items; there are 60"):
         draws(pool(), 0, train=31)

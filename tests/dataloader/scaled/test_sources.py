@@ -14,7 +14,7 @@ from tests.dataloader.scaled.pools import cifar10_files, stl10_files
 
 def test_embedded_digits_are_one_pool() -> None:
     pool = SOURCES["digits"]("nowhere")
-    assert pool.images.shape == (1797, 28, 28) and pool.trained is None and sum(pool.sizes) == 1797
+    assert pool.images.shape == (1797, 28, 28) and pool.trained == 1437 and pool.is_one and sum(pool.sizes) == 1797
     np.testing.assert_array_equal(pool.images[1437:], embedded_digits(False)[0])
 
 
@@ -22,7 +22,7 @@ def test_cifar10_has_red_green_and_blue_line_by_line(tmp_path: Path) -> None:
     records = cifar10_files(tmp_path)
     for root in (tmp_path, tmp_path / "cifar-10-batches-bin"):
         pool = SOURCES["cifar10"](str(root))
-        assert pool.images.shape == (120, 32, 32, 3) and pool.trained == 100
+        assert pool.images.shape == (120, 32, 32, 3) and pool.trained == 100 and not pool.is_one
         assert pool.labels.tolist() == records[..., 0].flatten().tolist()
         assert pool.images[25, 4, 7].tolist() == [records[1, 5, 1 + 1024 * colour + 32 * 4 + 7] for colour in range(3)]
 
