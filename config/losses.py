@@ -127,7 +127,8 @@ class UniquenessTerm(Term):
 
 @dataclass(frozen=True, kw_only=True)
 class OrbitConfig:
-    """An image's orbit: the versions of it that undo, restore, sibling, agree and rest train the canonicalizer on.
+    """An image's orbit: the versions of it that undo, restore, sibling, align, agree and rest train the canonicalizer
+    on.
 
     A member of it is the image behind a random warp. Those that are not warped are resampled in the same way, at
     positions that are shifted by less than a pixel, so that the blur of interpolation does not tell who was warped.
@@ -225,6 +226,24 @@ class SiblingTerm(FormTerm):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AlignTerm(OrbitTerm):
+    """The member is read, wherever its sibling shows something, where it shows the same: its distance in pixels.
+
+    What ``sibling`` asks of what can be seen, asked of positions, for data that know where a sibling's object lies in
+    the item. Positions lead from afar, where pixels that lie apart say nothing of each other.
+    """
+
+    def check(self, config: Config) -> None:
+        super().check(config)
+        _require_unmixed(config, "align")
+        knows = config.data.kind == "stir"
+        require(knows, f"loss.align has a weight with data.name {config.data.name}; it needs objects of stir/")
+
+    def needs_siblings(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
 class TeachTerm(Term):
     """What the model said of the sibling before it trained is what it shall say of the item: no label is needed.
 
@@ -266,7 +285,7 @@ class AgreeTerm(OrbitTerm):
 @dataclass(frozen=True, kw_only=True)
 class RestTerm(OrbitTerm):
     """What needs no warp gets none: how far positions of untouched members move, in pixels; or those of siblings, where
-    ``sibling`` has them loaded."""
+    another term has them loaded."""
 
     def check(self, config: Config) -> None:
         super().check(config)
@@ -288,6 +307,7 @@ class LossConfig:
     undo: UndoTerm = UndoTerm()
     restore: RestoreTerm = RestoreTerm()
     sibling: SiblingTerm = SiblingTerm()
+    align: AlignTerm = AlignTerm()
     teach: TeachTerm = TeachTerm()
     agree: AgreeTerm = AgreeTerm()
     rest: RestTerm = RestTerm()

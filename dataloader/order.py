@@ -16,23 +16,22 @@ class Indexed(Dataset):
 
     Args:
         dataset: of (image, label).
-        sibling: gives, by an item's number, the image of the same object at scale 1, which then comes last; None leaves
-            it out.
+        beside: each gives a further part of an item by its number, which comes last; its sibling, say, the image of the
+            same object at scale 1.
     """
 
-    def __init__(self, dataset: Dataset, sibling: Callable[[int], Tensor] | None = None):
-        self.dataset, self.sibling = dataset, sibling
+    def __init__(self, dataset: Dataset, *beside: Callable[[int], Tensor]):
+        self.dataset, self.beside = dataset, beside
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
     def __getitem__(self, index: int) -> tuple:
-        item = (*self.dataset[index], index)
-        return item if self.sibling is None else (*item, self.sibling(index))
+        return (*self.dataset[index], index, *(part(index) for part in self.beside))
 
     def __getitems__(self, indices: list[int]) -> list[tuple]:
         """A batch, which the loader asks for at once, so that a data set that can may make it at once."""
-        if self.sibling is not None or not hasattr(self.dataset, "__getitems__"):
+        if self.beside or not hasattr(self.dataset, "__getitems__"):
             return [self[index] for index in indices]
         return [(*item, index) for item, index in zip(self.dataset.__getitems__(indices), indices, strict=True)]
 

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from layers.frame import Frame
 from layers.grid import WarpParams, unchecked_evaluate_grid, unchecked_knot_grid
+from layers.sampling import sample_bilinear
 
 EPSILON = 1e-8
 POINTS = 9  # per axis, at which reading positions are compared
+FINE_POINTS = 32  # the same, where they lie on an object that may fill a part of the image
 ROUNDING = 0.1  # pixels below which a distance is nearly squared, so that it has a gradient at 0
 DIFFERENCE_CAP = 0.01  # beyond this squared distance, the warps of two views are different enough
 
@@ -100,6 +102,34 @@ def undo_loss(phis: Phis, warp: WarpParams, frames: Sequence[Frame], size: tuple
     return torch.stack(distances).mean(dim=1).sum()
 
 
+def align_loss(
+    phis: Phis, warp: WarpParams, place: Tensor, detail: Tensor, frames: Sequence[Frame], size: tuple[int, int]
+) -> Tensor:
+    """How far, in pixels, a member is read from where it shows what its sibling shows there.
+
+    The sibling shows at p what the image shows at T(p), and the member is the image, read at W(q). So its canonical
+    form, which reads the member at G(p), is the sibling where W(G(p)) = T(p). Positions count by what the sibling has
+    of detail there, and not at all where the image does not show it.
+
+    Args:
+        phis: found for the members, one pair per site.
+        warp: W.
+        place: (B, 2, 2), scale and offset of T, each of x and y.
+        detail: (B, 1, H, W), of the siblings.
+        frames: per site, where its positions lie in the images.
+        size: (H, W) of the images.
+    """
+    points, distances = _points(warp, FINE_POINTS), []
+    for phi, frame in zip(phis, frames, strict=True):
+        at = frame.to_whole(points)
+        wanted = at * place[:, :1] + place[:, 1:]
+        read = unchecked_evaluate_grid(warp, frame.to_whole(unchecked_evaluate_grid(phi, points.to(phi.x.dtype))))
+        is_shown = ((wanted >= 0) & (wanted <= 1)).all(-1)
+        weight = sample_bilinear(detail.to(at.dtype), at.mT[..., None])[:, 0, :, 0] * is_shown
+        distances.append((weight * _pixels_apart(read, wanted, size)).sum(1) / (weight.sum(1) + EPSILON))
+    return torch.stack(distances).mean(dim=1).sum()
+
+
 def rest_loss(phis: Phis, frames: Sequence[Frame], size: tuple[int, int], is_at_rest: Tensor) -> Tensor:
     """The distance, in pixels, that positions move in the images that need no warp, (B,); in others it counts as 0."""
     distances = []
@@ -136,9 +166,9 @@ def uniqueness_loss(before: Tensor, after: Tensor, warped_before: Tensor, warped
     return (warped_after - after).square().mean() - 2 * (warped_before - before).square().mean()
 
 
-def _points(phi: WarpParams) -> Tensor:
+def _points(phi: WarpParams, count: int = POINTS) -> Tensor:
     """(B, N, 2), a lattice over the whole image for each of B warps."""
-    line = torch.linspace(0, 1, POINTS, device=phi.x.device, dtype=torch.promote_types(phi.x.dtype, torch.float32))
+    line = torch.linspace(0, 1, count, device=phi.x.device, dtype=torch.promote_types(phi.x.dtype, torch.float32))
     y, x = torch.meshgrid(line, line, indexing="ij")
     return torch.stack([x.flatten(), y.flatten()], dim=1).expand(len(phi.x), -1, -1)
 

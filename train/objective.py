@@ -137,6 +137,7 @@ class Objective:
             image=batch.image,
             drawn=self.orbit.draw(batch.image, batch.items, epoch, step),
             sibling=batch.sibling,
+            place=batch.place,
             needs=ORBIT & needs,
             frames=views.frames,
         )

@@ -80,6 +80,7 @@ class Members:
         image: (B, C, H, W), untouched.
         drawn: a member of the orbit of each.
         sibling: (B, C, H, W), the same objects at scale 1, where the data give them.
+        place: (B, 2, 2), where the images show what their siblings show, see ``Batch``.
         needs: which of them warps are wanted of: "image", "drawn", and "quiet", what needs no warp; they go through the
             canonicalizer together.
         frames: of the sites, where their positions lie in the images.
@@ -90,6 +91,7 @@ class Members:
     image: Tensor
     drawn: Drawn
     sibling: Tensor | None
+    place: Tensor | None
     needs: Collection[str]
     frames: Sequence[Frame]
 

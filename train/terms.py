@@ -23,6 +23,7 @@ from layers.sampling import sample_bilinear
 from train.losses import (
     EQUIVARIANCE_LOSSES,
     agreement_loss,
+    align_loss,
     consistency_loss,
     phi_difference_loss,
     phi_prior_loss,
@@ -34,6 +35,8 @@ from train.losses import (
 from train.orbit import Members
 from train.tasks import Task
 from train.views import Views
+
+NEAR = 5  # pixels, of which a pixel's detail is told
 
 
 class Moment(NamedTuple):
@@ -200,6 +203,17 @@ class Sibling(Form):
     name, wanted = "sibling", "sibling"
 
 
+class Align(OrbitTerm):
+    """Where a member is read, beside where it shows what its sibling shows there."""
+
+    needs = frozenset({"drawn"})
+
+    def after(self, members: Members, evaluation: int) -> Tensor:
+        assert members.sibling is not None and members.place is not None
+        found, detail = members.states["drawn"][evaluation], _detail(members.sibling)
+        return align_loss(found, members.drawn.warp, members.place, detail, members.frames, members.size)
+
+
 class Agree(OrbitTerm):
     """One canonical form for the image and a member."""
 
@@ -232,6 +246,12 @@ def _resized(image: Tensor, side: int) -> Tensor:
     return F.interpolate(image, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
 
 
+def _detail(image: Tensor) -> Tensor:
+    """(B, 1, H, W), how much each pixel differs from those around it."""
+    around = F.avg_pool2d(image, NEAR, 1, NEAR // 2, count_include_pad=False)
+    return (image - around).abs().mean(1, keepdim=True)
+
+
 def _read(image: Tensor, phi: WarpParams, frame: Frame) -> Tensor:
     """A square image under a warp of a site, whose positions lie in the image as the frame says."""
     grid = unchecked_warp_grid(phi, (image.shape[-2], image.shape[-1]))
@@ -256,6 +276,7 @@ TERMS: dict[str, Callable[..., Term]] = {
     "undo": Undo,
     "restore": Restore,
     "sibling": Sibling,
+    "align": Align,
     "teach": Teach,
     "agree": Agree,
     "rest": Rest,

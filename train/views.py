@@ -26,26 +26,29 @@ class Batch(NamedTuple):
         label: (B,) class numbers, or (B, classes) shares where images were mixed.
         items: their numbers in the data set.
         sibling: (B, C, H, W), the same objects at scale 1, where the recipe needs them.
+        place: (B, 2, 2), where the data know it: what the sibling shows at p, the image shows at
+            ``place[:, 0] * p + place[:, 1]``.
     """
 
     image: Tensor
     label: Tensor
     items: list[int]
     sibling: Tensor | None = None
+    place: Tensor | None = None
 
     @classmethod
     def loaded(cls, parts: Sequence[Tensor], device: torch.device) -> Batch:
-        """What a loader yields, (image, label, index) and perhaps the sibling, on a device."""
-        image, label, index, *sibling = parts
-        image, label, *sibling = (part.to(device, non_blocking=True) for part in (image, label, *sibling))
-        return cls(image, label, index.tolist(), *sibling)
+        """What a loader yields, (image, label, index) and perhaps the sibling and its place, on a device."""
+        image, label, index, *beside = parts
+        image, label, *beside = (part.to(device, non_blocking=True) for part in (image, label, *beside))
+        return cls(image, label, index.tolist(), *beside)
 
     def parts(self, count: int) -> Iterator[Batch]:
         """In so many parts of nearly equal size, each of which needs at least one item."""
         ends = [len(self.items) * part // count for part in range(count + 1)]
         for start, stop in pairwise(ends):
-            sibling = None if self.sibling is None else self.sibling[start:stop]
-            yield Batch(self.image[start:stop], self.label[start:stop], self.items[start:stop], sibling)
+            beside = (None if part is None else part[start:stop] for part in (self.sibling, self.place))
+            yield Batch(self.image[start:stop], self.label[start:stop], self.items[start:stop], *beside)
 
 
 @dataclass(kw_only=True)

@@ -83,7 +83,7 @@ def _loader(
 ) -> DataLoader:
     digits.prepare(items)
     order = BatchOrder(items, config.train.batch_size, seed, *share)
-    indexed = Indexed(digits, digits.sibling if siblings else None)
+    indexed = Indexed(digits, *([digits.sibling] if siblings else []))
     return DataLoader(indexed, batch_sampler=order, num_workers=_section(config).workers)
 
 

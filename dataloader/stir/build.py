@@ -85,7 +85,7 @@ def _loader(config: Config, container: Container, seed: int, share: tuple[int, i
     data = _section(config)
     objects = Objects(container.select("train", SCENARIOS[data.scenario].trained), data.rescale, seed)
     order = BatchOrder(list(range(len(objects))), config.train.batch_size, seed, *share)
-    indexed = Indexed(objects, objects.sibling if siblings else None)
+    indexed = Indexed(objects, *([objects.sibling, objects.place] if siblings else []))
     return DataLoader(indexed, batch_sampler=order, num_workers=data.workers)
 
 

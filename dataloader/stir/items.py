@@ -52,14 +52,27 @@ class Objects(Dataset[tuple[Tensor, int]]):
         It is what an item at "scale 1" would be. Where the item is rescaled beyond the canvas, its sibling may still
         show what the item has lost.
         """
-        side = int(self.selection.sides[index])
-        centre = torch.from_numpy(self.selection.positions[index] + side / 2) / CANVAS * 2 - 1  # -1 to 1, x and y
-        factor = 1.0 if self.rescale is None else self._factor(index)
-        return rescaled(self._image(index), self.middle / side, centre, factor * centre)
+        enlarged, centre, factor = self._known(index)
+        return rescaled(self._image(index), enlarged, centre, factor * centre)
+
+    def place(self, index: int) -> Tensor:
+        """(2, 2), a scale and an offset, each of x and y: what the sibling shows at p, the item shows at
+        ``scale * p + offset``, where [0, 1] runs from the first pixel's centre to the last one's."""
+        enlarged, centre, factor = self._known(index)
+        scale = factor / enlarged
+        fixed = ((factor * centre + 1) * CANVAS / 2 - 0.5) / (CANVAS - 1)  # the object's centre is shown by both there
+        return torch.stack([torch.full((2,), scale), fixed.float() * (1 - scale)])
 
     def set_epoch(self, epoch: int) -> None:
         """Name the epoch that factors are drawn for."""
         self._epoch.fill_(epoch)
+
+    def _known(self, index: int) -> tuple[float, Tensor, float]:
+        """By what factor the sibling enlarges the object, its centre before any rescaling, x and y of -1 to 1 over the
+        canvas, and by what factor the item rescales the canvas."""
+        side = int(self.selection.sides[index])
+        centre = torch.from_numpy(self.selection.positions[index] + side / 2) / CANVAS * 2 - 1
+        return self.middle / side, centre, 1.0 if self.rescale is None else self._factor(index)
 
     def _image(self, index: int) -> Tensor:
         return self.images[index].float() / 255

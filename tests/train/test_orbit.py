@@ -15,11 +15,12 @@ from config.losses import LossConfig, OrbitConfig, RestoreTerm, SiblingTerm
 from config.schema import ConfigError
 from dataloader.build import build_splits
 from layers.frame import Frame
-from layers.grid import WarpParams, evaluate_grid, random_warp_params
+from layers.grid import SHARPNESS, WarpParams, evaluate_grid, random_warp_params
 from layers.monotone import monotone_warp
+from layers.sampling import sample_bilinear
 from layers.seeds import item_warps
 from tests.train.runs import ALONE, OWN_RATE, RESIDUAL, SEED, config_of, phases, trainer_of
-from train.losses import POINTS, ROUNDING, agreement_loss, pixel_loss, rest_loss, undo_loss
+from train.losses import FINE_POINTS, POINTS, ROUNDING, agreement_loss, align_loss, pixel_loss, rest_loss, undo_loss
 from train.orbit import Drawn, Members, build_orbit
 from train.runs.errors import RunError
 from train.terms import Restore, Sibling, _read
@@ -105,6 +106,47 @@ def test_what_is_left_is_a_distance_in_pixels(frame: Frame) -> None:
     torch.testing.assert_close(found, 2 * torch.stack(expected).mean(), rtol=1e-4, atol=1e-4)
     rest = rest_loss([phi], [frame], SIZE, torch.tensor([False, True, False]))
     torch.testing.assert_close(rest, torch.stack(moved).mean(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("frame", [Frame(), Frame((0.5, 0.8), (0.25, 0.1))])
+def test_a_member_is_aligned_where_it_is_read_at_the_place_that_shows_the_same(frame: Frame) -> None:
+    """Point by point, weighed by the sibling's detail there, and by none where the image shows the place no more."""
+    generator = torch.Generator().manual_seed(0)
+    phi, warp = (random_warp_params(2, 5, 0.6, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    place = torch.tensor([[[0.5, 0.4], [0.1, 0.2]], [[1.5, 1.2], [-0.4, -0.1]]])
+    detail = torch.rand(2, 1, *SIZE, generator=generator)
+    sides, line = torch.tensor([SIZE[1] - 1, SIZE[0] - 1]), torch.linspace(0, 1, FINE_POINTS)
+    expected, hidden = [], 0
+    for item in range(2):
+        total, weights = torch.zeros(()), torch.zeros(())
+        for x in line:
+            for y in line:
+                point = torch.stack([x, y])[None, None]
+                at = frame.to_whole(point)
+                wanted = place[item, 0] * at + place[item, 1]
+                own = frame.to_whole(evaluate_grid(WarpParams(phi.x[item, None], phi.y[item, None]), point))
+                read = evaluate_grid(WarpParams(warp.x[item, None], warp.y[item, None]), own)
+                is_shown = bool(((wanted >= 0) & (wanted <= 1)).all())
+                hidden += not is_shown
+                weight = is_shown * sample_bilinear(detail[item, None], at.reshape(1, 2, 1, 1)).squeeze()
+                far = ((read - wanted) * sides).square().sum()
+                total, weights = total + weight * ((far + ROUNDING**2).sqrt() - ROUNDING), weights + weight
+        expected.append(total / weights)
+    assert hidden
+    found = align_loss([phi, phi], warp, place, detail, [frame, frame], SIZE)
+    torch.testing.assert_close(found, 2 * torch.stack(expected).mean(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_warp_that_shows_the_object_as_its_sibling_does_is_aligned() -> None:
+    """An object that fills the middle half of the image, and the middle three quarters of its sibling's."""
+    place = torch.tensor([[[2 / 3, 2 / 3], [1 / 6, 1 / 6]]])
+    detail = torch.zeros(1, 1, 65, 65)
+    detail[..., 9:56, 9:56] = 1.0
+    still, intervals = WarpParams.identity(1, 4), torch.tensor([2.0, *[2 / 3] * 6, 2.0]) / 8
+    phi = WarpParams(*[(intervals.log() / SHARPNESS)[None, None]] * 2)  # reads the middle three quarters from the half
+    assert align_loss([phi], still, place, detail, [Frame()], (65, 65)) < 1e-4
+    assert align_loss([still], still, place, detail, [Frame()], (65, 65)) > 5
+    assert align_loss([still], still, place, 0 * detail, [Frame()], (65, 65)) == 0  # nothing to be seen
 
 
 def test_nothing_is_left_of_no_warp() -> None:
@@ -234,6 +276,7 @@ def test_a_form_is_compared_with_what_it_should_be(term: Any, wanted: str) -> No
         image=given["image"],
         drawn=drawn,
         sibling=given["sibling"],
+        place=None,
         needs={"drawn"},
         frames=[Frame()],
     )
@@ -260,6 +303,15 @@ def test_batches_have_siblings_where_a_term_needs_them(tmp_path: Path) -> None:
     halves = list(part.parts(2))
     assert all(half.sibling is not None for half in halves)
     assert torch.equal(torch.cat([half.sibling for half in halves if half.sibling is not None]), part.sibling)
+
+
+def test_parts_of_a_batch_keep_what_belongs_to_their_items() -> None:
+    place = torch.arange(20.0).reshape(5, 2, 2)
+    whole = Batch(torch.rand(5, 1, 4, 4), torch.arange(5), [*range(5)], torch.rand(5, 1, 4, 4), place)
+    parts = list(whole.parts(2))
+    assert [part.items for part in parts] == [[0, 1], [2, 3, 4]]
+    assert torch.equal(torch.cat([part.place for part in parts if part.place is not None]), place)
+    assert [part.place for part in whole._replace(place=None).parts(2)] == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -297,6 +349,10 @@ def test_batches_have_siblings_where_a_term_needs_them(tmp_path: Path) -> None:
         ({"loss": {"orbit": {"evaluations": 0}}}, "evaluations is 0; expected at least 1"),
         ({"loss": {"orbit": {"lead": -1}}}, "lead is -1; expected at least 0"),
         ({"loss": {"sibling": {"side": 2}}}, "side is 2; expected at least 4"),
+        (
+            {"method": RESIDUAL, "loss": {"align": {"weight": 1.0}}},
+            "loss.align has a weight with data.name digits; it needs objects of stir/",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_refused(settings: dict[str, Any], message: str, tmp_path: Path) -> None:

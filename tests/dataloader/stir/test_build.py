@@ -233,6 +233,10 @@ def test_siblings_have_the_middle_size_and_stand_where_their_items_do(rescale: t
             item, sibling = box_of(objects[index][0]), box_of(objects.sibling(index))
             assert sibling[2:] == pytest.approx((30, 30), abs=0.3)  # the middle one of 20, 24, 30 and 33
             assert sibling[:2] == pytest.approx(item[:2], abs=0.3)
+            scale, offset = objects.place(index)  # of positions of 0 to 1 from the first to the last pixel's centre
+            assert torch.tensor(item[2:]) / torch.tensor(sibling[2:]) == pytest.approx(scale, abs=0.02)
+            shown = scale * (torch.tensor(sibling[:2]) - 0.5) / (SIDE - 1) + offset
+            assert shown * (SIDE - 1) + 0.5 == pytest.approx(torch.tensor(item[:2]), abs=0.3)
 
 
 def box_of(image: Tensor) -> tuple[float, float, float, float]:
@@ -246,10 +250,11 @@ def box_of(image: Tensor) -> tuple[float, float, float, float]:
 def test_siblings_come_last_where_they_are_asked_for(file: Path) -> None:
     splits = build_splits(recipe_on(file, rescale=(0.5, 2.0)), seed=0, siblings=True)
     assert splits.train is not None
-    image, _, index, sibling = next(iter(splits.train))
+    image, _, index, sibling, place = next(iter(splits.train))
     objects = splits.train.dataset.dataset  # type: ignore[attr-defined]
     assert sibling.shape == image.shape
     assert torch.equal(sibling[0], objects.sibling(int(index[0])))
+    assert torch.equal(place[0], objects.place(int(index[0])))
 
 
 def test_classes_are_those_of_the_container(file: Path) -> None:
