@@ -226,6 +226,8 @@ class StirData(DataSection):
         require(has_file or not is_file, "file is null; expected the container that name stir/FILE asks for")
         require(is_file or not has_file, f"file is {self.file} with name {self.name}; expected name stir/FILE")
         require(self.seed >= 0, f"seed is {self.seed}; expected at least 0")
+        is_drawn = not is_file or self.seed == 0
+        require(is_drawn, f"seed is {self.seed} with name {self.name}; a container's objects are drawn already")
         require(self.scenario in (1, 2, 3, 4), f"scenario is {self.scenario}; expected 1, 2, 3 or 4")
         require(self.channels in (1, 3), f"channels is {self.channels}; expected 1 or 3")
         require(self.workers >= 0, f"workers is {self.workers}; expected at least 0")
@@ -294,7 +296,7 @@ class ScaledData(DataSection):
     """In training, draw the factor anew in every epoch."""
     rescale: tuple[float, float] | None = None
     """In training, the interval of a second factor, uniform, that every image is rescaled by, drawn per epoch: the "+"
-    of published tables, (0.5, 2)."""
+    of published tables, (0.5, 2). With resampling spline, whose zooms have one factor each, this one is modern."""
     shift: int = 0
     """In training, pixels that images are shifted by at most: a random crop of the padded image."""
     flip: bool = False
@@ -314,6 +316,8 @@ class ScaledData(DataSection):
                 low, high = interval
                 require(0 < low <= high < float("inf"), f"{name} is [{low}, {high}]; expected 0 < low <= high")
         is_discrete = self.law == "discrete"
+        has_interval = self.interval != type(self).interval
+        require(not (is_discrete and has_interval), "interval is given with law discrete; expected factors alone")
         require(bool(self.factors) or not is_discrete, "factors is empty; expected some, for law is discrete")
         require(is_discrete or not self.factors, f"factors is given with law {self.law}; expected law discrete")
         for value in self.factors:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from layers.scale.functions import WidthError
 from layers.seeds import seed_of
 from train.best import Best
 from train.distributed import Process
@@ -227,6 +228,8 @@ class Trainer:
         try:
             with self._autocast():
                 return self.objective(wrapped, part, place.epoch, place.step, self.phase.number)
+        except WidthError as error:
+            raise RunError(f"step {place.step + 1} of epoch {place.epoch + 1}: {error}") from error
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):  # torch's batch norm
                 raise

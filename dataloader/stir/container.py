@@ -89,7 +89,7 @@ class Container:
                 f"scls has {self.sides[split, scale].flat[0]} at scale {scale} of split {split}; expected "
                 f"{SIDES[scale]}, for sizes run from {SIDE} down to {SMALLEST}"
             )
-        ends = self.positions + self.sides[..., None]
+        ends = self.positions.astype(np.int64) + self.sides[..., None]
         if self.positions.min() < 0 or ends.max() > SIDE:
             raise ValueError(f"psts puts an object beyond the canvas; expected left and top of 0 to {SIDE} - side")
 

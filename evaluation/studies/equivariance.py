@@ -97,7 +97,8 @@ def errors(
             for layer, own in whole.items():
                 size = (image.shape[-2], image.shape[-1])
                 difference, reference, count = compare(own, small[layer], scale, operator, size)
-                told = difference / reference, reference / max(count, 1), torch.full_like(reference, count)
+                ratio = (difference / reference).where(reference > 0, torch.nan)
+                told = ratio, reference / max(count, 1), torch.full_like(reference, count)
                 by_way[layer].append(torch.stack(told).cpu())
         for layer, of_ways in by_way.items():
             found.setdefault(layer, []).append(torch.stack(of_ways, 1))

@@ -9,9 +9,12 @@ Arrays, with N objects at S sides; of every layer L that leaves one scale, and o
     sides: (S,), in pixels.
     labels: (N,).
     L_scale: (N, S, C), what was taken in each of C channels: the side or width of a kernel, or the level's factor.
-        Where each place takes its own it is the geometric mean over the places in the object's box. Of a site, C is 1,
-        and it is the magnification of the object: the root of its area in the warped image over that in the image.
-    L_correlation: (N, C), Pearson's r over the sides; 0 where one scale is taken at all sides.
+        Where each place takes its own it is the geometric mean over the places in the object's box. Behind a
+        canonicalizer such layers are left out, for their places are those of the warped image. NaN where a channel
+        answers nothing, or the object has no place on the map. Of a site, C is 1, and it is the magnification of the
+        object: the root of its area in the warped image over that in the image.
+    L_correlation: (N, C), Pearson's r over the sides; 0 where one scale is taken at all sides, and NaN where a scale
+        is. Means leave those out.
     L_slope: (N, C), of the regression of the scale's logarithm on that of the side.
 """
 
@@ -23,6 +26,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from evaluation.maps import StageMap, maps_of
 from evaluation.measure import NUMBER, Measure, Trial
 from evaluation.study import CHUNK, Findings, Study, Subject, device_of, finds_warps, sizes
 from layers.frame import Frame
@@ -49,8 +53,8 @@ def study(model: Any, subject: Subject) -> Findings:
     for layer, values in _taken(model, images, corners, sides).items():
         scale = values.double().unflatten(0, shape)
         correlation, slope = trends(scale.transpose(1, 2), objects.sides)
-        metrics[f"index_correlation_at_{layer}"] = correlation.mean().item()
-        metrics[f"index_slope_at_{layer}"] = slope.mean().item()
+        metrics[f"index_correlation_at_{layer}"] = correlation.nanmean().item()
+        metrics[f"index_slope_at_{layer}"] = slope.nanmean().item()
         found = {"scale": scale, "correlation": correlation, "slope": slope}
         arrays |= {f"{layer}_{name}": value.numpy() for name, value in found.items()}
     return Findings(metrics, arrays)
@@ -105,15 +109,25 @@ def _of_pools(model: Any, image: Tensor, corner: Tensor, side: Tensor) -> dict[s
     found, maps = {}, None
     for layer, index in _indices(model, image).items():
         taken = torch.tensor(index.scales, device=image.device).double().log()[index.level]
+        taken = taken.where(index.level >= 0, torch.nan)
         if taken.ndim == 4:
-            maps = maps or model.ask_backbone(image[:1], model.backbone.feature_maps)
-            at = maps[layer].start + maps[layer].stride * torch.arange(taken.shape[-1])
-            first = corner[:, :, None] - 0.5
-            inside = (at >= first) & (at < first + side[:, None, None])  # (B, 2, W), of x and y
-            mask = (inside[:, 1, :, None] & inside[:, 0, None, :])[:, None].to(taken)
-            taken = (taken * mask).sum((2, 3)) / mask.sum((2, 3))
+            if finds_warps(model):
+                continue
+            maps = maps or maps_of(model, image[:1])
+            taken = _in_box(taken, maps[layer], corner, side)
         found[layer] = taken.exp()
     return found
+
+
+def _in_box(values: Tensor, found: StageMap, corner: Tensor, side: Tensor) -> Tensor:
+    """(B, C), the means of (B, C, H, W) over the places in the objects' boxes; NaN where there is none."""
+    inside = []
+    for axis in (0, 1):  # y and x
+        at = found.start[axis] + found.stride[axis] * torch.arange(values.shape[2 + axis])
+        first = corner[:, 1 - axis, None] - 0.5
+        inside.append((at >= first) & (at < first + side[:, None]))
+    mask = (inside[0][:, :, None] & inside[1][:, None, :])[:, None].to(values)
+    return (values * mask).sum((2, 3)) / mask.sum((2, 3))
 
 
 def _indices(model: Any, image: Tensor) -> dict[str, Any]:

@@ -74,7 +74,10 @@ class LearnedFunctions(nn.Module):
 
     def _at(self, widths: Tensor) -> Tensor:
         side = kernel_side(widths, self.reach)
-        require_fit(self.family, widths.tolist(), side)
+        try:
+            require_fit(self.family, widths.tolist(), side)
+        except ValueError as error:
+            raise WidthError(f"{error}; a learned width left its family: take a lower learning rate for it") from error
         return hermite_functions(self.family, widths, side)
 
     @property
@@ -88,6 +91,10 @@ class LearnedFunctions(nn.Module):
             return FixedFunctions(self._at(self.widths().double()), self.scales)
 
 
+class WidthError(ValueError):
+    """A network has learned a width that no kernel can have."""
+
+
 def kernel_side(widths: Tensor, reach: float) -> int:
     """The published side: odd, at least 3, and ``reach`` times the largest width to either side.
 
@@ -95,9 +102,9 @@ def kernel_side(widths: Tensor, reach: float) -> int:
     """
     smallest, largest = min(widths.tolist()), max(widths.tolist())
     if not smallest > 0:
-        raise ValueError(f"a learned width is {smallest:g}; expected all above 0: take a lower learning rate for them")
+        raise WidthError(f"a learned width is {smallest:g}; expected all above 0: take a lower learning rate for them")
     if not reach * largest <= WIDEST // 2:
-        raise ValueError(
+        raise WidthError(
             f"a learned width ran away, to {largest:g}: with a reach of {reach:g}, its kernel would be wider than "
             f"{WIDEST} pixels; take a lower learning rate for the widths"
         )

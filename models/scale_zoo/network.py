@@ -82,7 +82,8 @@ class ScaleIndex(NamedTuple):
     """Which scale answered best.
 
     Args:
-        level: (B, C), or (B, C, H, W) where each place has its own; counted from 0.
+        level: (B, C), or (B, C, H, W) where each place has its own; counted from 0. A channel that answers nothing
+            takes none, which is -1.
         scales: what the levels stand for, such as sides of kernels.
     """
 
@@ -208,7 +209,8 @@ class ScaleNetwork(nn.Module, ABC):
     def scale_indices(self, x: Tensor) -> dict[str, ScaleIndex]:
         """Which scale was taken, wherever the network leaves one scale of several, by the stage.
 
-        Where that is at the end, for a whole map, it is per channel the scale that holds the largest answer.
+        Where that is at the end, for a whole map, it is per channel the scale that holds the largest answer. There it
+        is taken behind the ReLU, where the scales of a silent channel tie at 0.
         """
         found: dict[str, ScaleIndex] = {}
         x = self.prepare(x)
@@ -225,7 +227,7 @@ class ScaleNetwork(nn.Module, ABC):
         last, values = self.closing(x), self.scale_values(part)
         if last.ndim == 5 and values and not isinstance(self.close, ScaleMean):
             _, level = ScalePool("slice")(last, return_indices=True)
-            found[self.stages[-1]] = ScaleIndex(level, values)
+            found[self.stages[-1]] = ScaleIndex(level.where(last.amax((2, 3, 4)) > 0, -1), values)
         if not found:
             raise ValueError(f"{type(self).__name__} of this system never leaves one scale of several; it has no index")
         return found

@@ -141,13 +141,16 @@ def scale_runs(root: str | Path, recipes: Sequence[str] | None = None) -> list[S
     Runs on pictures and on pixels, which have no ``accuracy``, are none of them.
     """
     found = [_opened(run) for run in collect(root) if run.metrics is not None and "accuracy" in run.metrics]
+    merged = _merged(found)
     if recipes is None:
-        return _merged(found)
+        return merged
     known = {run.recipe for run in found}
     for name in recipes:
         if name not in known:
             raise ValueError(f"no finished run has the recipe {name!r}; there are {', '.join(sorted(known)) or 'none'}")
-    return [run for name in recipes for run in found if run.recipe == name]
+    chosen = {name: [run for run in merged if run.recipe == name] for name in recipes}
+    # An evaluation that belongs to another run is a row of its own where it is asked for by its name.
+    return [run for name in recipes for run in chosen[name] or found if run.recipe == name]
 
 
 def _merged(runs: Sequence[ScaleRun]) -> list[ScaleRun]:

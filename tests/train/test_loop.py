@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from layers.scale.widths import ScaleWidths
 from tests.train.runs import (
     ALONE,
     DEC,
@@ -444,6 +445,15 @@ def test_a_single_item_on_a_map_of_one_pixel_is_told_in_a_line(tmp_path) -> None
     alone = trainer_of(config_of(tmp_path, resnet, {"data": {"train_items": 4}, "train": {"batch_size": 1}}))
     with pytest.raises(RunError, match=r"step 1 of epoch 1 computes on 1 item by itself, .* batch_size"):
         alone.fit()
+
+
+def test_a_learned_width_that_ran_away_is_told_in_a_line(tmp_path: Path) -> None:
+    network = {"model": {"backbone": "mnist3_learned_scales", "image_size": 28}}
+    trainer = trainer_of(config_of(tmp_path, network, {"data": {"channels": 1}}))
+    (widths,) = (module for module in trainer.model.modules() if isinstance(module, ScaleWidths))
+    widths.change.data.fill_(-10.0)
+    with pytest.raises(RunError, match="step 1 of epoch 1: a learned width ran away"):
+        trainer.fit()
 
 
 def test_a_teacher_is_the_model_as_it_began_and_rests(tmp_path: Path) -> None:

@@ -142,6 +142,10 @@ def without_classes(arrays: dict[str, Any]) -> None:
         (broken("lbls", lambda a: a + 1), "lbls runs from 1 to 2; expected 0 to 1"),
         (broken("scls", lambda a: a[:, ::-1].copy()), "scls has 17 at scale 0 of split 0; expected 64"),
         (broken("psts", lambda a: a + 40), "psts puts an object beyond the canvas"),
+        (
+            broken("psts", lambda a: (a * 0 + 200).astype(np.uint8)),
+            "psts puts an object beyond the canvas",
+        ),  # 200 + 64 = 8
         (broken("lbldata", lambda a: a[:1]), "lbldata has 1 names; expected one for each of the 2 classes"),
         (broken("lbldata", lambda a: a[0]), r"lbldata is <U1 \(\); expected text \(classes,\), a name for each"),
         (broken("lbldata", lambda a: a.repeat(2).reshape(2, 2)), r"lbldata is <U1 \(2, 2\); expected text"),

@@ -78,6 +78,17 @@ def test_what_sees_single_places_moves_along_with_the_image() -> None:
     assert errors(rectified, IMAGES, ["subsample"], scales)["layer"][0].max() < TINY
 
 
+def test_an_image_whose_map_is_empty_has_no_error(monkeypatch) -> None:
+    """Its infinite one would decide the mean over the others."""
+    model = WrappedBackbone(ByPlace(nn.Identity()))
+    whole, small = (maps_of(model, IMAGES[:2])["layer"] for _ in range(2))
+    whole.value[1] = 0
+    shown = iter([{"layer": whole}, {"layer": small}])
+    monkeypatch.setattr("evaluation.studies.equivariance.maps_of", lambda *_: next(shown))
+    ratio, reference, _ = errors(model, IMAGES[:2], ["subsample"], [0.5])["layer"]
+    assert ratio[..., 0].isfinite().all() and reference[..., 1].max() == 0 and ratio[..., 1].isnan().all()
+
+
 def test_the_error_is_the_formula_of_a_plain_network_at_half_the_size() -> None:
     model = network("standard")
     image = IMAGES[:1]

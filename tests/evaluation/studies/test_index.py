@@ -12,7 +12,9 @@ from scipy.stats import linregress
 from evaluation.studies.index import STUDY, magnification, trends
 from layers.frame import Frame
 from layers.grid import SHARPNESS, WarpParams, random_warp_params, warp_grid
-from models.scale_zoo.network import ScaleIndex
+from models.preprocess import Preprocess
+from models.scale_zoo.network import FeatureMap, ScaleIndex
+from models.wrapped import WrappedBackbone
 from tests.evaluation.studies.stand_ins import Warps, network, parts, subject
 
 
@@ -44,9 +46,9 @@ def test_of_every_channel_it_is_the_scale_that_the_pool_takes() -> None:
         is_meant = (part.groups.of_item == owners[n]) & (part.groups.scales == 17 + s)
         (item,) = np.flatnonzero(is_meant)
         index = model.backbone.scale_indices(part.dataset[item][0][None])["layer2"]
-        expected = torch.tensor(index.scales)[index.level[0]].double().numpy()
-        assert np.allclose(arrays["layer2_scale"][n, s], expected)
-    assert metrics["index_slope_at_layer2"] == pytest.approx(arrays["layer2_slope"].mean())
+        expected = np.where(index.level[0] < 0, np.nan, np.array(index.scales)[index.level[0]])
+        assert np.allclose(arrays["layer2_scale"][n, s], expected, equal_nan=True)
+    assert metrics["index_slope_at_layer2"] == pytest.approx(np.nanmean(arrays["layer2_slope"]))
     assert arrays["layer2_scale"].shape == (1, 48, 32) and arrays["sides"].tolist() == [*range(17, 65)]
 
 
@@ -65,6 +67,51 @@ def test_where_each_place_takes_its_own_the_object_counts_and_not_what_is_around
     _, arrays = STUDY(model, subject(6))
     whole = arrays["layer2_scale"][arrays["labels"] == 0]  # squares fill their boxes, bars do not
     assert len(whole) == 2 and np.allclose(whole, 4)
+
+
+@pytest.mark.parametrize("side", [32, 128])
+def test_where_the_network_sees_images_at_another_size_the_object_is_found_all_the_same(side: int, monkeypatch) -> None:
+    backbone = network("standard").backbone
+    model = WrappedBackbone(backbone, Preprocess(side, (0.0,), (1.0,))).eval()
+
+    def indices(image):
+        """Of a map as large as the resized image: level 1 in what it shows of the object, level 0 elsewhere."""
+        assert image.shape[-1] == side
+        return {"layer2": ScaleIndex((image > 0.49).long(), (1.0, 4.0))}
+
+    monkeypatch.setattr(backbone, "scale_indices", indices)
+    monkeypatch.setattr(backbone, "feature_maps", lambda image: {"layer2": FeatureMap(image, False, 1.0, 0.0, (0,))})
+    _, arrays = STUDY(model, subject(6))
+    whole = arrays["layer2_scale"][arrays["labels"] == 0]  # squares fill their boxes
+    assert len(whole) == 2 and (whole[:, 20:] > 3).all()  # of large ones; places on the box's edge show half of it
+
+
+def test_an_object_without_a_place_on_the_map_has_no_index(monkeypatch) -> None:
+    model = network("standard")
+
+    def indices(image):
+        return {"layer2": ScaleIndex(torch.zeros(len(image), 1, 1, 1, dtype=torch.int64), (2.0,))}
+
+    def maps(image):
+        return {"layer2": FeatureMap(image[..., :1, :1], False, 1.0, 0.0, (0,))}
+
+    monkeypatch.setattr(model.backbone, "scale_indices", indices)
+    monkeypatch.setattr(model.backbone, "feature_maps", maps)
+    _, arrays = STUDY(model, subject(2))
+    is_cornered = ~np.isnan(arrays["layer2_scale"])
+    assert np.array_equal(is_cornered[..., 0], (subject(2).objects().corners == 0).all(-1).numpy())
+    assert np.isnan(arrays["layer2_correlation"][~is_cornered.all((1, 2))]).all()
+
+
+def test_a_silent_channel_takes_no_scale() -> None:
+    model = network("dss_max")
+    conv = model.backbone.layer2.conv
+    conv.bias.data[:] = 0
+    conv.bias.data[4] = -1e4
+    metrics, arrays = STUDY(model, subject(1))
+    silent = np.isnan(arrays["layer2_scale"])
+    assert silent[..., 4].all() and not silent.all()
+    assert np.isfinite([metrics["index_slope_at_layer2"], metrics["index_correlation_at_layer2"]]).all()
 
 
 def test_an_object_that_a_warp_shows_twice_as_large_is_magnified_by_two() -> None:

@@ -107,6 +107,9 @@ def test_a_run_that_was_evaluated_again_is_no_second_network(tmp_path: Path) -> 
     assert (first.recipe, first.seed, other.recipe, other.seed) == ("a", 1, "a_eval", 2)
     study = first.study("index")
     assert study is not None and study["sides"].tolist() == [0, 1, 2] and other.study("index") is None
+    (chosen,) = scale_runs(tmp_path, ["a"])
+    assert chosen.study("index") is not None
+    assert [(run.recipe, run.seed) for run in scale_runs(tmp_path, ["a_eval", "a"])] == [("a_eval", 2), ("a", 1)]
 
 
 def test_nothing_is_said_to_have_collapsed_where_chance_is_not_known(tmp_path: Path) -> None:
