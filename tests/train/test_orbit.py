@@ -23,7 +23,7 @@ from tests.train.runs import ALONE, OWN_RATE, RESIDUAL, SEED, config_of, phases,
 from train.losses import FINE_POINTS, POINTS, ROUNDING, agreement_loss, align_loss, pixel_loss, rest_loss, undo_loss
 from train.orbit import Drawn, Members, build_orbit
 from train.runs.errors import RunError
-from train.terms import Restore, Sibling, _read
+from train.terms import Align, Restore, Sibling, _read
 from train.views import Batch
 
 ITEMS = [4, 9, 2, 7, 30, 11]
@@ -283,6 +283,25 @@ def test_a_form_is_compared_with_what_it_should_be(term: Any, wanted: str) -> No
     options = {"restore": RestoreTerm(side=16), "sibling": SiblingTerm(side=16)}
     found = term(LossConfig(**options), False).after(members, 0)
     torch.testing.assert_close(found, pixel_loss(given["drawn"], given[wanted], 3))
+
+
+def test_what_is_aligned_is_where_the_sibling_has_something_to_see() -> None:
+    """A sibling with one bright pixel, which the member shows three pixels further right, and nothing moved it."""
+    sibling = torch.zeros(1, 1, 33, 33)
+    sibling[..., 16, 16] = 1.0
+    still = WarpParams.identity(1, 4)
+    members = Members(
+        find=lambda image: SimpleNamespace(states=[[still]]),
+        evaluations=1,
+        image=sibling,
+        drawn=Drawn(sibling, still, torch.zeros(1, dtype=torch.bool)),
+        sibling=sibling,
+        place=torch.tensor([[[0.0, 1.0], [0.5 + 3 / 32, 0.0]]]),  # all columns of it lie in one of the member
+        needs={"drawn"},
+        frames=[Frame()],
+    )
+    found = Align(LossConfig(), False).after(members, 0)
+    assert 2 < found < 4  # the pixel itself and those beside it, up to two columns away
 
 
 def test_batches_have_siblings_where_a_term_needs_them(tmp_path: Path) -> None:

@@ -135,6 +135,28 @@ def test_another_kind_of_data_is_refused(tmp_path, capsys) -> None:
     assert "tiny: data.channels is 1; expected 3" in refusal(capsys, *words, f"data.file={colour}", "--resume")
 
 
+def test_a_canonicalizer_learns_from_places_how_large_objects_shall_be(tmp_path: Path) -> None:
+    """The distance falls, and the larger an object is, the less it is enlarged: the slope of one size for all is -1."""
+    residual = {
+        "method": {
+            **{"name": "dec", "equilibrium": "residual", "sites": [{"stage": "image", "grid_size": 8}]},
+            "correction": {"input_size": 32, "separable": True},
+        },
+        "data": {"rescale": [0.5, 2.0]},
+        "loss": {"align": {"weight": 0.05}, "orbit": {"untouched": 1.0}},
+        "train": {
+            **{"epochs": 5, "patience": None, "batch_size": 8, "canonicalizer_lr": 0.003},
+            "phases": [{"trains": ["canonicalizer"], "terms": {"task": 0}}],
+        },
+        "evaluation": {"studies": ["index"], "study_items": 6},
+    }
+    metrics = train(recipe(tmp_path, residual), tmp_path / "run")
+    lines = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    far = [line["train_align"] for line in lines if "train_align" in line]
+    assert len(far) == 5 and min(far) < 0.85 * far[0]
+    assert metrics["index_slope_at_image"] < -0.2 and metrics["index_correlation_at_image"] < -0.5
+
+
 def test_there_are_no_weights_to_measure_but_random_ones(tmp_path, capsys) -> None:
     words = ["--config_file", str(recipe(tmp_path)), "--config", "tiny", "--run_dir", str(tmp_path / "run")]
     assert "there are no weights to measure but random ones" in refusal(capsys, *words, "--eval_only")
