@@ -150,7 +150,7 @@ def test_a_canonicalizer_learns_from_places_how_large_objects_shall_be(tmp_path:
         },
         "evaluation": {"studies": ["index"], "study_items": 6},
     }
-    metrics = train(recipe(tmp_path, residual), tmp_path / "run")
+    metrics = train(recipe(tmp_path, residual), tmp_path / "run")["metrics"]
     lines = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     far = [line["train_align"] for line in lines if "train_align" in line]
     assert len(far) == 6 and min(far) < 0.9 * far[0]
