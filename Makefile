@@ -1,4 +1,4 @@
-# The project's words; `make` lists them. VENV names the environment, PYTHON the interpreter that makes it.
+# The project's targets; `make` lists them. VENV names the environment, PYTHON the interpreter that makes it.
 VENV ?= .venv
 PYTHON ?= python3
 WORKERS ?= auto
@@ -11,7 +11,7 @@ PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --m
 .DEFAULT_GOAL := help
 .PHONY: help setup check test test-all bench demo docs
 
-help:  ## list these words
+help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
 setup: $(STAMP)  ## make the environment and install everything, where pyproject.toml has changed

@@ -79,7 +79,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 def parsed(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog="python -m benchmarks.orbit weights/small_dem/42 weights/small_cannon/42"
+        description=__doc__, epilog="python -m benchmarks.orbit weights/small_dem/42 weights/small_canonicalization/42"
     )
     add = parser.add_argument
     add("runs", nargs="+", type=Path, metavar="RUN", help=f"folder of a finished run, which holds {SUMMARY}")

@@ -99,7 +99,7 @@ def render(rows: Sequence[Row], format: Format = "text") -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the table, or say in one line what is wrong."""
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog="python -m report.table weights --compare dem_deit deit --format latex"
+        description=__doc__, epilog="python -m report.table weights --compare dem_deit aug_deit --format latex"
     )
     parser.add_argument("root", help="folder that holds <recipe>/<seed>/summary.json")
     parser.add_argument("--format", choices=get_args(Format), default="text")
