@@ -1,5 +1,8 @@
 """Convolution with kernels of any size: large ones by way of the Fourier transform, where that is faster.
 
+Where a small map is padded for a large kernel, the outer taps meet zeros alone. They are cut off first: on 7 x 7 places
+a kernel of side 25 is one of side 13.
+
 A direct convolution with a kernel of side k costs k² products per pixel, and its backward pass twice as many. In the
 Fourier domain the side does not matter: benchmarks/results/convolution.md has times. Both ways agree within rounding.
 """
@@ -10,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SAVED = 64  # products per pixel of the padded map, of a direct convolution, from which on the transform is faster
+MOST_SAVED = 64  # products per pixel of the padded map, of a direct convolution, from which on the transform is faster
 BATCH = 8  # so many images are worth transforming the kernels for
 
 
@@ -18,6 +21,10 @@ def convolve(
     x: Tensor, kernels: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0, groups: int = 1
 ) -> Tensor:
     """``F.conv2d``, of (B, C, H, W) with (O, C / groups, k, k): to (B, O, H', W')."""
+    if not _is_captured():
+        spare = kernels.shape[-1] - padding - max(x.shape[-2:])  # outer taps on each side that no place ever meets
+        if 0 < spare <= padding:
+            kernels, padding = kernels[..., spare:-spare, spare:-spare], padding - spare
     if stride == 1 and _is_worth_transforming(x, kernels, padding):
         return by_fourier(x, kernels, bias, padding, groups)
     return F.conv2d(x, kernels, bias, stride, padding, groups=groups)
@@ -26,22 +33,36 @@ def convolve(
 def _is_worth_transforming(x: Tensor, kernels: Tensor, padding: int) -> bool:
     """Large kernels on a batch, on a CPU; a GPU's own library chooses by itself.
 
-    Not in half precision, which has no transform, and not where a graph is captured: it has to hold for other sizes and
-    devices than those that it is captured with. ONNX has no complex numbers either.
+    Not in half precision, which has no transform, and not in a captured graph, for ONNX has no complex numbers.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if _is_captured():
         return False
     k = kernels.shape[-1]
     H, W = (side + 2 * padding for side in x.shape[-2:])
     return (
         x.shape[0] >= BATCH
         and k <= min(H, W)  # a larger kernel is torch's to refuse
-        and k * k * (H - k + 1) * (W - k + 1) >= SAVED * H * W
+        and k * k * (H - k + 1) * (W - k + 1) >= least_saved(kernels) * H * W
         and x.device.type == "cpu"
         and x.dtype == kernels.dtype
         and x.dtype in (torch.float32, torch.float64)
         and not torch.is_autocast_enabled("cpu")
     )
+
+
+def least_saved(kernels: Tensor) -> float:
+    """How many products per pixel the transform has to spare: fewer of many channels, which share their transforms.
+
+    A transform of one channel costs about as much as 600 direct products per pixel, and a product of two as much as 8.
+    With few channels a direct convolution is slow too, so no more than 64 are asked for.
+    """
+    out, into = kernels.shape[:2]
+    return min(MOST_SAVED, 8 + 600 * (1 / into + 1 / out))
+
+
+def _is_captured() -> bool:
+    """Whether a graph is made, which has to hold for other sizes and devices than those that it is made with."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def by_fourier(x: Tensor, kernels: Tensor, bias: Tensor | None = None, padding: int = 0, groups: int = 1) -> Tensor:

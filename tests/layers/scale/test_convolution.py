@@ -13,7 +13,7 @@ from torch import Tensor
 
 from evaluation.cost import multiply_adds
 from layers.scale import convolution
-from layers.scale.convolution import BATCH, SAVED, by_fourier, convolve, fast_side
+from layers.scale.convolution import BATCH, MOST_SAVED, by_fourier, convolve, fast_side, least_saved
 from layers.scale.functions import LearnedFunctions
 from layers.scale.hermite import Family
 from layers.scale.steerable import SAME, LiftingConv2d
@@ -95,13 +95,39 @@ def test_the_transform_is_taken_for_batches_and_kernels_that_are_worth_it(transf
     assert torch.equal(convolve(x[1:], kernels), F.conv2d(x[1:], kernels))
     assert torch.equal(convolve(x, kernels, stride=2), F.conv2d(x, kernels, stride=2))
     small = kernels[..., :8, :8]
-    assert small.shape[-1] ** 2 == SAVED  # and less than that per pixel, for the map has more of them than the answer
+    assert (
+        small.shape[-1] ** 2 == MOST_SAVED == least_saved(small)
+    )  # and less than that per pixel, for the map has more of them than the answer
     assert torch.equal(convolve(x, small), F.conv2d(x, small))
     assert torch.equal(convolve(x[..., :12], kernels), F.conv2d(x[..., :12], kernels))  # few answers are left
     with torch.autocast("cpu", torch.bfloat16):
         assert convolve(x.float(), kernels.float()).dtype == torch.bfloat16
     assert convolve(x.bfloat16(), kernels.bfloat16()).dtype == torch.bfloat16
     assert len(transforms) == 1
+
+
+def test_many_channels_share_their_transforms(transforms: list[int]) -> None:
+    x, kernels = random(BATCH, 64, 20, 20), random(96, 64, 7, 7, seed=1)
+    assert 20 < least_saved(kernels) < 7**2 * 14**2 / 20**2
+    torch.testing.assert_close(convolve(x, kernels), F.conv2d(x, kernels))
+    assert len(transforms) == 1
+    few = random(6, 4, 7, 7, seed=1)
+    assert torch.equal(convolve(x[:, :4], few), F.conv2d(x[:, :4], few)) and len(transforms) == 1
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("H", "W", "k", "padding"), [(7, 7, 25, 12), (5, 7, 21, 10), (7, 5, 16, 8), (4, 4, 10, 5)])
+def test_taps_that_meet_zeros_alone_are_cut_off(H: int, W: int, k: int, padding: int, stride: int) -> None:
+    x, kernels = random(2, 3, H, W).requires_grad_(), random(4, 3, k, k, seed=1).requires_grad_()
+    with patch.object(F, "conv2d", wraps=F.conv2d) as direct:
+        ours = convolve(x, kernels, stride=stride, padding=padding)
+        (_, met, *_), _ = direct.call_args
+    plain = F.conv2d(x, kernels, None, stride, padding)
+    torch.testing.assert_close(ours, plain)
+    found, wanted = (torch.autograd.grad(y.pow(3).sum(), [x, kernels]) for y in (ours, plain))
+    torch.testing.assert_close(found, wanted)
+    assert met.shape[-1] == 2 * (max(H, W) + padding) - k < k  # 13 of 25 on 7 x 7 places
+    assert wanted[1][..., 0, :].abs().max() == 0
 
 
 @pytest.mark.parametrize(("H", "W", "padding"), [(8, 8, 0), (8, 40, 0), (40, 8, 0), (8, 8, 5)])
