@@ -86,6 +86,9 @@ def load_run(file: str | Path) -> tuple[str, Config]:
     Returns:
         Its name and its settings.
     """
+    file = Path(file)
+    if not file.is_file():
+        raise ConfigError(f"{file.parent} holds no {file.name}; expected the folder of a finished run")
     known = [section.kind for section in sections_of(kinds(Config)["data"])]
     (found,) = load_recipes(file, kind=known)
     return found
