@@ -14,7 +14,9 @@ import demo
 from hubconf import trained
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-COMMANDS = [path.stem for path in sorted(FOLDER.glob("*.py")) if re.search(r"^def main", path.read_text(), re.MULTILINE)]
+COMMANDS = [
+    path.stem for path in sorted(FOLDER.glob("*.py")) if re.search(r"^def main", path.read_text(), re.MULTILINE)
+]
 
 
 @pytest.fixture
@@ -81,5 +83,7 @@ def test_what_is_no_run_is_told_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_mistyped_backbone_of_the_demo_is_told_in_one_line() -> None:
-    with pytest.raises(SystemExit, match=r"^error: model.backbone is 'deit_tinny', which timm does not know; close ones"):
+    with pytest.raises(
+        SystemExit, match=r"^error: model.backbone is 'deit_tinny', which timm does not know; close ones"
+    ):
         demo.main(["--backbone", "deit_tinny"])

@@ -409,7 +409,9 @@ def test_a_parent_of_another_file_is_told_as_it_is_named_there(write) -> None:
 
 def test_a_recipe_is_not_offered_as_its_own_parent(write) -> None:
     file = write("mine: {extends: minee}\n")
-    assert message(load_recipes, file) == "recipes.yaml: mine: extends: there is no recipe 'minee'. There is no other one"
+    assert (
+        message(load_recipes, file) == "recipes.yaml: mine: extends: there is no recipe 'minee'. There is no other one"
+    )
 
 
 def test_of_many_recipes_some_are_told_with_their_number() -> None:

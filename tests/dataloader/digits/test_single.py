@@ -69,7 +69,9 @@ def test_files_are_found_packed_or_not_in_three_places(small, tmp_path, place, p
 
 def test_missing_files_say_where_they_were_looked_for_and_how_to_go_on(small, tmp_path):
     put(tmp_path / "raw", {IMAGES: idx(PIXELS)})  # one of two is not enough
-    with pytest.raises(FileNotFoundError, match=r"labels-idx1-ubyte\.gz are in none of .*nothing is downloaded here") as caught:
+    with pytest.raises(
+        FileNotFoundError, match=r"labels-idx1-ubyte\.gz are in none of .*nothing is downloaded here"
+    ) as caught:
         read_mnist(tmp_path, False, download=False)
     for part in (str(tmp_path / "MNIST" / "raw"), "four .gz files", "data.root=FOLDER", "data.name=digits"):
         assert part in str(caught.value)
