@@ -10,6 +10,7 @@ from functools import partial
 from config.load import load_recipes
 from config.schema import Config
 from dataloader.build import build_splits, count_classes
+from dataloader.pictures.build import check_folders
 from dataloader.pictures.decoding import BrokenPictures
 from models.build import build_model, check_head, input_description, read_weights
 from report.suite import write_report
@@ -72,6 +73,7 @@ def run_recipe(name: str, config: Config, arguments: Namespace, process: Process
             return
         config = run.config
         with run.building():
+            check_folders(config, trains=run.trains)
             classes = count_classes(config)
             model = build_model(config, classes, run.seed)
             description = input_description(config.model, model)

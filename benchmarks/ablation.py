@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from benchmarks.contraction import gradient_errors
 from benchmarks.cost import images, infer, train
+from benchmarks.inputs import checked
 from benchmarks.measure import medians, peak_bytes
 from benchmarks.report import typed, write
 from config.load import load_recipes
@@ -53,8 +54,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    configs = {name: recipe(name) for name in arguments.recipes}
-    runs = [run for run in collect(arguments.root) if run.metrics is not None]
+    with checked():
+        configs = {name: recipe(name) for name in arguments.recipes}
+        runs = [run for run in collect(arguments.root) if run.metrics is not None]
     cost = costs(configs, arguments.batch, arguments.repeats)
     rows = []
     for name, config in configs.items():

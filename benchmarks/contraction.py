@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from functools import partial
 from typing import Any
 
@@ -26,6 +27,7 @@ NOTES = (
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     torch.set_num_threads(2)
     image = crops(224)
     rows = []

@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Subset
 
+from benchmarks.inputs import checked, mnist_test
 from benchmarks.measure import medians
 from benchmarks.report import write
-from dataloader.digits.items import ARRANGEMENTS, LocallyScaledMNIST, ScaledDigits
+from dataloader.digits.items import ARRANGEMENTS, ScaledDigits
 
 BATCH = 64
 NOTES = (
@@ -34,9 +35,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    data = LocallyScaledMNIST(options.root, train=False)
+    with checked():
+        digits = mnist_test(options.root)
+    data = ScaledDigits(*digits)
     indices = random.Random(0).sample(range(len(data)), options.items)
-    digits = data.images, data.labels
     data.prepare(indices)
 
     def loaded(workers: int) -> Callable[[], Any]:

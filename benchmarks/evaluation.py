@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.inputs import checked, mnist_test
 from benchmarks.measure import medians
 from benchmarks.report import write
-from dataloader.digits.items import LocallyScaledMNIST, ScaledDigits
+from dataloader.digits.items import ScaledDigits
 from dataloader.digits.single import embedded_digits
 from evaluation.metrics import local_scale_error
 from evaluation.predictions import undisturbed
@@ -46,11 +47,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    digits = (
-        LocallyScaledMNIST(arguments.root, False, download=False)
-        if arguments.root
-        else ScaledDigits(*embedded_digits(False))
-    )
+    with checked():
+        digits = ScaledDigits(*(mnist_test(arguments.root) if arguments.root else embedded_digits(False)))
     images = same_images(digits, arguments.items, arguments.draws)
     rows: list[dict[str, Any]] = []
     for name, size in MODELS.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ NOTES = (
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     torch.set_num_threads(2)
     rows: list[dict[str, Any]] = []
     for strength in (0.25, 1.0):

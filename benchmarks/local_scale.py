@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from benchmarks.ablation import recipe, spread
+from benchmarks.inputs import checked
 from benchmarks.report import typed, write
 from dataloader.build import build_splits
 from evaluation.scales import local_scale_pairs
@@ -35,10 +37,10 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=8)
     arguments = parser.parse_args()
     torch.set_num_threads(2)
-    runs = [run for run in collect(arguments.root) if run.metrics is not None]
+    with checked():
+        runs = finished(arguments.root, arguments.recipes)
     found = {
-        name: np.stack([errors(run, arguments.items, arguments.draws) for run in runs if run.recipe == name])
-        for name in arguments.recipes
+        name: np.stack([errors(run, arguments.items, arguments.draws) for run in own]) for name, own in runs.items()
     }
     rows = []
     for name, values in found.items():
@@ -50,6 +52,16 @@ def main() -> None:
             )
         rows.append(row)
     write("local_scale", typed("local_scale"), rows, f"{arguments.items} test items, {arguments.draws} draws. {NOTES}")
+
+
+def finished(root: Path, recipes: Sequence[str]) -> dict[str, list[Run]]:
+    """The finished runs of every recipe, of which each has some."""
+    runs = [run for run in collect(root) if run.metrics is not None]
+    found = {name: [run for run in runs if run.recipe == name] for name in recipes}
+    if absent := [name for name, own in found.items() if not own]:
+        known = ", ".join(dict.fromkeys(run.recipe for run in runs))
+        raise ValueError(f"{root} has no finished run of {', '.join(absent)}; it has {known or 'none'}")
+    return found
 
 
 def errors(run: Run, items: int, draws: int) -> np.ndarray:

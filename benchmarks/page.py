@@ -43,12 +43,14 @@ def draw(browser: Any, address: str, target: str) -> None:
 
 
 def main() -> None:
-    from playwright.sync_api import sync_playwright
-
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("page", type=Path)
     parser.add_argument("--picture", metavar="FILE.png")
     options = parser.parse_args()
+    if not options.page.is_file():
+        parser.error(f"there is no {options.page}; expected a page that python -m report has written")
+    from playwright.sync_api import sync_playwright
+
     address = options.page.resolve().as_uri()
     with sync_playwright() as playwright:
         found = next(filter(None, map(shutil.which, BROWSERS)), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import matplotlib
@@ -19,6 +20,7 @@ SIZE = 320
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     scene, phi = draw_scene(), draw_warp()
     scaled = monotone_warp(scene, phi)
     panels = [

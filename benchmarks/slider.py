@@ -8,18 +8,27 @@ anything else to do.
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
-import sys
 import time
+from urllib.request import urlopen
+
+from benchmarks.inputs import checked
+from train.runs.errors import RunError
 
 PICTURE, MOVES = "china", 30
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("page", help="address of a page of demo.py, which is open")
+    options = parser.parse_args()
+    with checked():
+        open_page(options.page)
     from gradio_client import Client
 
-    client = Client(sys.argv[1], verbose=False)
+    client = Client(options.page, verbose=False)
     seconds = []
     for move in range(MOVES + 1):
         began = time.perf_counter()
@@ -28,6 +37,14 @@ def main() -> None:
     moved = seconds[1:]  # the first one opens the picture
     told = f"median {statistics.median(moved):.2f} s, worst {max(moved):.2f} s of {MOVES} moves"
     print(f"{told}; load {os.getloadavg()[0]:.1f}")
+
+
+def open_page(address: str) -> None:
+    """Refuse an address at which there is nothing; the client would search the Hub for a name."""
+    try:
+        urlopen(address, timeout=60).close()
+    except (ValueError, OSError) as error:
+        raise RunError(f"no page answers at {address} ({error}); python demo.py --port 7871 opens one") from error
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from benchmarks.inputs import checked, mnist_test
 from benchmarks.measure import medians
 from benchmarks.report import write
-from dataloader.digits.single import read_mnist
 from dataloader.stir.container import SIDE, SIDES
 from dataloader.stir.drawing import placed
 from dataloader.stir.numerals import DIGIT, finished, resized
@@ -33,7 +33,8 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=100, help="of every size")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
-    digits, _ = read_mnist(options.root, False, download=False)
+    with checked():
+        digits, _ = mnist_test(options.root)
     digits = digits[: options.items]
     corner = {side: np.random.default_rng(side).integers(0, SIDE - side + 1, (len(digits), 2)) for side in SIDES}
     large = {side: resized(digits, side, "published") for side in SIDES}

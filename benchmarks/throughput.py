@@ -17,10 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from benchmarks.inputs import checked
 from benchmarks.measure import medians
 from benchmarks.report import typed, write
 from config.load import load_recipes
 from dataloader.build import build_splits, count_classes
+from dataloader.pictures.build import check_folders
 from dataloader.pictures.plan import workers_of
 from layers.spec import Plain
 from models.build import build_model, input_description
@@ -42,11 +44,13 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args()
     settings = [*options.settings, f"data.root={options.data_dir}"]
-    ((name, loaded),) = load_recipes("adapter_config.yaml", options.config, settings, "pictures")
-    config = loaded.resolved()
-    classes = count_classes(config)
-    description = input_description(config.model, build_model(config, classes))
-    loader = build_splits(config, 0, description=description).train
+    with checked():
+        ((name, loaded),) = load_recipes("adapter_config.yaml", options.config, settings, "pictures")
+        config = loaded.resolved()
+        check_folders(config, trains=True)
+        classes = count_classes(config)
+        description = input_description(config.model, build_model(config, classes))
+        loader = build_splits(config, 0, description=description).train
     assert loader is not None
     batches = endless(loader)
     image, label, *_ = next(batches)

@@ -104,6 +104,18 @@ def _find(name: str | Path, beside: Path) -> Path:
     raise ConfigError(f"{_label(path)}: no such file; expected a path, or a name in config/. {hint}")
 
 
+def home_of(name: str) -> str | None:
+    """The file in ``config/`` that a recipe stands in, as ``read`` takes it."""
+    paths = sorted(FOLDER.rglob("*.yaml"))
+    return next((path.relative_to(FOLDER).as_posix() for path in paths if name in _file(path).recipes), None)
+
+
+def script_of(file: str) -> str | None:
+    """The script that runs the recipes of a file in ``config/``; parts that recipes share are run by none."""
+    family = FAMILIES.get(file, Path(file).parent.name)
+    return f"train_{family}.py" if family else None
+
+
 def _label(path: Path) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 

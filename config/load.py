@@ -13,11 +13,11 @@ import yaml
 
 from config.convert import Place, Settings, build, kinds, merged, partial, plain, sections_of, variant_of
 from config.errors import SettingWarning
-from config.files import FOLDER, Dumper, File, Source, parse, read
+from config.files import FOLDER, Dumper, File, Source, home_of, parse, read, script_of
 from config.reference.reading import keys_of, translated
 from config.renamed import METHODS, renamed
 from config.schema import Config, ConfigError
-from config.words import shown, suggestion
+from config.words import expected, shown
 
 
 class Recipe(NamedTuple):
@@ -86,6 +86,9 @@ def load_run(file: str | Path) -> tuple[str, Config]:
     Returns:
         Its name and its settings.
     """
+    file = Path(file)
+    if not file.is_file():
+        raise ConfigError(f"{file.parent} holds no {file.name}; expected the folder of a finished run")
     known = [section.kind for section in sections_of(kinds(Config)["data"])]
     (found,) = load_recipes(file, kind=known)
     return found
@@ -122,12 +125,23 @@ def dump(name: str, config: Config) -> str:
     return yaml.dump(content, Dumper=Dumper, default_flow_style=None, sort_keys=False, allow_unicode=True, width=120)
 
 
-def _recipe(source: Source, name: str, asking: str) -> Recipe:
-    known = source.files
-    if name not in known:
-        hint = suggestion(name, known) or f"Expected one of {', '.join(known)}"
+def _recipe(source: Source, name: str, asking: str, child: Recipe | None = None) -> Recipe:
+    """The recipe of a name that the command gives, or that another recipe gives."""
+    if name not in source.files:
+        others = [other for other in source.files if child is None or not child.is_same(Recipe(other, source))]
+        hint = _elsewhere(name, is_parent=child is not None) or expected(name, others)
         raise ConfigError(f"{asking}: there is no recipe '{name}'. {hint}")
     return Recipe(name, source)
+
+
+def _elsewhere(name: str, *, is_parent: bool) -> str:
+    """Where a recipe stands in ``config/``, and how it is named from outside; empty: nowhere."""
+    file = home_of(name)
+    if file is None:
+        return ""
+    script = None if is_parent else script_of(file)
+    way = f"python {script} --config_file {file} --config {name}" if script else f"extends: {file}:{name}"
+    return f"It stands in config/{file}: {way}"
 
 
 def _members(recipe: Recipe) -> list[Recipe]:
@@ -145,7 +159,7 @@ def _members(recipe: Recipe) -> list[Recipe]:
     for name in names:
         if names.count(name) > 1:
             raise place.at("suite").error(f"has '{name}' twice; expected each member once")
-        members.append(_recipe(recipe.source, name, f"{place.source}: suite"))
+        members.append(_recipe(recipe.source, name, f"{place.source}: suite", recipe))
         if members[-1].is_suite:
             raise place.at("suite").error(f"has '{name}', which is a suite; expected recipes")
     return members
@@ -260,14 +274,14 @@ def _referred(reference: Any, recipe: Recipe, at: Place) -> Recipe:
     file, colon, name = reference.rpartition(":")
     asking = f"{at.source}: {at.key}"
     if not colon:
-        return _recipe(recipe.source, name, asking)
+        return _recipe(recipe.source, name, asking, recipe)
     if not file:
         raise at.error(f"is '{reference}'; expected the name of a recipe, as NAME or FILE:NAME")
     try:
         source = read(file, beside=recipe.file.path.parent)
     except ConfigError as error:
         raise ConfigError(f"{asking}: {error}") from None
-    return _recipe(source, name, f"{asking}: {source.file.label}")
+    return _recipe(source, name, f"{asking}: {source.file.label}", recipe)
 
 
 def _shown(way: list[Recipe]) -> list[str]:

@@ -96,11 +96,7 @@ def trained_model(folder: str | Path) -> WrappedBackbone:
 
 def build_backbone(model: ModelConfig, num_classes: int, image_channels: int = 3) -> nn.Module:
     """The timm model with fresh, published or given weights."""
-    if not is_elsewhere(model.backbone) and not timm.is_model(model.backbone):
-        name, known = model.backbone.split(".")[0], timm.list_models()
-        close = [one for one in known if name and one.startswith(name)][:5] or get_close_matches(name, known, 5)
-        hint = f"; close ones are {', '.join(close)}" if close else ""
-        raise ConfigError(f"model.backbone is {model.backbone!r}, which timm does not know{hint}")
+    _check_known(model.backbone)
     options = {"num_classes": num_classes, "in_chans": image_channels, "pretrained": model.pretrained, **model.options}
     try:
         backbone = _created(model.backbone, options, model.image_size)
@@ -129,6 +125,7 @@ def is_elsewhere(backbone: str) -> bool:
 
 def published_config(backbone: str) -> Any:
     """What timm knows of a model's published weights, without building it."""
+    _check_known(backbone)
     source, found, place = backbone.partition(":")
     if not found:
         return timm.get_pretrained_cfg(backbone)
@@ -186,6 +183,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ConfigError(f"{path} holds {type(state).__name__} and not a state dict: a mapping of names to tensors")
     return state
+
+
+def _check_known(backbone: str) -> None:
+    """Refuse a name that timm has no model of."""
+    if not is_elsewhere(backbone) and not timm.is_model(backbone):
+        name, known = backbone.split(".")[0], timm.list_models()
+        close = [one for one in known if name and one.startswith(name)][:5] or get_close_matches(name, known, 5)
+        hint = f"; close ones are {', '.join(close)}" if close else ""
+        raise ConfigError(f"model.backbone is {backbone!r}, which timm does not know{hint}")
 
 
 def _created(name: str, options: dict[str, Any], image_size: int | None) -> nn.Module:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from report.page.page import write_page
-from report.runs import collect_all
+from report.runs import collect_all, tell_unreadable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,7 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--baseline", metavar="RECIPE", help="what the others are compared with; the first if left out")
     options = parser.parse_args(arguments)
     try:
-        print(write_page(collect_all(options.runs), options.out, options.baseline))
+        runs = collect_all(options.runs)
+        tell_unreadable(runs)
+        print(write_page(runs, options.out, options.baseline))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

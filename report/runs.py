@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,6 +66,13 @@ def summary_of(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return summary if isinstance(summary, dict) and isinstance(summary.get("metrics"), dict) else None
+
+
+def tell_unreadable(runs: Sequence[Run]) -> None:
+    """Name every summary that is there and cannot be read; a run that goes on, or broke off, has none."""
+    for path in (run.folder / SUMMARY for run in runs if run.metrics is None):
+        if path.exists():
+            print(f"{path} cannot be read; its run counts as unfinished", file=sys.stderr)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

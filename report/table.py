@@ -14,7 +14,7 @@ from typing import get_args
 from evaluation.measures import MEASURES, described
 from report.compare import compare, render_differences
 from report.markup import Format, heading, markup, number
-from report.runs import Run, collect
+from report.runs import Run, collect, tell_unreadable
 
 __all__ = ["Cell", "Row", "collect", "headline", "main", "render", "table"]
 
@@ -122,6 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _text(options: argparse.Namespace) -> str:
     runs = collect(options.root)
+    tell_unreadable(runs)
     known = list(dict.fromkeys(name for run in runs for name in run.metrics or {}))
     if options.compare:
         a, b = options.compare

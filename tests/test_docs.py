@@ -109,8 +109,17 @@ def test_the_index_lists_every_page(index: Path) -> None:
 @pytest.mark.parametrize(
     ("page", "name", "words"), TRAININGS, ids=[f"{page.stem}-{' '.join(words)}" for page, _, words in TRAININGS]
 )
-def test_every_training_command_names_what_there_is(page: Path, name: str, words: list[str], monkeypatch) -> None:
-    """The script itself reads the words and loads the recipes, and is stopped where it would begin to work."""
+def test_every_training_command_names_what_there_is(
+    page: Path, name: str, words: list[str], monkeypatch, tmp_path
+) -> None:
+    """The script itself reads the words and loads the recipes, and is stopped where it would begin to work.
+
+    The current folder holds the recipes of the page that begin with the name of their file.
+    """
+    for recipe in blocks(page.read_text(), "yaml"):
+        if found := re.match(r"# (\w+\.yaml)\n", recipe):
+            (tmp_path / found[1]).write_text(recipe)
+    monkeypatch.chdir(tmp_path)
     script, loaded = SCRIPTS[name], []
     monkeypatch.setattr(script, "run_recipe", lambda recipe, *_: loaded.append(recipe))
     monkeypatch.setattr(script, "close_suite", lambda *_: None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from torch.utils.data import DataLoader
@@ -90,6 +91,11 @@ def _loader(
 def _source(data: DigitsData, *, is_training: bool) -> tuple[np.ndarray, np.ndarray]:
     if data.name.endswith("digits"):
         return embedded_digits(is_training)
+    if data.download and data.root != DigitsData.root and not Path(data.root).expanduser().is_dir():
+        raise ConfigError(
+            f"data.root is {data.root}, which is no folder; expected one with MNIST's files, or an empty one, into "
+            "which they are downloaded"
+        )
     return read_mnist(data.root, is_training, download=data.download)
 
 

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import math
 import os
+import shutil
 import tempfile
 import zlib
 from collections.abc import Sequence
@@ -27,7 +28,9 @@ WAY_OUT = (
 )
 
 
-def read_mnist(root: str | Path, train: bool, *, download: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def read_mnist(
+    root: str | Path, train: bool, *, download: bool = True, way_out: str = WAY_OUT
+) -> tuple[np.ndarray, np.ndarray]:
     """Read MNIST from its published files, with or without ``.gz``.
 
     They are looked for in ``root/MNIST/raw``, ``root/raw`` and ``root``, and nothing is written where they are found.
@@ -35,7 +38,8 @@ def read_mnist(root: str | Path, train: bool, *, download: bool = True) -> tuple
     Args:
         root: the folder to look in.
         train: the 60,000 training digits, or else the 10,000 test digits.
-        download: fetch what is missing into ``root/MNIST/raw``.
+        download: fetch what is missing into ``root/MNIST/raw``, which is made once there is something to put there.
+        way_out: what a message advises where the files are missing.
 
     Returns:
         images, uint8 (N, 28, 28), and labels, int64 (N,).
@@ -44,12 +48,12 @@ def read_mnist(root: str | Path, train: bool, *, download: bool = True) -> tuple
     names = [f"{'train' if train else 't10k'}-{part}" for part in ("images-idx3-ubyte", "labels-idx1-ubyte")]
     paths = _find(root, names)
     if paths is None and download:
-        _download(root / "MNIST" / "raw", [f"{name}.gz" for name in names])
+        _download(root / "MNIST" / "raw", [f"{name}.gz" for name in names], way_out)
         paths = _find(root, names)
     if paths is None:
         looked = ", ".join(str(folder) for folder in _folders(root))
         raise FileNotFoundError(
-            f"{names[0]}.gz and {names[1]}.gz are in none of {looked}, and download is off: {WAY_OUT}"
+            f"{names[0]}.gz and {names[1]}.gz are in none of {looked}, and nothing is downloaded here: {way_out}"
         )
     images, labels = (_read_idx(path, rank) for path, rank in zip(paths, (3, 1), strict=True))
     if images.shape[1:] != (SIDE, SIDE):
@@ -92,17 +96,18 @@ def _find(root: Path, names: Sequence[str]) -> list[Path] | None:
     return None
 
 
-def _download(folder: Path, names: Sequence[str]) -> None:
+def _download(folder: Path, names: Sequence[str], way_out: str) -> None:
     """Fetch files; each takes its name once it is whole, so that a killed download leaves nothing to be read."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as partial:
+        with tempfile.TemporaryDirectory() as elsewhere:
             for name in names:
                 if not (folder / name).is_file():
-                    _fetch(name, partial)
-                    os.replace(Path(partial, name), folder / name)
+                    _fetch(name, elsewhere)
+                    folder.mkdir(parents=True, exist_ok=True)
+                    part = shutil.move(Path(elsewhere, name), folder / f".{name}.part")  # which may be another disk
+                    os.replace(part, folder / name)
     except OSError as error:
-        raise FileNotFoundError(f"MNIST is not in {folder} and could not be downloaded ({error}): {WAY_OUT}") from error
+        raise FileNotFoundError(f"MNIST is not in {folder} and could not be downloaded ({error}): {way_out}") from error
 
 
 def _fetch(name: str, folder: str) -> None:

@@ -11,6 +11,7 @@ from config.schema import Config, PictureData
 from dataloader.mixing import build_mixing
 from dataloader.pictures import indexed, streamed
 from dataloader.pictures.classes import build_classes
+from dataloader.pictures.folders import class_folders
 from dataloader.pictures.plan import build_plan
 from dataloader.pictures.sources import is_stream, root_of
 from dataloader.splits import Part, Splits
@@ -20,6 +21,17 @@ def count_classes(config: Config) -> int:
     """Of the class map, or of the data, which is opened for that."""
     assert isinstance(config.data, PictureData)
     return len(build_classes(config.data))
+
+
+def check_folders(config: Config, *, trains: bool) -> None:
+    """Refuse folders of pictures that are not there, before weights are fetched for a model."""
+    data = config.data
+    assert isinstance(data, PictureData)
+    is_held_out = config.evaluation.split == "held_out"
+    needed = [("train", data, data.train_split)] if trains or is_held_out else []
+    for _, part, split in [*needed, *(() if is_held_out else _sets(data))]:
+        if part.name == "folder":
+            class_folders(root_of(part) / split)
 
 
 def build_splits(

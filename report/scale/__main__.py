@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from report.runs import collect
+from report.runs import collect, tell_unreadable
 from report.scale.figures import drawings
 from report.scale.protocol import ScaleRun, by_protocol, names_of, require_one_protocol, scale_runs
 from report.scale.table import scale_table
@@ -24,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--recipes", type=lambda text: text.split(","), help="these alone, which share a protocol")
     options = parser.parse_args(arguments)
     try:
+        tell_unreadable(collect(options.root))
         runs = scale_runs(options.root, options.recipes)
         if options.recipes is None and (others := others_than(runs, options.root)):
             print(f"left out, for their runs have no accuracy of objects: {', '.join(others)}\n")

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from report.markup import markup
+from report.runs import collect, tell_unreadable
 from report.scale.protocol import ScaleRun, by_recipe, require_one_protocol, scale_runs
 
 LOG = "metrics.jsonl"
@@ -46,13 +47,23 @@ def chosen(runs: Sequence[ScaleRun]) -> tuple[float, dict[float, float]]:
     return max(medians, key=lambda rate: (medians[rate], -rate)), medians
 
 
+def compared(roots: Sequence[str]) -> dict[str, tuple[float, dict[float, float]]]:
+    """Of every recipe in these folders, what ``chosen`` tells."""
+    tell_unreadable([run for root in roots for run in collect(root)])
+    runs = [run for root in roots for run in scale_runs(root)]
+    found = {recipe: chosen(own) for recipe, own in by_recipe(runs).items()}
+    if len({rate for _, medians in found.values() for rate in medians}) < 2:
+        has = f"finished runs of {runs[0].config['train']['backbone_lr']:g} alone" if runs else "no finished runs"
+        raise ValueError(f"there is nothing to compare: {', '.join(roots)} has {has}; expected runs at several rates")
+    return found
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a line per recipe, or say in one line what is wrong."""
     parser = argparse.ArgumentParser(prog="python -m report.scale.rates", description=__doc__)
     parser.add_argument("roots", nargs="+", help="folders that hold <recipe>/<seed>/summary.json")
     try:
-        runs = [run for root in parser.parse_args(arguments).roots for run in scale_runs(root)]
-        found = {recipe: chosen(own) for recipe, own in by_recipe(runs).items()}
+        found = compared(parser.parse_args(arguments).roots)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -236,8 +236,8 @@ def test_numbers_with_an_exponent_are_numbers_in_free_options_too(write) -> None
         ),
         ("augmentation: {mixup: 1}", "augmentation is set, which is about pictures; data.name is mnist, of digits"),
         ("evaluation: {split: val}", "evaluation.split is val; expected one of test, validation with digits"),
-        ("extends: b", "extends: there is no recipe 'b'. Expected one of swin, vit, all"),
-        ("extends: swinn", "extends: there is no recipe 'swinn'. Did you mean 'swin'?"),
+        ("extends: b", "extends: there is no recipe 'b'. Expected one of vit, all"),
+        ("extends: vitt", "extends: there is no recipe 'vitt'. Did you mean 'vit'?"),
         ("extends: 3", "extends is 3; expected the name of a recipe, as NAME or FILE:NAME, or a list of them"),
         ("extends: []", "extends is []; expected the name of a recipe, as NAME or FILE:NAME, or a list of them"),
         ("extends: null", "extends is null; expected the name of a recipe, as NAME or FILE:NAME, or a list of them"),
@@ -245,7 +245,7 @@ def test_numbers_with_an_exponent_are_numbers_in_free_options_too(write) -> None
         ("extends: [vit, [vit]]", "extends[1] is ['vit']; expected the name of a recipe, as NAME or FILE:NAME"),
         ("extends: [vit, vit]", "extends has 'vit' twice; expected each parent once"),
         ("extends: [vit, 'recipes.yaml:vit']", "extends has 'recipes.yaml:vit' twice; expected each parent once"),
-        ("extends: [vit, swinn]", "extends[1]: there is no recipe 'swinn'. Did you mean 'swin'?"),
+        ("extends: [vit, vitt]", "extends[1]: there is no recipe 'vitt'. Did you mean 'vit'?"),
         ("extends: [vit, all]", "extends[1] is 'all', a suite; expected a recipe"),
         ("extends: ':vit'", "extends is ':vit'; expected the name of a recipe, as NAME or FILE:NAME"),
         ("extends: recipe.yaml:vit", "extends: recipe.yaml: no such file; expected a path, or a name in config/. "),
@@ -255,7 +255,7 @@ def test_numbers_with_an_exponent_are_numbers_in_free_options_too(write) -> None
         ),
         ("extends: recipes.yaml:vitt", "extends: recipes.yaml: there is no recipe 'vitt'. Did you mean 'vit'?"),
         ("extends: recipes.yaml:all", "extends is 'recipes.yaml:all', a suite; expected a recipe"),
-        ("extends: 'recipes.yaml:'", "extends: recipes.yaml: there is no recipe ''. Expected one of swin, vit, all"),
+        ("extends: 'recipes.yaml:'", "extends: recipes.yaml: there is no recipe ''. Expected one of vit, all"),
         ("extends: [vit, recipes.yaml:swin]", "extends: goes in a circle: swin -> swin"),
         ("extends: [swin]", "extends: goes in a circle: swin -> swin"),
         ("extends: swin", "extends: goes in a circle: swin -> swin"),
@@ -369,6 +369,54 @@ def test_a_recipe_must_be_there_and_be_named(write) -> None:
     assert message(load_recipes, file, "swim") == "recipes.yaml: there is no recipe 'swim'. Did you mean 'swin'?"
     assert message(load_recipes, file, "zzz") == "recipes.yaml: there is no recipe 'zzz'. Expected one of swin, vit"
     assert message(load_recipes, file) == "recipes.yaml: no recipe is named; expected one of swin, vit"
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "home", "way"),
+    [
+        ("scale/stir.yaml", "stl10", "scale/stl10.yaml", "python train_scale.py --config_file scale/stl10.yaml"),
+        (
+            "scale/stir.yaml",  # which has an mnist_rescale
+            "mnist_scale_quick",
+            "scale/mnist_scale.yaml",
+            "python train_scale.py --config_file scale/mnist_scale.yaml",
+        ),
+        (
+            "dense/small.yaml",
+            "voc_vit_base",
+            "dense/pictures.yaml",
+            "python train_dense.py --config_file dense/pictures.yaml",
+        ),
+        ("config_1.yaml", "emoji_disco", "scale/stir.yaml", "python train_scale.py --config_file scale/stir.yaml"),
+        ("scale/stir.yaml", "vit", "config_1.yaml", "python train_mnist.py --config_file config_1.yaml"),
+        ("config_1.yaml", "dem_vit", "adapter_config.yaml", "python train_imagenet.py --config_file adapter_config"),
+    ],
+)
+def test_a_recipe_of_another_file_is_told_with_its_command(file: str, name: str, home: str, way: str) -> None:
+    words = f"config/{file}: there is no recipe '{name}'. It stands in config/{home}: {way}"
+    told = message(load_recipes, file, name)
+    assert told.replace(f"{FOLDER}/", "config/").startswith(words) and told.endswith(f" --config {name}")
+
+
+def test_a_parent_of_another_file_is_told_as_it_is_named_there(write) -> None:
+    file = write("a: {extends: small_base}\nb: {extends: aa}\ns: {suite: [small_base]}\n")
+    told = "there is no recipe 'small_base'. It stands in config/mnist/small.yaml: extends: mnist/small.yaml:small_base"
+    assert message(load_recipes, file, "a") == f"recipes.yaml: a: extends: {told}"
+    assert message(load_recipes, file, "s") == f"recipes.yaml: s: suite: {told}"
+    part = "It stands in config/networks.yaml: extends: networks.yaml:light_dec"  # which no script runs by itself
+    assert message(load_recipes, file, "light_dec") == f"recipes.yaml: there is no recipe 'light_dec'. {part}"
+
+
+def test_a_recipe_is_not_offered_as_its_own_parent(write) -> None:
+    file = write("mine: {extends: minee}\n")
+    assert (
+        message(load_recipes, file) == "recipes.yaml: mine: extends: there is no recipe 'minee'. There is no other one"
+    )
+
+
+def test_of_many_recipes_some_are_told_with_their_number() -> None:
+    told = message(load_recipes, "config_1.yaml", "zzzz")
+    assert f"Expected one of {len(recipe_names('config_1.yaml'))}, such as " in told and len(told) < 250
 
 
 def test_overrides_are_read_like_the_file(write) -> None:

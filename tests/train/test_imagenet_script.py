@@ -435,6 +435,24 @@ def test_what_cannot_be_meant_is_told_in_one_line(
     assert any(placed(part) in message for part in expected.split("|")), message
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--data_dir", "nowhere"],
+        ["--data_dir", "nowhere", "evaluation.split=held_out"],
+        ["--data_dir", "nowhere", "--eval_only", "warm_start=HEAD"],
+        ["--multi_scale_dir", "nowhere"],
+    ],
+    ids=str,
+)
+def test_absent_folders_are_told_before_a_model_is_built(data, tmp_path, monkeypatch, capsys, words: list[str]) -> None:
+    """Its published weights may take a minute to be had, or not to be had."""
+    monkeypatch.setattr(train_imagenet, "build_model", lambda *_: pytest.fail("it builds a model"))
+    words = [word.replace("HEAD", str(head_of(tmp_path, 3))) for word in words]
+    message = refusal(capsys, "--config_file", str(recipe(tmp_path, data)), "--run_dir", str(tmp_path / "run"), *words)
+    assert "there is no folder nowhere/" in message
+
+
 def test_a_run_does_not_go_on_with_other_settings(runs, data, tmp_path, monkeypatch, capsys) -> None:
     file = recipe(tmp_path, data, {"train": {"checkpoint_steps": 1}})
     with monkeypatch.context() as patch:

@@ -65,6 +65,11 @@ def test_a_run_tells_its_numbers_and_where_they_come_from(tmp_path) -> None:
     assert summary["seconds"] > 0 and summary["images_per_second"] > 0
     assert read_summary(tmp_path / "run") == summary
     assert read_summary(tmp_path) is None
+    (tmp_path / "summary.json").write_text('{"metrics": {"accur')
+    with pytest.raises(
+        RunError, match=r"summary\.json cannot be read .*; remove it, and --resume ends the run once more"
+    ):
+        read_summary(tmp_path)
 
 
 def test_a_summary_tells_the_command(tmp_path, monkeypatch) -> None:

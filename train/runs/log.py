@@ -79,4 +79,7 @@ def write_summary(folder: Path, values: Mapping[str, Any]) -> None:
 def read_summary(folder: Path) -> dict[str, Any] | None:
     """The summary of a finished run, or None."""
     path = folder / SUMMARY
-    return json.loads(path.read_text()) if path.exists() else None
+    try:
+        return json.loads(path.read_text("utf-8")) if path.exists() else None
+    except ValueError as error:
+        raise RunError(f"{path} cannot be read ({error}); remove it, and --resume ends the run once more") from error

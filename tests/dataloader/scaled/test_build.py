@@ -159,7 +159,7 @@ def test_validation_calibrates_nothing_where_it_is_judged() -> None:
     [
         ({"validation_items": 0}, "train.patience is given, but there is nothing to watch; give data.validation_items"),
         ({"train_items": 1778}, "data: 500 of test, 20 of validation, 1778 of train are 2298 items; there are 1797"),
-        ({"name": "scaled/mnist", "root": "nowhere"}, "data: .*download is off"),
+        ({"name": "scaled/mnist", "root": "nowhere"}, "data: .*nothing is downloaded here: give a folder"),
         ({"name": "scaled/stl10", "root": "nowhere"}, "data: there is no nowhere/stl10_binary; expected the binary"),
         (
             {"validation_items": 0, "patience": None, "evaluation": EvaluationConfig(split="validation")},

@@ -222,6 +222,13 @@ def test_what_the_study_writes_is_what_the_page_reads(root: Path) -> None:
     assert data["models"][0]["scores"][1][2][3] == pytest.approx(own, abs=1e-4)
 
 
+def test_a_summary_that_cannot_be_read_is_named(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = root / "dec" / "70" / "summary.json"
+    path.write_text("")
+    assert main([str(root), "--out", str(tmp_path / "page")]) == 0
+    assert capsys.readouterr().err == f"{path} cannot be read; its run counts as unfinished\n"
+
+
 def test_wrong_input_ends_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "none"), "--out", str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'none'} is no folder; expected one of a run")

@@ -53,6 +53,20 @@ def test_a_log_that_does_not_tell_is_named(tmp_path: Path, capsys, content: str,
     assert f"{log} {words}" in capsys.readouterr().err
 
 
+def test_where_there_is_nothing_to_compare_this_is_told(tmp_path: Path, capsys) -> None:
+    write_rate(tmp_path, 0.001, 0.5)
+    root = str(tmp_path / "0.001")
+    assert main([root]) == 1
+    assert f"error: there is nothing to compare: {root} has finished runs of 0.001 alone;" in capsys.readouterr().err
+    path = tmp_path / "0.001" / "plain" / "0" / "summary.json"
+    path.write_text("")
+    assert main([root]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"{path} cannot be read; its run counts as unfinished",
+        f"error: there is nothing to compare: {root} has no finished runs; expected runs at several rates",
+    ]
+
+
 def test_rates_are_compared_of_one_protocol_and_of_equal_seeds(tmp_path: Path, capsys) -> None:
     write_rate(tmp_path, 0.001, 0.5, 0.6)
     write_rate(tmp_path, 0.01, 0.7)
