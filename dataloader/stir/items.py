@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +15,22 @@ from torch.utils.data import Dataset
 from dataloader.stir.container import SIDE as CANVAS
 from dataloader.stir.container import Selection
 from layers.seeds import seed_of
+
+
+class Known(NamedTuple):
+    """Of an item and its sibling; places are x and y, -1 to 1 between the edges of the canvas.
+
+    Args:
+        enlarged: by what factor the sibling enlarges the object.
+        centre: of the object, before any rescaling.
+        moved: of the object in the sibling.
+        factor: that the item rescales the canvas by.
+    """
+
+    enlarged: float
+    centre: Tensor
+    moved: Tensor
+    factor: float
 
 
 class Objects(Dataset[tuple[Tensor, int]]):
@@ -47,32 +64,35 @@ class Objects(Dataset[tuple[Tensor, int]]):
         return image, int(self.labels[index])
 
     def sibling(self, index: int) -> Tensor:
-        """The item's object at the middle one of the selected sizes, about the place where the item shows its centre.
+        """The item's object at the middle one of the selected sizes, about the place where the item shows its centre,
+        or as near to it as the whole object fits the canvas.
 
-        It is what an item at "scale 1" would be. Where the item is rescaled beyond the canvas, its sibling may still
-        show what the item has lost.
+        It is what an item at "scale 1" would be. Where the item is rescaled beyond the canvas, its sibling still shows
+        what the item has lost.
         """
-        enlarged, centre, factor = self._known(index)
-        return rescaled(self._image(index), enlarged, centre, factor * centre)
+        known = self._known(index)
+        return rescaled(self._image(index), known.enlarged, known.centre, known.moved)
 
     def place(self, index: int) -> Tensor:
         """(2, 2), a scale and an offset, each of x and y: what the sibling shows at p, the item shows at
         ``scale * p + offset``, where [0, 1] runs from the first pixel's centre to the last one's."""
-        enlarged, centre, factor = self._known(index)
-        scale = factor / enlarged
-        fixed = ((factor * centre + 1) * CANVAS / 2 - 0.5) / (CANVAS - 1)  # the object's centre is shown by both there
-        return torch.stack([torch.full((2,), scale), fixed.float() * (1 - scale)])
+        known = self._known(index)
+        scale = known.factor / known.enlarged
+        # Where both show the object's centre. Here 0 to 1 runs between the outer pixels' centres.
+        places = (known.factor * known.centre, known.moved)
+        item, sibling = (((place + 1) * CANVAS / 2 - 0.5) / (CANVAS - 1) for place in places)
+        return torch.stack([torch.full((2,), scale), (item - scale * sibling).float()])
 
     def set_epoch(self, epoch: int) -> None:
         """Name the epoch that factors are drawn for."""
         self._epoch.fill_(epoch)
 
-    def _known(self, index: int) -> tuple[float, Tensor, float]:
-        """By what factor the sibling enlarges the object, its centre before any rescaling, x and y of -1 to 1 over the
-        canvas, and by what factor the item rescales the canvas."""
+    def _known(self, index: int) -> Known:
         side = int(self.selection.sides[index])
         centre = torch.from_numpy(self.selection.positions[index] + side / 2) / CANVAS * 2 - 1
-        return self.middle / side, centre, 1.0 if self.rescale is None else self._factor(index)
+        factor = 1.0 if self.rescale is None else self._factor(index)
+        room = 1 - self.middle / CANVAS
+        return Known(self.middle / side, centre, (factor * centre).clamp(-room, room), factor)
 
     def _image(self, index: int) -> Tensor:
         return self.images[index].float() / 255

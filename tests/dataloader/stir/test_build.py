@@ -239,6 +239,27 @@ def test_siblings_have_the_middle_size_and_stand_where_their_items_do(rescale: t
             assert shown * (SIDE - 1) + 0.5 == pytest.approx(torch.tensor(item[:2]), abs=0.3)
 
 
+def test_a_sibling_shows_the_whole_object_where_it_stands_in_a_corner_or_is_cut_off() -> None:
+    sides, corners = np.array([20, 20, 33]), np.array([[0, 44], [10, 2], [20, 25]])
+    images = np.zeros((3, SIDE, SIDE), np.uint8)
+    for image, side, (left, top) in zip(images, sides, corners, strict=True):
+        image[top : top + side, left : left + side] = 255
+    objects = Objects(Selection(images, np.zeros(3, int), sides, corners, np.arange(3)))
+    assert objects.middle == 33
+    assert box_of(objects.sibling(0)) == pytest.approx((16.5, SIDE - 16.5, 33, 33), abs=0.3)
+    assert box_of(objects.sibling(1)) == pytest.approx((20, 16.5, 33, 33), abs=0.3)
+    twice = Objects(objects.selection, (2.0, 2.0))
+    for index in range(3):
+        scale, offset = twice.place(index)
+        assert box_of(twice.sibling(index))[2:] == pytest.approx((33, 33), abs=0.3)
+        middle = torch.tensor(box_of(twice.sibling(index))[:2])
+        shown = scale * (middle - 0.5) / (SIDE - 1) + offset
+        own = (
+            torch.from_numpy(corners[index] + sides[index] / 2 - SIDE / 2) * 2 + SIDE / 2
+        )  # the item is twice as large
+        assert shown * (SIDE - 1) + 0.5 == pytest.approx(own.float(), abs=0.5)
+
+
 def box_of(image: Tensor) -> tuple[float, float, float, float]:
     """Of a white rectangle on black: its middle, x and y, and its width and height."""
     across, down = image[0].amax(0), image[0].amax(1)
