@@ -26,7 +26,6 @@ from layers.monotone import monotone_warp
 from layers.seeds import seed_of
 from train.losses import pixel_loss
 
-KNOTS = (5, 8, 16, 32)
 SIZES = 5  # of the canvas, 64 to 4 pixels, that images are compared at
 LEAST = 0.004  # of the canvas, between two places that a warp keeps apart
 NOTES = (
@@ -52,17 +51,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--epochs", type=int, default=25)
     parser.add_argument("--seeds", type=int, nargs="+", default=[70])
+    parser.add_argument("--knots", type=int, nargs="+", default=[5, 8, 16, 32], help="per axis")
     parser.add_argument("--items", type=int, default=96, help="whose distance is told")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     container, scenario = emoji(), SCENARIOS[2]
-    training, test = (
-        sized(Objects(container.select(split, sides)))
+    learning, judged = (
+        Objects(container.select(split, sides))
         for split, sides in (("train", scenario.trained), ("test", scenario.tested))
     )
-    drawn = whole(sized(Objects(container.select("train", scenario.trained), (0.5, 2.0))), options.items)
-    rows = [row(R, training, test, drawn, options.epochs, options.seeds) for R in (None, *KNOTS)]
+    judged.middle = learning.middle  # what is judged is brought to the size that was learned
+    drawn = whole(sized(Objects(learning.selection, (0.5, 2.0))), options.items)
+    parts = sized(learning), sized(judged), drawn
+    rows = [row(R, *parts, options.epochs, options.seeds) for R in (None, *options.knots)]
     write("size_oracle", typed("size_oracle"), rows, NOTES)
 
 
