@@ -53,11 +53,11 @@ def _is_worth_transforming(x: Tensor, kernels: Tensor, padding: int) -> bool:
 def least_saved(kernels: Tensor) -> float:
     """How many products per pixel the transform has to spare: fewer of many channels, which share their transforms.
 
-    A transform of one channel costs about as much as 600 direct products per pixel, and a product of two as much as 8.
+    A transform of one channel costs about as much as 512 direct products per pixel, and a product of two as much as 16.
     With few channels a direct convolution is slow too, so no more than 64 are asked for.
     """
     out, into = kernels.shape[:2]
-    return min(MOST_SAVED, 8 + 600 * (1 / into + 1 / out))
+    return min(MOST_SAVED, 16 + 512 * (1 / into + 1 / out))
 
 
 def _is_captured() -> bool:
