@@ -76,15 +76,20 @@ def row(R: int | None, training: Sized, test: Sized, drawn: Sized, epochs: int, 
         spread = f" ± {np.std(found, ddof=1):.1f}" if len(found) > 1 else ""
         return f"{np.mean(found):.1f}{spread}"
 
+    if R is None:
+        return {
+            "knots per axis": "no warp",
+            "distance, known edges": 1,
+            "distance, descent": 1,
+            "accuracy (%)": accuracy(0),
+        }
     still = distance(drawn.image, drawn.sibling)
     return {
-        "knots per axis": R or "no warp",
+        "knots per axis": R,
         "distance, known edges": distance(brought(drawn, R).image, drawn.sibling) / still,
-        "distance, descent": distance(monotone_warp(drawn.image, descended(drawn, R)), drawn.sibling) / still
-        if R
-        else 1,
+        "distance, descent": distance(monotone_warp(drawn.image, descended(drawn, R)), drawn.sibling) / still,
         "accuracy (%)": accuracy(0),
-        "accuracy (%), moved edges": accuracy(4) if R else "-",
+        "accuracy (%), moved edges": accuracy(4),
     }
 
 

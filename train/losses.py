@@ -97,8 +97,8 @@ def undo_loss(phis: Phis, warp: WarpParams, frames: Sequence[Frame], size: tuple
     """
     points, distances = _points(warp), []
     for phi, frame in zip(phis, frames, strict=True):
-        after = unchecked_evaluate_grid(warp, frame.to_whole(unchecked_evaluate_grid(phi, points.to(phi.x.dtype))))
-        distances.append(_pixels_apart(after, frame.to_whole(points), size).mean(1))
+        read = _read_at(points, phi, frame, warp)
+        distances.append(_pixels_apart(read, frame.to_whole(points), size).mean(1))
     return torch.stack(distances).mean(dim=1).sum()
 
 
@@ -123,7 +123,7 @@ def align_loss(
     for phi, frame in zip(phis, frames, strict=True):
         at = frame.to_whole(points)
         wanted = at * place[:, :1] + place[:, 1:]
-        read = unchecked_evaluate_grid(warp, frame.to_whole(unchecked_evaluate_grid(phi, points.to(phi.x.dtype))))
+        read = _read_at(points, phi, frame, warp)
         is_shown = ((wanted >= 0) & (wanted <= 1)).all(-1)
         weight = sample_bilinear(detail.to(at.dtype), at.mT[..., None])[:, 0, :, 0] * is_shown
         distances.append((weight * _pixels_apart(read, wanted, size)).sum(1) / (weight.sum(1) + EPSILON))
@@ -171,6 +171,11 @@ def _points(phi: WarpParams, count: int = POINTS) -> Tensor:
     line = torch.linspace(0, 1, count, device=phi.x.device, dtype=torch.promote_types(phi.x.dtype, torch.float32))
     y, x = torch.meshgrid(line, line, indexing="ij")
     return torch.stack([x.flatten(), y.flatten()], dim=1).expand(len(phi.x), -1, -1)
+
+
+def _read_at(points: Tensor, phi: WarpParams, frame: Frame, warp: WarpParams) -> Tensor:
+    """Where the canonical form of a member reads the image that the member was made of by a warp: W(G(p))."""
+    return unchecked_evaluate_grid(warp, frame.to_whole(unchecked_evaluate_grid(phi, points.to(phi.x.dtype))))
 
 
 def _pixels_apart(points: Tensor, others: Tensor, size: tuple[int, int]) -> Tensor:

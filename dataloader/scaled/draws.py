@@ -47,7 +47,8 @@ def draws(
     wanted = {"test": pool.sizes[2], "validation": pool.sizes[1], "train": pool.sizes[0]}
     wanted |= {name: size for name, size in (("train", train), ("validation", validation)) if size is not None}
     if takes_first:
-        order, wanted = np.arange(len(order)), dict(reversed(wanted.items()))
+        order = np.arange(len(order))
+        wanted = {name: wanted[name] for name in ("train", "validation", "test")}  # in the order of the file
     elif pool.is_one:
         return _cut(order, uniform, wanted)
     own, others = order[order < pool.trained], order[order >= pool.trained]

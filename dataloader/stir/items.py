@@ -17,7 +17,7 @@ from dataloader.stir.container import Selection
 from layers.seeds import seed_of
 
 
-class Known(NamedTuple):
+class Pair(NamedTuple):
     """Of an item and its sibling; places are x and y, -1 to 1 between the edges of the canvas.
 
     Args:
@@ -70,16 +70,16 @@ class Objects(Dataset[tuple[Tensor, int]]):
         It is what an item at "scale 1" would be. Where the item is rescaled beyond the canvas, its sibling still shows
         what the item has lost.
         """
-        known = self._known(index)
-        return rescaled(self._image(index), known.enlarged, known.centre, known.moved)
+        pair = self._pair(index)
+        return rescaled(self._image(index), pair.enlarged, pair.centre, pair.moved)
 
     def place(self, index: int) -> Tensor:
         """(2, 2), a scale and an offset, each of x and y: what the sibling shows at p, the item shows at
         ``scale * p + offset``, where [0, 1] runs from the first pixel's centre to the last one's."""
-        known = self._known(index)
-        scale = known.factor / known.enlarged
+        pair = self._pair(index)
+        scale = pair.factor / pair.enlarged
         # Where both show the object's centre. Here 0 to 1 runs between the outer pixels' centres.
-        places = (known.factor * known.centre, known.moved)
+        places = (pair.factor * pair.centre, pair.moved)
         item, sibling = (((place + 1) * CANVAS / 2 - 0.5) / (CANVAS - 1) for place in places)
         return torch.stack([torch.full((2,), scale), (item - scale * sibling).float()])
 
@@ -87,12 +87,12 @@ class Objects(Dataset[tuple[Tensor, int]]):
         """Name the epoch that factors are drawn for."""
         self._epoch.fill_(epoch)
 
-    def _known(self, index: int) -> Known:
+    def _pair(self, index: int) -> Pair:
         side = int(self.selection.sides[index])
         centre = torch.from_numpy(self.selection.positions[index] + side / 2) / CANVAS * 2 - 1
         factor = 1.0 if self.rescale is None else self._factor(index)
         room = 1 - self.middle / CANVAS
-        return Known(self.middle / side, centre, (factor * centre).clamp(-room, room), factor)
+        return Pair(self.middle / side, centre, (factor * centre).clamp(-room, room), factor)
 
     def _image(self, index: int) -> Tensor:
         return self.images[index].float() / 255

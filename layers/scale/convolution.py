@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MOST_SAVED = 64  # products per pixel of the padded map, of a direct convolution, from which on the transform is faster
+MOST_SAVED = 64  # direct products per pixel of the padded map, from which on the transform is faster for any channels
 BATCH = 8  # so many images are worth transforming the kernels for
 
 
@@ -21,7 +21,7 @@ def convolve(
     x: Tensor, kernels: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0, groups: int = 1
 ) -> Tensor:
     """``F.conv2d``, of (B, C, H, W) with (O, C / groups, k, k): to (B, O, H', W')."""
-    if not (torch.compiler.is_exporting() or torch.jit.is_tracing()):  # such a graph may meet larger maps
+    if not (torch.compiler.is_exporting() or torch.jit.is_tracing()):  # a graph that is kept may meet larger maps
         spare = kernels.shape[-1] - padding - max(x.shape[-2:])  # outer taps on each side that no place ever meets
         if 0 < spare <= padding:
             kernels, padding = kernels[..., spare:-spare, spare:-spare], padding - spare
@@ -33,9 +33,10 @@ def convolve(
 def _is_worth_transforming(x: Tensor, kernels: Tensor, padding: int) -> bool:
     """Large kernels on a batch, on a CPU; a GPU's own library chooses by itself.
 
-    Not in half precision, which has no transform, and not in a captured graph, for ONNX has no complex numbers.
+    Not in half precision, which has no transform, and not where a graph is captured: it has to hold for other sizes and
+    devices than those that it is captured with. ONNX has no complex numbers either.
     """
-    if _is_captured():
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
     k = kernels.shape[-1]
     H, W = (side + 2 * padding for side in x.shape[-2:])
@@ -58,11 +59,6 @@ def least_saved(kernels: Tensor) -> float:
     """
     out, into = kernels.shape[:2]
     return min(MOST_SAVED, 16 + 512 * (1 / into + 1 / out))
-
-
-def _is_captured() -> bool:
-    """Whether a graph is made, which has to hold for other sizes and devices than those that it is made with."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def by_fourier(x: Tensor, kernels: Tensor, bias: Tensor | None = None, padding: int = 0, groups: int = 1) -> Tensor:
