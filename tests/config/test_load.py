@@ -1,41 +1,15 @@
 """Reading recipe files: what is merged, what is refused with which words, overrides, suites, and the way back."""
 
 from dataclasses import MISSING, fields, is_dataclass, replace
-from pathlib import Path
 
 import pytest
-import yaml
 
 from config.convert import dotted_keys, kinds, sections_of
-from config.files import FOLDER, parse
-from config.load import comparable, dump, load_recipes, recipe_names, to_dict
+from config.files import parse
+from config.load import dump, load_recipes
 from config.schema import Config, ConfigError, ModelConfig, Phase, TrainConfig
 from layers.spec import DEC, Candidates, Energy, Plain, Site, Solver
-
-MODEL = "model: {backbone: resnet18}"
-
-
-@pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Writes recipes.yaml into the current folder, and returns its name."""
-    monkeypatch.chdir(tmp_path)
-
-    def writer(text: str, name: str = "recipes.yaml") -> str:
-        Path(name).write_text(text, "utf-8")
-        return name
-
-    return writer
-
-
-def only(file: str, name: str | None = None, *overrides: str) -> Config:
-    ((_, config),) = load_recipes(file, name, overrides)
-    return config
-
-
-def message(call, *args) -> str:
-    with pytest.raises(ConfigError) as caught:
-        call(*args)
-    return str(caught.value)
+from tests.config.reading import MODEL, message, only
 
 
 def test_what_a_recipe_leaves_out_has_the_default(write) -> None:
@@ -272,153 +246,6 @@ def test_a_mistake_is_reported_in_the_recipe_that_made_it(write) -> None:
     assert message(only, file, "child").startswith("recipes.yaml: parent: train.epoch: unknown key")
 
 
-def test_circles_and_suites_are_no_parents(write) -> None:
-    file = write(
-        f"a: {{extends: b}}\nb: {{extends: c}}\nc: {{extends: a}}\nd: {{extends: s}}\ns: {{suite: [e]}}\ne: {{{MODEL}}}"
-    )
-    assert message(only, file, "a") == "recipes.yaml: c: extends: goes in a circle: a -> b -> c -> a"
-    assert message(only, file, "d") == "recipes.yaml: d: extends is 's', a suite; expected a recipe"
-    own = message(only, write(f"a: {{{MODEL}, extends: a}}"), "a")
-    assert own == "recipes.yaml: a: extends: goes in a circle: a -> a"
-
-
-def test_a_suite_is_its_members_in_order(write) -> None:
-    file = write(f"a: {{{MODEL}}}\nb: {{extends: a, train: {{epochs: 9}}}}\nall: {{suite: [b, a]}}")
-    assert [(name, config.train.epochs) for name, config in load_recipes(file, "all")] == [("b", 9), ("a", 60)]
-    assert [config.train.epochs for _, config in load_recipes(file, "all", ["train.epochs=3"])] == [3, 3]
-    assert recipe_names(file) == ["a", "b", "all"]
-
-
-@pytest.mark.parametrize(
-    ("suite", "words"),
-    [
-        ("{suite: [a], train: {epochs: 3}}", "s: has suite beside train; expected suite alone"),
-        ("{suite: []}", "s: suite is []; expected a list of recipe names"),
-        ("{suite: a}", "s: suite is 'a'; expected a list of recipe names"),
-        ("{suite: [a, aa]}", "s: suite: there is no recipe 'aa'. Did you mean 'a'?"),
-        ("{suite: [a, s]}", "s: suite has 's', which is a suite; expected recipes"),
-        ("{suite: [a, a]}", "s: suite has 'a' twice; expected each member once"),
-    ],
-)
-def test_a_suite_lists_other_recipes(write, suite: str, words: str) -> None:
-    file = write(f"a: {{{MODEL}}}\ns: {suite}")
-    assert message(load_recipes, file, "s") == f"recipes.yaml: {words}"
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", "recipes.yaml: is empty; expected a mapping of recipe names to recipes"),
-        ("# nothing\n", "recipes.yaml: is empty"),
-        ("{}", "recipes.yaml: is empty"),
-        ("- a\n- b\n", "recipes.yaml: is ['a', 'b']; expected a mapping of recipe names to recipes"),
-        ("a: {b: [}\n", "recipes.yaml: line 1: this is not YAML: "),
-        ("a:\n  b: 1\n c: 2\n", "recipes.yaml: line 3: this is not YAML: "),
-        (
-            "a: !!python/object:os.system {}",
-            "recipes.yaml: line 1: this is not YAML: could not determine a constructor",
-        ),
-        ("a: {b: 2024-13-45}", "recipes.yaml: this is not YAML: month must be in 1..12"),
-        ("a: {b: \x07}", "recipes.yaml: this is not YAML: "),
-        ("a: 1\n---\nb: 2\n", "recipes.yaml: line 2: this is not YAML: "),
-        ("a: {? [1] : 2}", "recipes.yaml: line 1: this is not YAML: found unhashable key"),
-        ("1: {}\n", "recipes.yaml: a recipe is named 1; expected letters"),
-        (
-            "off: {}\n",
-            "recipes.yaml: a recipe is named false; expected letters, digits, '_', '-' and '.'. Put it in quotes",
-        ),
-        ("a/b: {}\n", "recipes.yaml: a recipe is named 'a/b'; expected letters"),
-        ("a: 3\n", "recipes.yaml: a: is 3; expected a mapping of settings"),
-        ("a:\n", "recipes.yaml: a: is null; expected a mapping of settings"),
-        ("a: {}\nb: {}\na: {}\n", "recipes.yaml: a stands twice, in lines 1 and 3; expected once"),
-        (
-            "a:\n  train:\n    epochs: 1\n    epochs: 2\n",
-            "recipes.yaml: a: train.epochs stands twice, in lines 3 and 4; expected once",
-        ),
-        (
-            "a:\n  method:\n    sites: [{stage: 1, stage: 2}]\n",
-            "recipes.yaml: a: method.sites.stage stands twice, in lines 3 and 3; expected once",
-        ),
-    ],
-)
-def test_a_file_that_holds_no_recipes_is_reported(write, text: str, words: str) -> None:
-    assert message(load_recipes, write(text), "a").startswith(words)
-
-
-def test_missing_files_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    words = message(load_recipes, "config_2.yaml", "a")
-    assert words.startswith("config_2.yaml: no such file; expected a path, or a name in config/. ")
-    assert "Did you mean 'config_1.yaml'?" in words
-    assert "no such file" in message(load_recipes, "other/config_1.yaml", "a")
-    (tmp_path / "folder").mkdir()
-    assert "folder: cannot be read as a text file" in message(load_recipes, "folder", "a")
-    (tmp_path / "bytes.yaml").write_bytes(b"a: \xff")
-    assert "bytes.yaml: cannot be read as a text file" in message(load_recipes, "bytes.yaml", "a")
-
-
-def test_bare_names_are_looked_up_in_config(write) -> None:
-    assert "swin_transformer" in recipe_names("config_1.yaml")
-    assert recipe_names(FOLDER / "config_1.yaml") == recipe_names("config_1.yaml")
-    write(f"mine: {{{MODEL}}}", "config_1.yaml")
-    assert recipe_names("config_1.yaml") == ["mine"]
-
-
-def test_a_recipe_must_be_there_and_be_named(write) -> None:
-    file = write(f"swin: {{{MODEL}}}\nvit: {{{MODEL}}}")
-    assert message(load_recipes, file, "swim") == "recipes.yaml: there is no recipe 'swim'. Did you mean 'swin'?"
-    assert message(load_recipes, file, "zzz") == "recipes.yaml: there is no recipe 'zzz'. Expected one of swin, vit"
-    assert message(load_recipes, file) == "recipes.yaml: no recipe is named; expected one of swin, vit"
-
-
-@pytest.mark.parametrize(
-    ("file", "name", "home", "way"),
-    [
-        ("scale/stir.yaml", "stl10", "scale/stl10.yaml", "python train_scale.py --config_file scale/stl10.yaml"),
-        (
-            "scale/stir.yaml",  # which has an mnist_rescale
-            "mnist_scale_quick",
-            "scale/mnist_scale.yaml",
-            "python train_scale.py --config_file scale/mnist_scale.yaml",
-        ),
-        (
-            "dense/small.yaml",
-            "voc_vit_base",
-            "dense/pictures.yaml",
-            "python train_dense.py --config_file dense/pictures.yaml",
-        ),
-        ("config_1.yaml", "emoji_disco", "scale/stir.yaml", "python train_scale.py --config_file scale/stir.yaml"),
-        ("scale/stir.yaml", "vit", "config_1.yaml", "python train_mnist.py --config_file config_1.yaml"),
-        ("config_1.yaml", "dem_vit", "adapter_config.yaml", "python train_imagenet.py --config_file adapter_config"),
-    ],
-)
-def test_a_recipe_of_another_file_is_told_with_its_command(file: str, name: str, home: str, way: str) -> None:
-    words = f"config/{file}: there is no recipe '{name}'. It stands in config/{home}: {way}"
-    told = message(load_recipes, file, name)
-    assert told.replace(f"{FOLDER}/", "config/").startswith(words) and told.endswith(f" --config {name}")
-
-
-def test_a_parent_of_another_file_is_told_as_it_is_named_there(write) -> None:
-    file = write("a: {extends: small_base}\nb: {extends: aa}\ns: {suite: [small_base]}\n")
-    told = "there is no recipe 'small_base'. It stands in config/mnist/small.yaml: extends: mnist/small.yaml:small_base"
-    assert message(load_recipes, file, "a") == f"recipes.yaml: a: extends: {told}"
-    assert message(load_recipes, file, "s") == f"recipes.yaml: s: suite: {told}"
-    part = "It stands in config/networks.yaml: extends: networks.yaml:light_dec"  # which no script runs by itself
-    assert message(load_recipes, file, "light_dec") == f"recipes.yaml: there is no recipe 'light_dec'. {part}"
-
-
-def test_a_recipe_is_not_offered_as_its_own_parent(write) -> None:
-    file = write("mine: {extends: minee}\n")
-    assert (
-        message(load_recipes, file) == "recipes.yaml: mine: extends: there is no recipe 'minee'. There is no other one"
-    )
-
-
-def test_of_many_recipes_some_are_told_with_their_number() -> None:
-    told = message(load_recipes, "config_1.yaml", "zzzz")
-    assert f"Expected one of {len(recipe_names('config_1.yaml'))}, such as " in told and len(told) < 250
-
-
 def test_overrides_are_read_like_the_file(write) -> None:
     file = write(f"a: {{{MODEL}, method: {{name: dec, sites: [{{stage: 0}}]}}}}")
     config = only(
@@ -476,52 +303,6 @@ def test_the_file_is_blamed_for_its_own_mistakes(write) -> None:
     assert message(only, file, "a", "data.workers=0").startswith("recipes.yaml: a: train.epochs is -1")
     assert only(file, "a", "train.epochs=2").train.epochs == 2
     assert only(file, "b", "model.backbone=vit").model.backbone == "vit"
-
-
-def test_a_dumped_recipe_is_a_file_that_runs_as_it_stands(write) -> None:
-    config = Config(
-        model=ModelConfig(backbone="resnet18", image_size=None, options={"a": [1, {"b": "None"}], "c": 1e-7}),
-        method=DEC(sites=(Site(stage="image"), Site(stage=2, restore=True)), input_size=None),
-        train=TrainConfig(
-            backbone_lr=3e-5,
-            canonicalizer_lr=0.1,
-            amp="off",
-            phases=(Phase(trains=("canonicalizer",), epochs=2, terms={"task": 1e-7}), Phase(rates={"backbone": 1e-5})),
-        ),
-        warm_start="1e5",
-        output_dir="Läufe: neu # 1",
-    )
-    file = write(dump("x", config), "config.yaml")
-    assert recipe_names(file) == ["x"]
-    assert load_recipes(file) == [("x", config)]
-    assert yaml.safe_load(dump("x", config)) == {"x": to_dict(config)}
-
-
-@pytest.mark.parametrize("name", recipe_names("config_1.yaml"))
-def test_every_recipe_survives_the_way_back(write, name: str) -> None:
-    for member, config in load_recipes("config_1.yaml", name):
-        if member == name:
-            assert load_recipes(write(dump(member, config))) == [(member, config)]
-
-
-@pytest.mark.parametrize("method", [Plain(), Candidates(limit=3), Energy(sites=(Site(stage=1),), betas=(0.1, 0.2))])
-def test_every_method_survives_the_way_back(write, method) -> None:
-    config = Config(model=ModelConfig(backbone="x"), method=method)
-    assert to_dict(config)["method"]["name"] == method.tags[0]
-    assert only(write(dump("a", config))) == config
-
-
-def test_what_is_said_in_other_words_compares_equal(write) -> None:
-    """A phase without epochs is none, and a weight that is repeated is that of the loss."""
-    file = write(f"""
-a: {{{MODEL}, train: {{epochs: 5}}}}
-b:
-  {MODEL}
-  train: {{epochs: 5, phases: [{{trains: [canonicalizer], epochs: 0}}, {{epochs: 5, terms: {{task: 1}}}}]}}
-c: {{{MODEL}, train: {{epochs: 5, phases: [{{terms: {{task: 0.5}}}}]}}}}
-""")
-    a, b, c = (comparable(only(file, name)) for name in "abc")
-    assert a == b != c
 
 
 def test_sections_start_from_the_defaults_of_their_class() -> None:
