@@ -154,3 +154,9 @@ def test_a_recipe_is_not_offered_as_its_own_parent(write) -> None:
 def test_of_many_recipes_some_are_told_with_their_number() -> None:
     told = message(load_recipes, "config_1.yaml", "zzzz")
     assert f"Expected one of {len(recipe_names('config_1.yaml'))}, such as " in told and len(told) < 250
+
+
+def test_of_ten_recipes_all_are_told(write) -> None:
+    names = [f"r{number}" for number in range(10)]
+    told = message(load_recipes, write("".join(f"{name}: {{{MODEL}}}\n" for name in names)), "zzzz")
+    assert told.endswith(f"Expected one of {', '.join(names)}")

@@ -142,6 +142,27 @@ def test_a_canonicalizer_has_its_warps_for_an_index() -> None:
     assert np.array_equal(arrays["image_scale"], np.ones((1, 48, 1)))
 
 
+def test_behind_a_canonicalizer_places_are_those_of_the_warped_image_and_have_no_index(monkeypatch) -> None:
+    """The box of the object in the image would be read there. What a channel takes of a whole map has an index."""
+    model = Warps(lambda image: WarpParams.identity(len(image), 4))
+
+    def indices(image):
+        places = ScaleIndex(torch.ones(len(image), 1, 64, 64, dtype=torch.int64), (1.0, 2.0))
+        return {"layer1": places, "layer2": ScaleIndex(torch.ones(len(image), 3, dtype=torch.int64), (1.0, 2.0))}
+
+    monkeypatch.setattr(model.backbone, "scale_indices", indices, raising=False)
+    monkeypatch.setattr(model, "ask_backbone", lambda image, ask: ask(image), raising=False)
+    monkeypatch.setattr(
+        model.backbone,
+        "feature_maps",
+        lambda image: {"layer1": FeatureMap(image, False, 1.0, 0.0, (0,))},
+        raising=False,
+    )
+    _, arrays = STUDY(model, subject(1))
+    assert {name for name in arrays if name.endswith("_scale")} == {"image_scale", "layer2_scale"}
+    assert np.array_equal(arrays["layer2_scale"], np.full((1, 48, 3), 2.0))
+
+
 def test_which_objects_are_studied_does_not_depend_on_how_many() -> None:
     few, more = subject(2).objects([20, 40]), subject(4).objects([40, 20])
     assert torch.equal(few.images, more.images[:2]) and more.sides.tolist() == [20, 40]

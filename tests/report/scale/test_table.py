@@ -112,6 +112,13 @@ def test_a_run_that_was_evaluated_again_is_no_second_network(tmp_path: Path) -> 
     assert [(run.recipe, run.seed) for run in scale_runs(tmp_path, ["a_eval", "a"])] == [("a_eval", 2), ("a", 1)]
 
 
+def test_an_evaluation_that_is_asked_for_by_its_name_is_a_row(tmp_path: Path) -> None:
+    write_run(tmp_path, "a", 1, known=0.9)
+    write_run(tmp_path, "a_eval", 1, known=0.9)
+    assert [run.recipe for run in scale_runs(tmp_path)] == ["a"]
+    assert [run.recipe for run in scale_runs(tmp_path, ["a_eval", "a"])] == ["a_eval", "a"]
+
+
 def test_nothing_is_said_to_have_collapsed_where_chance_is_not_known(tmp_path: Path) -> None:
     folder = write_run(tmp_path, "a", 1, known=0.9)
     (folder / "summary.json").write_text('{"metrics": {"accuracy": 0.01}}')
