@@ -38,7 +38,8 @@ def curves(runs: Sequence[ScaleRun]) -> Drawing | None:
 def scores(runs: Sequence[ScaleRun]) -> Drawing | None:
     """Accuracy at the tested sizes, a panel per protocol: a box per recipe, and a dot for each of its seeds."""
     protocols, rows = by_protocol(runs), []
-    figure, axes = panels(len(protocols))
+    most = max(len(by_recipe(own)) for own in protocols.values())
+    figure, axes = panels(len(protocols), high=max(0.85, 0.07 * most))  # so that names do not overlap
     for (protocol, own), panel in zip(protocols.items(), axes, strict=True):
         recipes = by_recipe(own)
         for place, (recipe, seeds) in enumerate(recipes.items()):

@@ -16,6 +16,7 @@ ROW = dict[str, Any]
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")  # told apart by all eyes
 DASHES = ("-", "--", ":", "-.")
 INCHES = 3.4  # side of one panel
+MARGIN = 0.1  # above and below a legend, in inches
 
 
 class Drawing(NamedTuple):
@@ -44,11 +45,11 @@ class Drawing(NamedTuple):
         return paths
 
 
-def panels(count: int, columns: int = 4, *, wide: float = 1.0) -> tuple[Figure, list[Axes]]:
-    """A figure with so many axes, the last row perhaps not full."""
+def panels(count: int, columns: int = 4, *, wide: float = 1.0, high: float = 0.85) -> tuple[Figure, list[Axes]]:
+    """A figure with so many axes, the last row perhaps not full, ``wide`` and ``high`` in sides of a panel."""
     columns = min(count, columns)
     lines = -(-count // columns)
-    figure = Figure(figsize=(wide * INCHES * columns, 0.85 * INCHES * lines), layout="compressed")
+    figure = Figure(figsize=(wide * INCHES * columns, high * INCHES * lines), layout="compressed")
     FigureCanvasAgg(figure)
     axes = list(figure.subplots(lines, columns, squeeze=False).flat)
     for unused in axes[count:]:
@@ -72,6 +73,8 @@ def mean_curve(curves: Sequence[Mapping[float, float]]) -> tuple[np.ndarray, np.
 
 
 def legend_beside(figure: Figure, axes: Sequence[Axes]) -> None:
-    """One legend for all panels, of what any of them shows."""
+    """One legend for all panels, of what any of them shows; the figure grows with it, which would else cut it off."""
     handles = {label: handle for one in axes for handle, label in zip(*one.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(handles.values()), list(handles), loc="outside right upper", fontsize="small")
+    legend = figure.legend(list(handles.values()), list(handles), loc="outside right upper", fontsize="small")
+    needed = legend.get_window_extent().height / figure.dpi + 2 * MARGIN
+    figure.set_figheight(max(figure.get_figheight(), needed))

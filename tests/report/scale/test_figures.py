@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 from report.scale.__main__ import write
 from report.scale.accuracy import costs, curves, scores
-from report.scale.drawing import Drawing, mean_curve, panels, styles
+from report.scale.drawing import Drawing, legend_beside, mean_curve, panels, styles
 from report.scale.protocol import scale_runs
 from tests.report.scale.folders import write_run
 
@@ -80,3 +81,23 @@ def test_no_two_lines_look_alike() -> None:
 def test_panels_that_nothing_is_for_are_left_out() -> None:
     figure, axes = panels(5, columns=3)
     assert len(axes) == len(figure.axes) == 5
+
+
+def test_a_legend_of_many_names_is_not_cut_off() -> None:
+    figure, (panel,) = panels(1)
+    for number in range(40):
+        panel.plot([0, 1], [0, number], label=f"network {number}")
+    legend_beside(figure, [panel])
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.y0 >= 0 and box.y1 <= figure.bbox.height and panel.get_window_extent().width > 50
+
+
+def test_the_names_of_many_networks_do_not_overlap(tmp_path: Path) -> None:
+    for number in range(25):
+        write_run(tmp_path, f"network{number:02}", 1, known=0.5)
+    drawing = scores(scale_runs(tmp_path))
+    assert drawing is not None
+    drawing.figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in drawing.figure.axes[0].get_yticklabels()]
+    assert len(boxes) == 25 and all(upper.y0 >= lower.y1 for upper, lower in pairwise(boxes))
