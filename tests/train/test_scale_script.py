@@ -115,9 +115,8 @@ def test_without_a_recipe_the_quick_suite_runs_on_the_data_it_names(tmp_path, mo
 
 
 def test_recipes_have_the_published_rates_of_scenario_2() -> None:
-    """.001 but for six systems on MNIST, and what stands beside the plain network there."""
+    """.001 but for six systems on MNIST. What has no published rate, such as augmentation, has .001 too."""
     faster = {f"mnist_{system}" for system in ("standard", "ensemble", "xu", "hermite", "disco", "slice_pool")}
-    faster |= {f"mnist_{name}" for name in ("rescale", "rescale_long", "dec", "residual", "residual_rescale")}
     for suite in ("emoji", "emoji_published", "mnist", "mnist_published"):
         for name, config in load_recipes("scale/stir.yaml", suite, kind="stir"):
             assert config.train.backbone_lr == (0.01 if name in faster else 0.001), name
