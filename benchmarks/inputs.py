@@ -27,4 +27,4 @@ def checked() -> Iterator[None]:
 
 def mnist_test(root: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels of MNIST's test digits, from a folder that is named by ``--root``."""
-    return read_mnist(root, False, download=False, way_out=WAY_OUT)
+    return read_mnist(root, False, download=False, advice=WAY_OUT)

@@ -22,14 +22,18 @@ from torchvision.datasets.utils import download_url  # type: ignore[import-untyp
 from dataloader.split import split_indices
 
 SIDE = 28
-WAY_OUT = (
-    "give a folder that holds the four .gz files of MNIST with data.root=FOLDER, or use data.name=digits, which needs "
-    "no download"
-)
+
+
+def way_out(embedded: str = "digits") -> str:
+    """What to do where the files of MNIST are missing, with the name of the data set that stands in for them."""
+    return (
+        "give a folder that holds the four .gz files of MNIST with data.root=FOLDER, or use "
+        f"data.name={embedded}, which needs no download"
+    )
 
 
 def read_mnist(
-    root: str | Path, train: bool, *, download: bool = True, way_out: str = WAY_OUT
+    root: str | Path, train: bool, *, download: bool = True, advice: str = way_out()
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read MNIST from its published files, with or without ``.gz``.
 
@@ -39,7 +43,7 @@ def read_mnist(
         root: the folder to look in.
         train: the 60,000 training digits, or else the 10,000 test digits.
         download: fetch what is missing into ``root/MNIST/raw``, which is made once there is something to put there.
-        way_out: what a message advises where the files are missing.
+        advice: what a message says where the files are missing.
 
     Returns:
         images, uint8 (N, 28, 28), and labels, int64 (N,).
@@ -48,12 +52,12 @@ def read_mnist(
     names = [f"{'train' if train else 't10k'}-{part}" for part in ("images-idx3-ubyte", "labels-idx1-ubyte")]
     paths = _find(root, names)
     if paths is None and download:
-        _download(root / "MNIST" / "raw", [f"{name}.gz" for name in names], way_out)
+        _download(root / "MNIST" / "raw", [f"{name}.gz" for name in names], advice)
         paths = _find(root, names)
     if paths is None:
         looked = ", ".join(str(folder) for folder in _folders(root))
         raise FileNotFoundError(
-            f"{names[0]}.gz and {names[1]}.gz are in none of {looked}, and nothing is downloaded here: {way_out}"
+            f"{names[0]}.gz and {names[1]}.gz are in none of {looked}, and nothing is downloaded here: {advice}"
         )
     images, labels = (_read_idx(path, rank) for path, rank in zip(paths, (3, 1), strict=True))
     if images.shape[1:] != (SIDE, SIDE):
@@ -96,7 +100,7 @@ def _find(root: Path, names: Sequence[str]) -> list[Path] | None:
     return None
 
 
-def _download(folder: Path, names: Sequence[str], way_out: str) -> None:
+def _download(folder: Path, names: Sequence[str], advice: str) -> None:
     """Fetch files; each takes its name once it is whole, so that a killed download leaves nothing to be read."""
     try:
         with tempfile.TemporaryDirectory() as elsewhere:
@@ -107,7 +111,7 @@ def _download(folder: Path, names: Sequence[str], way_out: str) -> None:
                     part = shutil.move(Path(elsewhere, name), folder / f".{name}.part")  # which may be another disk
                     os.replace(part, folder / name)
     except OSError as error:
-        raise FileNotFoundError(f"MNIST is not in {folder} and could not be downloaded ({error}): {way_out}") from error
+        raise FileNotFoundError(f"MNIST is not in {folder} and could not be downloaded ({error}): {advice}") from error
 
 
 def _fetch(name: str, folder: str) -> None:

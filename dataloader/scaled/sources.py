@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dataloader.digits.single import embedded_digits, read_mnist
+from dataloader.digits.single import embedded_digits, read_mnist, way_out
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,8 @@ class Pool:
 
 
 def _mnist(root: str) -> Pool:
-    try:
-        parts = [read_mnist(root, is_training, download=False) for is_training in (True, False)]
-    except FileNotFoundError as error:
-        raise FileNotFoundError(str(error).replace("data.name=digits", "data.name=scaled/digits")) from None
+    advice = way_out("scaled/digits")
+    parts = [read_mnist(root, is_training, download=False, advice=advice) for is_training in (True, False)]
     images, labels = (np.concatenate(both) for both in zip(*parts, strict=True))
     return Pool(images, labels, len(parts[0][1]), (10_000, 2_000, 50_000), is_one=True)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dataloader.digits.single import embedded_digits, read_mnist
+from dataloader.digits.single import embedded_digits, read_mnist, way_out
 from dataloader.stir.container import Container
 from dataloader.stir.faces import emoji
 from dataloader.stir.numerals import mnist
@@ -22,10 +22,8 @@ from dataloader.stir.signs import signs
 
 
 def _mnist(seed: int, root: str) -> Container:
-    try:
-        train, test = (read_mnist(root, is_training, download=False) for is_training in (True, False))
-    except FileNotFoundError as error:
-        raise FileNotFoundError(str(error).replace("data.name=digits", "data.name=stir/digits")) from None
+    advice = way_out("stir/digits")
+    train, test = (read_mnist(root, is_training, download=False, advice=advice) for is_training in (True, False))
     return mnist(train, test, seed)
 
 

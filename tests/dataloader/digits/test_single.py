@@ -95,7 +95,7 @@ def test_a_download_that_cannot_be_stored_says_how_to_go_on(small, tmp_path):
 def test_the_advice_may_be_that_of_another_command(small, tmp_path):
     for download in (True, False):
         with pytest.raises(FileNotFoundError, match=r": --root names the folder$") as caught:
-            read_mnist(tmp_path, False, download=download, way_out="--root names the folder")
+            read_mnist(tmp_path, False, download=download, advice="--root names the folder")
         assert "data.root" not in str(caught.value)
 
 
