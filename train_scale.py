@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from config.load import load_recipes
+from config.load import comparable, load_recipes
 from config.scenarios import SCENARIOS
 from config.schema import Config, ScaledData, StirData
 from dataloader.build import build_splits, count_classes
 from models.build import build_model, check_fit, check_head, read_weights
+from report.scale.protocol import Protocol, names_of
 from report.suite import write_report
 from train.build import build_trainer
 from train.distributed import Process, start
@@ -73,10 +74,17 @@ def run_recipe(name: str, config: Config, arguments: Namespace, process: Process
 
 
 def write_suite(recipes: Mapping[str, Config], root: Path, folder: Path, seed: int) -> list[Path]:
-    """The table over a suite's runs, and their accuracy over the sizes of objects."""
-    spans = {_trained(config) for config in recipes.values()}
-    trained = spans.pop() if len(spans) == 1 else None  # else one band is true of none
-    return write_report(folder, root, list(recipes), seed, trained=trained)
+    """The table over a suite's runs, and their accuracy over the sizes of objects; a folder for each protocol, where
+    there are several: runs of different ones stand in no common table."""
+    protocols: dict[Protocol, list[str]] = {}
+    for name, config in recipes.items():
+        protocols.setdefault(Protocol.of(comparable(config)), []).append(name)
+    written = []
+    for protocol, title in names_of(protocols).items():
+        own = protocols[protocol]
+        place = folder / title if len(protocols) > 1 else folder
+        written += write_report(place, root, own, seed, trained=_trained(recipes[own[0]]))
+    return written
 
 
 def _trained(config: Config) -> tuple[float, float] | None:

@@ -11,6 +11,7 @@ import numpy as np
 from report.bootstrap import paired_bootstrap
 from report.markup import Format, heading, markup, number
 from report.runs import ITEMS, Run, read_arrays
+from report.scale.protocol import sized_protocol
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ def compare(
             f"{a} and {b} have no seed in common with {ITEMS}: {_seeds(folders[a])} and {_seeds(folders[b])}"
         )
     of_a, of_b = ([read_arrays(folders[name][seed] / ITEMS) for seed in seeds] for name in (a, b))
+    _check_protocols([folders[name][seed] for name in (a, b) for seed in seeds])
     everything = [*of_a, *of_b]
     metrics = [name for name in everything[0] if all(name in items for items in everything)]
     for name in filter(_is_index, metrics):
@@ -82,6 +84,17 @@ def render_differences(
         for d in found
     ]
     return markup(headings, lines, [f"Paired bootstrap over items; mean of seeds {_joined(seeds, ', ')}."], format)
+
+
+def _check_protocols(folders: Sequence[Path]) -> None:
+    """Objects at many sizes are numbered alike by every protocol: their index does not tell whether they are the same
+    ones."""
+    first, *others = (sized_protocol(folder) for folder in folders)
+    for folder, other in zip(folders[1:], others, strict=True):
+        if first and other and first != other:
+            raise ValueError(
+                f"{folders[0]} and {folder} were not evaluated on the same items: {first.difference(other)}"
+            )
 
 
 def _is_index(name: str) -> bool:

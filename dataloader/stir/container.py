@@ -90,8 +90,13 @@ class Container:
                 f"{SIDES[scale]}, for sizes run from {SIDE} down to {SMALLEST}"
             )
         ends = self.positions.astype(np.int64) + self.sides[..., None]
-        if self.positions.min() < 0 or ends.max() > SIDE:
-            raise ValueError(f"psts puts an object beyond the canvas; expected left and top of 0 to {SIDE} - side")
+        # A size is that of the longer side. Along the other one a box of that size may end beyond the canvas, as those
+        # of aerial pictures do.
+        if self.positions.min() < 0 or self.positions.max() >= SIDE or ends.min(-1).max() > SIDE:
+            raise ValueError(
+                "psts puts an object beyond the canvas; expected left and top of at least 0, and one of them, the "
+                f"longer side's, of at most {SIDE} - side"
+            )
 
     @property
     def channels(self) -> int:
@@ -147,7 +152,7 @@ def read(path: Path) -> Container:
             missing = sorted({*KEYS.values(), "lbldata", "metadata"} - {*file.files})
             if missing:
                 raise ValueError(f"it lacks {', '.join(missing)}; expected the keys of the STIR container")
-            arrays = {name: _array(file, key) for name, key in KEYS.items()}
+            arrays = {name: _native(_array(file, key)) for name, key in KEYS.items()}
             names = _texts(file, "lbldata", "(classes,), a name for each")
             described = _texts(file, "metadata", "(fields, 2), a name and a value for each", (2,))
         return Container(**arrays, names=tuple(names.tolist()), metadata=dict(described.tolist()))
@@ -173,12 +178,17 @@ def _opened(path: Path) -> np.lib.npyio.NpzFile:
 def _array(file: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
     try:
         value = file[key]
-    except ValueError:
+    except (ValueError, MemoryError, RuntimeError):  # which are pickled, of a size that is none, or encrypted
         what = "holds Python objects, which are never unpickled, or is broken"
         raise ValueError(f"{key} {what}; save it as plain numbers or text") from None
     if not isinstance(value, np.ndarray):
         raise ValueError(f"{key} is no array; save it with numpy.savez")
     return value
+
+
+def _native(value: np.ndarray) -> np.ndarray:
+    """In this machine's order of bytes, the only one that PyTorch takes."""
+    return value.astype(value.dtype.newbyteorder("="), copy=False)
 
 
 def _texts(file: np.lib.npyio.NpzFile, key: str, expected: str, each: tuple[int, ...] = ()) -> np.ndarray:

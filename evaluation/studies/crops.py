@@ -34,7 +34,7 @@ from torch import Tensor
 
 from evaluation.maps import has_maps, maps_of
 from evaluation.measure import Measure, Trial, Unit
-from evaluation.study import CHUNK, Findings, Study, Subject, device_of, sizes
+from evaluation.study import CHUNK, Findings, Study, Subject, device_of, finds_warps, sizes
 
 PAIRS = ((64, 49), (49, 64), (48, 33), (33, 48), (32, 17), (17, 32))
 
@@ -74,7 +74,8 @@ def crop_error(reference: Cut, other: Cut) -> float:
     if 0 in (*expected.shape, *actual.shape):
         return nan
     resized = F.interpolate(actual[None], expected.shape[-2:], mode="bicubic", align_corners=False)[0]
-    return ((expected - resized).square().sum() / expected.square().sum()).item()
+    reference = expected.square().sum()
+    return ((expected - resized).square().sum() / reference).item() if reference > 0 else nan
 
 
 def _cut(value: Tensor, corner: list[int], side: int) -> Tensor:
@@ -93,8 +94,14 @@ def _maps(model: Any, images: Tensor) -> dict[str, Tensor]:
     return {layer: torch.cat(values) for layer, values in found.items()}
 
 
+def has_still_places(model: Any, _: Subject) -> None:
+    """A need: maps whose places are those of the image, in which the object's box lies."""
+    if finds_warps(model):
+        raise ValueError("needs maps whose places are those of the image; this model warps what its network sees")
+
+
 def has_fine_maps(model: Any, subject: Subject) -> None:
-    """A need: a map with a place for every pixel, so that an object can be cut out of it."""
+    """A need: a map with a place for every pixel of the image, so that an object can be cut out of it."""
     strides = {layer: own.stride[0] for layer, own in maps_of(model, subject.images(1)[0].to(device_of(model))).items()}
     if 1 not in strides.values():
         told = ", ".join(f"{stride:g} at {layer}" for layer, stride in strides.items())
@@ -102,4 +109,9 @@ def has_fine_maps(model: Any, subject: Subject) -> None:
 
 
 _error = partial(Measure, unit=Unit("ratio of squares"), trial=Trial.STUDY)
-STUDY = Study(name="crops", run=study, needs=(sizes, has_maps, has_fine_maps), measures=[_error(name="crop_error_at")])
+STUDY = Study(
+    name="crops",
+    run=study,
+    needs=(sizes, has_still_places, has_maps, has_fine_maps),
+    measures=[_error(name="crop_error_at")],
+)

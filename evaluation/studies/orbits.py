@@ -102,7 +102,11 @@ def deviation(scores: Tensor) -> float:
 
 
 def principal(scores: Tensor) -> Tensor:
-    """(N, 2) coordinates of N vectors along their first two principal components; 0 where there are fewer."""
+    """(N, 2) coordinates of N vectors along their first two principal components; 0 where there are fewer, and NaN of a
+    vector that is not finite."""
+    known = scores.isfinite().all(1)
+    if not known.all():
+        return torch.full((len(scores), 2), torch.nan).to(scores).index_put((known,), principal(scores[known]))
     centred = scores - scores.mean(0)
     _, _, directions = torch.linalg.svd(centred, full_matrices=False)
     directions = directions[:2] * directions[:2].gather(1, directions[:2].abs().argmax(1, keepdim=True)).sign()

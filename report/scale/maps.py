@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import nan
 
 import numpy as np
 
@@ -109,8 +110,9 @@ def index(runs: Sequence[ScaleRun]) -> Drawing | None:
     """The scale that a network takes over the size of the object, a panel per recipe, a line per layer.
 
     It is the geometric mean over objects, channels and seeds, divided by that over all sizes, so that sides of kernels
-    and factors of levels share an axis. A network that follows the object lies along the dotted line, and a
-    canonicalizer that brings all objects to one size falls as it rises.
+    and factors of levels share an axis. A channel that says nothing of an object at some size is left out for it. A
+    network that follows the object lies along the dotted line, and a canonicalizer that brings all objects to one size
+    falls as it rises.
     """
     found = studied(runs, "index")
     if not found:
@@ -136,9 +138,10 @@ def index(runs: Sequence[ScaleRun]) -> Drawing | None:
 def _scales(run: ScaleRun, arrays: Arrays) -> list[ROW]:
     found = []
     for layer in (name.removesuffix("_scale") for name in arrays if name.endswith("_scale")):
-        logs = np.log(arrays[f"{layer}_scale"])  # (N, S, C)
-        per_side = np.exp(logs.mean((0, 2)) - logs.mean())
-        correlation, slope = (float(arrays[f"{layer}_{name}"].mean()) for name in ("correlation", "slope"))
+        logs = np.log(arrays[f"{layer}_scale"].transpose(1, 0, 2).reshape(len(arrays["sides"]), -1))  # (S, N C)
+        whole = logs[:, np.isfinite(logs).all(0)]  # others would move the mean where they fall silent
+        per_side = np.exp(whole.mean(1) - whole.mean()) if whole.size else [nan] * len(logs)
+        correlation, slope = (_mean(arrays[f"{layer}_{name}"]) for name in ("correlation", "slope"))
         found += [
             {
                 "recipe": run.recipe,

@@ -14,13 +14,13 @@ import yaml
 
 from config.scenarios import SCENARIOS, Scenario
 from report.figures import scale_curve
-from report.runs import Run, collect
+from report.runs import SETTINGS, Run, collect, read_arrays
 
-CONFIG = "config.yaml"
 # Settings of the data that are about training alone.
 AUGMENTS = ("rescale", "fresh", "fresh_scales", "shift", "flip", "cutout")
 TECHNICAL = ("root", "workers", "download")
 REPEATED = ("realisation",)  # of a data set that is drawn several times, as a seed is
+SIZED = ("stir/", "scaled/")  # what the names of data begin with whose settings say which objects are tested
 FREE = {*AUGMENTS, *TECHNICAL, *REPEATED}
 JUDGED = ("split", "items")  # settings of the evaluation that say what accuracy is of
 SEPARATE = "name its recipes with --recipes, or leave --recipes out for a table of each"
@@ -39,10 +39,10 @@ class Protocol:
 
     @classmethod
     def of(cls, config: dict[str, Any]) -> Protocol:
-        """That of a run's settings."""
+        """That of a run's settings; one that is null might as well be absent, as it is from older runs."""
         data = {f"data.{key}": value for key, value in config["data"].items() if key not in FREE}
         judged = {f"evaluation.{key}": config.get("evaluation", {}).get(key) for key in JUDGED}
-        return cls(tuple((key, _fixed(value)) for key, value in (data | judged).items()))
+        return cls(tuple((key, _fixed(value)) for key, value in sorted((data | judged).items()) if value is not None))
 
     def __getitem__(self, key: str) -> Any:
         return dict(self.settings).get(key)
@@ -68,7 +68,7 @@ class Protocol:
 
     def difference(self, other: Protocol) -> str:
         """The first setting in which two protocols differ, with both values."""
-        names = [*dict(self.settings), *dict(other.settings)]
+        names = sorted(dict(self.settings) | dict(other.settings))
         name = next(name for name in names if self[name] != other[name])
         return f"{name} {self[name]} and {other[name]}"
 
@@ -121,17 +121,17 @@ class ScaleRun:
 
     @property
     def is_collapsed(self) -> bool | None:
-        """Whether it has learned nothing: at the sizes of training it knows less than twice what chance does. None
-        where chance was not measured."""
-        chance = self.metrics.get("chance")
-        return None if chance is None else self.trained_accuracy < 2 * chance
+        """Whether it has learned nothing: at the sizes of training it knows less than twice what chance does. With two
+        classes that is everything; there, half way from chance to everything must be known. None where chance was not
+        measured, or knows everything."""
+        chance = self.metrics.get("chance", 1)
+        return None if chance == 1 else self.trained_accuracy < min(2 * chance, (1 + chance) / 2)
 
     def study(self, name: str) -> dict[str, np.ndarray] | None:
         """What a study of the run found, or None where it was not made."""
         for folder in (self.folder, self.again):
             if folder is not None and (folder / f"{name}.npz").is_file():
-                with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
-                    return {key: file[key] for key in file.files}
+                return read_arrays(folder / f"{name}.npz")
         return None
 
 
@@ -148,6 +148,7 @@ def scale_runs(root: str | Path, recipes: Sequence[str] | None = None) -> list[S
     for name in recipes:
         if name not in known:
             raise ValueError(f"no finished run has the recipe {name!r}; there are {', '.join(sorted(known)) or 'none'}")
+    recipes = list(dict.fromkeys(recipes))
     chosen = {name: [run for run in merged if run.recipe == name] for name in recipes}
     # An evaluation that belongs to another run is a row of its own where it is asked for by its name.
     return [run for name in recipes for run in chosen[name] or found if run.recipe == name]
@@ -165,15 +166,28 @@ def _merged(runs: Sequence[ScaleRun]) -> list[ScaleRun]:
     return [run for run in found if not run.recipe.endswith(AGAIN) or run.folder in left]
 
 
+def sized_protocol(folder: Path) -> Protocol | None:
+    """That of a run; None where it is not of objects at many sizes, or its settings cannot be read."""
+    try:
+        config = _settings(folder)
+    except ValueError:
+        return None
+    return Protocol.of(config) if str(config["data"].get("name")).startswith(SIZED) else None
+
+
 def _opened(run: Run) -> ScaleRun:
-    path = run.folder / CONFIG
+    assert run.metrics is not None
+    return ScaleRun(run.recipe, run.seed, run.folder, run.metrics, _settings(run.folder))
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    path = folder / SETTINGS
     try:
         (config,) = yaml.safe_load(path.read_text("utf-8")).values()
-        config["data"], config["model"]["backbone"]
+        Protocol.of(config), config["model"]["backbone"]
     except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as a run's settings; expected what a training script wrote") from error
-    assert run.metrics is not None
-    return ScaleRun(run.recipe, run.seed, run.folder, run.metrics, config)
+    return dict(config)
 
 
 def by_protocol(runs: Iterable[ScaleRun]) -> dict[Protocol, list[ScaleRun]]:

@@ -14,15 +14,13 @@ import sys
 from collections.abc import Sequence
 
 from report.markup import markup
-from report.runs import collect, tell_unreadable
+from report.runs import METRICS, collect, tell_unreadable
 from report.scale.protocol import ScaleRun, by_recipe, require_one_protocol, scale_runs
-
-LOG = "metrics.jsonl"
 
 
 def watched(run: ScaleRun) -> float:
     """The best accuracy of its epochs on validation objects."""
-    path = run.folder / LOG
+    path = run.folder / METRICS
     try:
         lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     except ValueError as error:

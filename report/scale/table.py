@@ -80,7 +80,8 @@ def scale_table(runs: Runs, format: Format = "text", beside: dict[str, dict[str,
     kept = [number for number in range(len(headings)) if any(row[number] != NONE for row in rows.values())]
     notes = [
         "Accuracy is that of the sizes that are tested. A run has collapsed where, on test objects of the sizes that "
-        "it trained on, it knows less than twice what chance does.",
+        "it trained on, it knows less than twice what chance does, or, of few classes, less than half way from chance "
+        "to everything.",
         "Mean ± sample standard deviation over seeds; epochs and seconds per epoch are medians.",
     ]
     lines = [[recipe, *(row[number] for number in kept)] for recipe, row in rows.items()]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from report.bootstrap import paired_bootstrap
 from report.table import Cell, collect, main, render, table
@@ -172,6 +173,15 @@ def test_the_module_runs(tmp_path):
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert found.returncode == 2 and found.stdout == ""
     assert found.stderr.count("\n") == 1 and "holds no runs" in found.stderr
+
+
+def test_objects_of_other_sizes_are_not_compared_though_their_numbers_agree(tmp_path, capsys):
+    for recipe, scenario in (("plain", 1), ("dem", 3)):
+        write_run(tmp_path, recipe, 70, {"index": np.arange(4), "correct": np.ones(4)}, accuracy=0.5)
+        config = {"data": {"name": "stir/mnist", "scenario": scenario}, "model": {"backbone": "stir2_standard"}}
+        (tmp_path / recipe / "70" / "config.yaml").write_text(yaml.safe_dump({recipe: config}))
+    assert main([str(tmp_path), "--compare", "dem", "plain"]) == 2
+    assert "were not evaluated on the same items: data.scenario 3 and 1" in capsys.readouterr().err
 
 
 def test_two_recipes_are_compared_on_the_seeds_of_both(tmp_path, capsys):

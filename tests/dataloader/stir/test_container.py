@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
 import numpy as np
 import pytest
+import torch
 
 from config.scenarios import SCENARIOS
 from dataloader.stir.container import KEYS, SIDES, Container, read
@@ -167,6 +170,35 @@ def test_other_files_are_refused(change: Callable, message: str, tmp_path: Path)
     change(arrays)
     np.savez(path, **arrays)
     with pytest.raises(ValueError, match=rf"{re.escape(str(path))}: {message}"):
+        read(path)
+
+
+def test_the_shorter_side_may_leave_less_room_than_the_size(tmp_path: Path) -> None:
+    container = numbered(2, 1)
+    beyond = container.positions.copy()
+    beyond[..., 1] = 60
+    replace(container, positions=beyond).write(tmp_path / "wide.npz")
+    assert (read(tmp_path / "wide.npz").positions[..., 1] == 60).all()
+
+
+def test_another_order_of_bytes_is_turned(tmp_path: Path) -> None:
+    container, path = numbered(2, 1), tmp_path / "other.npz"
+    replace(container, positions=container.positions.astype(">i4"), labels=container.labels.astype(">i8")).write(path)
+    again = read(path)
+    assert again.checksum() == container.checksum()
+    assert torch.from_numpy(again.positions).shape == (3, 48, 2, 1, 2)
+
+
+def test_an_array_of_a_size_that_is_none_is_named(tmp_path: Path) -> None:
+    path, header = tmp_path / "other.npz", BytesIO()
+    numbered(2, 1).write(path)
+    np.lib.format.write_array_header_1_0(header, {"descr": "<i8", "fortran_order": False, "shape": (2**40, 2**20)})
+    with ZipFile(path) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    with ZipFile(path, "w") as file:
+        for name, content in members.items():
+            file.writestr(name, header.getvalue() if name == "psts.npy" else content)
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))}: psts .* or is broken"):
         read(path)
 
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from evaluation.studies.crops import PAIRS, STUDY, crop_error
-from tests.evaluation.studies.stand_ins import network, parts, subject, wrapped
+from layers.grid import WarpParams
+from tests.evaluation.studies.stand_ins import Warps, network, parts, subject, wrapped
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "zoo" / "stir_equivariance_standard.npz"
 
@@ -91,6 +92,16 @@ def test_where_kernels_are_larger_than_the_object_there_is_nothing_to_compare() 
     assert is_nan[1].tolist() == [17 in pair for pair in PAIRS] and np.isnan(arrays["error"][1, 4:]).all()
     counted = arrays["error"][1][arrays["counted"]]
     assert metrics["crop_error_at_layer2"] == pytest.approx(np.nanmean(counted))
+
+
+def test_of_a_map_that_is_0_there_is_no_error() -> None:
+    assert np.isnan(crop_error((torch.zeros(2, 64, 64), [0, 0], 32), (torch.ones(2, 64, 64), [0, 0], 17)))
+
+
+def test_places_of_a_warped_image_are_refused() -> None:
+    model = Warps(lambda image: WarpParams.identity(len(image), 4))
+    with pytest.raises(ValueError, match=r"has crops, which needs maps whose places are those of the image"):
+        STUDY.check(model, subject(1))
 
 
 def test_a_network_whose_maps_are_coarse_is_refused() -> None:

@@ -76,6 +76,13 @@ def test_coordinates_are_those_of_principal_components() -> None:
     assert principal(scores[:1]).tolist() == [[0, 0]]
 
 
+def test_scores_that_are_not_finite_have_no_place() -> None:
+    scores = torch.rand(5, 4, generator=torch.Generator().manual_seed(0))
+    broken = torch.cat([scores[:2], torch.full((1, 4), torch.nan), scores[2:]])
+    found = principal(broken)
+    assert found[2].isnan().all() and torch.equal(found[[0, 1, 3, 4, 5]], principal(scores))
+
+
 def test_a_shift_moves_to_the_right_by_whole_pixels() -> None:
     image = smooth_images(2)
     moved = zoomed(image, 1.0, 3)

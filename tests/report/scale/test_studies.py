@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from report.scale import maps, orbits
-from report.scale.__main__ import write
+from report.scale.__main__ import main, write
 from report.scale.figures import OF_ALL, OF_STUDIES
 from report.scale.protocol import scale_runs
 from tests.report.scale.folders import write_run
@@ -141,6 +141,34 @@ def test_the_index_is_the_geometric_mean_over_channels(found, tmp_path: Path) ->
     at = {row["side"]: row["relative scale"] for row in drawing.rows if row["seed"] == 0}
     assert at[64] / at[17] == pytest.approx((64 / 17) ** 0.5) and drawing.rows[0]["slope"] == pytest.approx(0.5)
     assert np.exp(np.mean(np.log([*at.values()]))) == pytest.approx(1)
+
+
+def test_a_channel_that_falls_silent_is_left_out_of_the_index(tmp_path: Path) -> None:
+    """Of the first object channel 1 says nothing at one size, and so is left out for it; channel 2 never does."""
+    folder, arrays = write_run(tmp_path, "plain", 1, known=0.8), findings(np.random.default_rng(1))["index"]
+    arrays["stage1_scale"][0, 3, 1] = arrays["stage1_scale"][:, :, 2] = np.nan
+    arrays["stage1_correlation"][0, 1] = arrays["stage1_correlation"][:, 2] = np.nan
+    np.savez(folder / "index.npz", **arrays)
+    drawing = maps.index(scale_runs(tmp_path))
+    assert drawing is not None
+    at = {row["side"]: row["relative scale"] for row in drawing.rows}
+    assert at[64] / at[17] == pytest.approx((64 / 17) ** ((4 * 1 + 3 * 0.5) / 7))
+    assert drawing.rows[0]["correlation"] == pytest.approx((4 * 1 + 3 * 0.9) / 7)
+
+
+def test_a_network_whose_channels_all_fall_silent_has_no_line(tmp_path: Path) -> None:
+    folder, arrays = write_run(tmp_path, "plain", 1, known=0.8), findings(np.random.default_rng(1))["index"]
+    np.savez(folder / "index.npz", **arrays | {"stage1_scale": np.full((4, 48, 3), np.nan)})
+    drawing = maps.index(scale_runs(tmp_path))
+    assert drawing is not None and all(np.isnan(row["relative scale"]) for row in drawing.rows)
+
+
+def test_a_study_that_was_cut_off_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_run(tmp_path / "runs", "plain", 1, known=0.8) / "index.npz"
+    np.savez(path, **findings(np.random.default_rng(1))["index"])
+    path.write_bytes(path.read_bytes()[:200])
+    assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err.startswith(f"error: {path} cannot be read")
 
 
 def test_channels_are_in_the_order_of_their_correlation(found, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from report.scale.__main__ import main
 from report.scale.protocol import scale_runs
@@ -36,6 +37,42 @@ def test_a_run_has_collapsed_that_knows_less_than_twice_chance_at_the_sizes_of_t
     assert rows_of(tmp_path)["plain"]["collapsed"] == "2"
 
 
+@pytest.mark.parametrize(("chance", "known", "collapsed"), [(0.5, 0.8, "0"), (0.5, 0.7, "1"), (0.1, 0.21, "0")])
+def test_of_two_classes_half_of_what_chance_leaves_must_be_known(
+    tmp_path: Path, chance: float, known: float, collapsed: str
+) -> None:
+    path = write_run(tmp_path, "plain", 1, known=known) / "summary.json"
+    path.write_text(path.read_text().replace('"chance": 0.1', f'"chance": {chance}'))
+    assert rows_of(tmp_path)["plain"]["collapsed"] == collapsed
+
+
+def test_a_data_set_of_one_class_says_nothing_of_collapse(tmp_path: Path) -> None:
+    path = write_run(tmp_path, "plain", 1, known=1.0) / "summary.json"
+    path.write_text(path.read_text().replace('"chance": 0.1', '"chance": 1.0'))
+    assert "collapsed" not in rows_of(tmp_path)["plain"]
+
+
+def test_the_order_of_settings_and_those_that_are_null_make_no_other_protocol(tmp_path: Path) -> None:
+    write_run(tmp_path, "a", 1, known=0.9)
+    path = write_run(tmp_path, "b", 1, known=0.9) / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["b"]["data"] = {key: value for key, value in reversed(config["b"]["data"].items()) if value is not None}
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    assert [*rows_of(tmp_path)] == ["a", "b"]
+
+
+def test_a_setting_that_one_protocol_lacks_is_named(tmp_path: Path) -> None:
+    first = write_run(tmp_path, "a", 1, known=0.9)
+    write_run(tmp_path, "b", 1, known=0.9, data={"draw": "first"})
+    with pytest.raises(ValueError, match=f"{first} and .* data.draw None and first"):
+        rows_of(tmp_path)
+
+
+def test_a_recipe_that_is_named_twice_has_its_seeds_once(tmp_path: Path) -> None:
+    write_run(tmp_path, "a", 1, known=0.9)
+    assert [run.recipe for run in scale_runs(tmp_path, ["a", "a"])] == ["a"]
+
+
 def test_runs_of_different_protocols_are_in_no_table(tmp_path: Path, capsys) -> None:
     first = write_run(tmp_path, "a", 1, known=0.9)
     other = write_run(tmp_path, "b", 1, known=0.9, data={"scenario": 3})
@@ -61,7 +98,7 @@ def test_augmentation_and_places_of_files_are_no_part_of_the_protocol(tmp_path: 
     assert [*rows_of(tmp_path)] == ["a", "b"]
 
 
-@pytest.mark.parametrize("content", ["", "a: 3", "- 1", "a: {data: {}}"])
+@pytest.mark.parametrize("content", ["", "a: 3", "- 1", "a: {data: {}}", "a: {data: null, model: {backbone: b}}"])
 def test_settings_that_are_none_are_named(tmp_path: Path, capsys, content: str) -> None:
     (write_run(tmp_path, "a", 1, known=0.9) / "config.yaml").write_text(content)
     assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 1
