@@ -155,7 +155,8 @@ def build_page(pair: Pair, told: str, samples: Samples, reader: Reader) -> Any:
         ]
         return bend, top(pair, found.plain[0]), top(pair, found.dec[0]), stacked(sites), in_words(still, found)
 
-    # no annotations from the future here: gradio looks at this one to know that it is to give the place of the click
+    # Gradio reads this annotation while it runs, to know that it must pass the click. So it may not become a string,
+    # which "from __future__ import annotations" would make of it.
     def place(click: gr.SelectData) -> tuple[float, float]:
         across, down = click.index[0] / (times * W - 1), click.index[1] / (times * H - 1)
         return round(across, 3), round(down, 3)

@@ -1,6 +1,7 @@
 """The kinds of data that a recipe can name, and what is done to pictures in training.
 
-A kind has a class here, whose ``tags`` are the names that choose it, and a folder of its name in ``dataloader/``.
+A kind has a class here or in ``config/dense.py``, whose ``tags`` are the names that choose it, and a folder of its name
+in ``dataloader/``.
 """
 
 from __future__ import annotations
@@ -210,7 +211,7 @@ class StirData(DataSection):
     """Of the objects' places."""
     scenario: int = 2
     """Which sizes are trained on. 1: the small, 17 to 32 pixels; 2: the middle, 33 to 48; 3: the large, 49 to 64; 4:
-    all of them. The others are tested, and validation has the sizes of training."""
+    all of them. The others are tested, and of 4 all; validation has the sizes of training."""
     channels: int = 1
     """3 for signs and for other containers of colour."""
     rescale: tuple[float, float] | None = None
@@ -249,7 +250,7 @@ class ScaledData(DataSection):
     defaults: ClassVar = {
         "model": {"pretrained": False, "image_size": None},
         "train": {
-            "patience": 60,  # epochs of the whole training: the best weights are kept, and nothing ends early
+            "patience": 60,  # as many as there are epochs: the best weights are kept, and nothing ends early
             "batch_size": 128,
             "backbone_lr": 0.01,
             "weight_decay": 0.0,

@@ -48,6 +48,15 @@ ONLY: dict[str, tuple[str, ...]] = {  # what is about some kinds of data, and re
     ),
     **dict.fromkeys(("model.decoder", "loss.task.class_weights"), ("dense",)),
 }
+TECHNICAL = (  # what changes no number, whole sections with a dot at their end: a run may go on with other values of it
+    *("data.root", "data.multi_scale_root", "data.download", "data.workers", "data.broken_limit"),
+    *("train.device", "wandb.", "output_dir", "evaluation.batch_size"),
+)
+
+
+def is_technical(key: str) -> bool:
+    """Whether a setting, such as ``data.root``, changes no number."""
+    return key in TECHNICAL or key.startswith(tuple(section for section in TECHNICAL if section.endswith(".")))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,11 +276,14 @@ class Config:
         return any(term.needs_siblings() and max(self.weights(name)) > 0 for name, term in self.loss.terms.items())
 
     def untrained(self) -> Config:
-        """The same with random first weights, for what all weights come to from elsewhere, or are not wanted of."""
+        """The same with random first weights, for a model whose weights are loaded afterwards, or not needed."""
         return replace(self, model=replace(self.model, pretrained=False, weights=None))
 
     def resolved(self) -> Config:
-        """The same with what the legacy settings say written into the sections that they are about; twice is once."""
+        """The same with what the legacy settings say written into the sections that they are about.
+
+        A second call changes nothing more.
+        """
         if not self.data.is_normalized:
             return self
         method, train = self.method, self.train

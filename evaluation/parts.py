@@ -29,7 +29,7 @@ class Part(Protocol):
 
     @property
     def kind(self) -> str:
-        """Of the data: digits or pictures."""
+        """Of the data, by the name of its folder in ``dataloader/``."""
 
     @property
     def batches(self) -> list[list[int]]:

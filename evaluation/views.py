@@ -154,7 +154,7 @@ class Views:
 
     @cached_property
     def is_restored(self) -> Tensor:
-        """(B,)."""
+        """(B,): whether the item is one of those whose warp is also undone, for the floor."""
         first = self.judge.floor_items
         return torch.tensor([first is None or place < first for place in self.places], dtype=torch.bool)
 

@@ -1,1 +1,1 @@
-"""Training: one loop under every method and both scripts."""
+"""Training: one loop under every method and all training scripts."""

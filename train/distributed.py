@@ -43,7 +43,7 @@ class Process:
             dist.barrier()
 
     def sum(self, values: Tensor) -> Tensor:
-        """Over all processes."""
+        """Add values up over all processes; all of them get the sum."""
         if self.world > 1:
             values = values.to(self.device)
             dist.all_reduce(values)

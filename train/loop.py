@@ -1,4 +1,5 @@
-"""The training loop, the same for every method. It is one class, and long, for all of it goes on from one place."""
+"""The training loop, the same for every method. It is one class, and long, for every part of it
+changes the same state of the training."""
 
 from __future__ import annotations
 
@@ -86,7 +87,7 @@ class Trainer:
 
     @property
     def epochs(self) -> int:
-        """Of the run."""
+        """Number of them in all phases together."""
         return sum(phase.epochs for phase in self.phases)
 
     @property

@@ -107,7 +107,7 @@ class Members:
 
     @property
     def is_quiet(self) -> Tensor:
-        """(B,), of those, which do need none."""
+        """(B,): which of the images that ``quiet`` names need no warp."""
         return ~self.drawn.is_warped if self.sibling is None else torch.ones_like(self.drawn.is_warped)
 
     def pixels(self, name: str) -> Tensor:

@@ -65,9 +65,14 @@ class Term(ABC):
     """
 
     needs = frozenset[str]()
-    """logits: the backbone's answer; warps: the canonicalizer's; pair: both views through the model; second: a second
-    view, at least for the canonicalizer; and of ``train/orbit.py`` the warps of drawn members, of the image itself, and
-    of what is quiet: what needs none."""
+    """What must be computed for it:
+
+    - logits: the backbone's answer;
+    - warps: the canonicalizer's;
+    - pair: both views, through the model;
+    - second: a second view, at least for the canonicalizer;
+    - names of ``train/orbit.py``: the warps of drawn members, of the image itself, or of images that need no warp.
+    """
 
     loss: LossConfig
     draws: bool

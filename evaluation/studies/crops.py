@@ -74,8 +74,8 @@ def crop_error(reference: Cut, other: Cut) -> float:
     if 0 in (*expected.shape, *actual.shape):
         return nan
     resized = F.interpolate(actual[None], expected.shape[-2:], mode="bicubic", align_corners=False)[0]
-    reference = expected.square().sum()
-    return ((expected - resized).square().sum() / reference).item() if reference > 0 else nan
+    whole = expected.square().sum()
+    return ((expected - resized).square().sum() / whole).item() if whole > 0 else nan
 
 
 def _cut(value: Tensor, corner: list[int], side: int) -> Tensor:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 from zipfile import is_zipfile
 
 import yaml
 
+from config.schema import is_technical
 from report.markup import markup
 from report.page.members import MEMBERS
 from report.page.parts import Section, paragraph, scrolling
@@ -21,7 +23,6 @@ WANTED = {  # of a run's folder, and what the page lacks without it
     ITEMS: "its intervals",
     MEMBERS: 'its orbits, which --eval_only "evaluation.studies=[members]" writes beside it',
 }
-OF_PLACE = {"output_dir", "data.root", "data.workers", "evaluation.batch_size", "train.device"}  # change no number
 
 
 def about(runs: Sequence[Run]) -> Section:
@@ -40,7 +41,7 @@ def settings(runs: Sequence[Run]) -> Section:
     if len(recipes) < 2:
         body = paragraph(f"There are no two recipes with a readable {SETTINGS}, whose settings could differ.")
         return Section("settings", "Settings that differ", body)
-    keys = sorted({key for found in of_recipes.values() for key in found} - OF_PLACE)
+    keys = sorted(key for key in {*chain.from_iterable(of_recipes.values())} if not is_technical(key))
     rows = [[key, *(of_recipes[name].get(key, NONE) for name in recipes)] for key in keys]
     lines = [row for row in rows if len(set(row[1:])) > 1]
     notes = [f"{len(rows) - len(lines)} others are the same."]

@@ -13,15 +13,15 @@ import numpy as np
 import yaml
 
 from config.scenarios import SCENARIOS, Scenario
+from config.schema import is_technical
 from report.figures import scale_curve
 from report.runs import SETTINGS, Run, collect, read_arrays
 
 # Settings of the data that are about training alone.
 AUGMENTS = ("rescale", "fresh", "fresh_scales", "shift", "flip", "cutout")
-TECHNICAL = ("root", "workers", "download")
 REPEATED = ("realisation",)  # of a data set that is drawn several times, as a seed is
 SIZED = ("stir/", "scaled/")  # what the names of data begin with whose settings say which objects are tested
-FREE = {*AUGMENTS, *TECHNICAL, *REPEATED}
+FREE = {*AUGMENTS, *REPEATED}
 JUDGED = ("split", "items")  # settings of the evaluation that say what accuracy is of
 SEPARATE = "name its recipes with --recipes, or leave --recipes out for a table of each"
 AGAIN = "_eval"  # what the recipe of a run that was evaluated again ends with
@@ -42,7 +42,8 @@ class Protocol:
         """That of a run's settings; one that is null might as well be absent, as it is from older runs."""
         data = {f"data.{key}": value for key, value in config["data"].items() if key not in FREE}
         judged = {f"evaluation.{key}": config.get("evaluation", {}).get(key) for key in JUDGED}
-        return cls(tuple((key, _fixed(value)) for key, value in sorted((data | judged).items()) if value is not None))
+        found = {key: _fixed(value) for key, value in (data | judged).items() if value is not None}
+        return cls(tuple((key, found[key]) for key in sorted(found) if not is_technical(key)))
 
     def __getitem__(self, key: str) -> Any:
         return dict(self.settings).get(key)

@@ -58,7 +58,8 @@ def test_a_second_run_is_kept_out_while_the_first_lives(tmp_path, capsys) -> Non
 
 
 def test_half_written_files_of_a_killed_run_go_and_no_others(tmp_path) -> None:
-    (tmp_path / ".state.pt.part").write_bytes(b"half")
+    for name in (".state.pt.part", ".members.npz.part"):
+        (tmp_path / name).write_bytes(b"half")
     (tmp_path / "mine.part").write_bytes(b"kept")
     (tmp_path / ".mine.part").write_bytes(b"kept")
     with locked(tmp_path):

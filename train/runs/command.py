@@ -16,7 +16,7 @@ def parse(
     config: str | None,
     folders: Mapping[str, str] | None = None,
 ) -> argparse.Namespace:
-    """Read the options that both scripts share.
+    """Read the options that all training scripts share.
 
     Args:
         words: of the command line; None takes the process's own.

@@ -7,26 +7,22 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
 from config.load import comparable, dump, load_recipes
-from config.schema import Config
+from config.schema import Config, StudyName, is_technical
 from report.runs import ITEMS, SETTINGS, SUMMARY
 from train.runs.checkpoint import STATE, WEIGHTS, part_of, write_whole
 from train.runs.errors import RunError
 from train.runs.tracker import TRACKER_ID
 
 LOCK = ".lock"
-WRITTEN_WHOLE = (SETTINGS, STATE, WEIGHTS, ITEMS, SUMMARY, TRACKER_ID)
+STUDIES = tuple(f"{name}.npz" for name in get_args(StudyName))
+WRITTEN_WHOLE = (SETTINGS, STATE, WEIGHTS, ITEMS, SUMMARY, TRACKER_ID, *STUDIES)
 # Of the settings of every version.
 SECTIONS = {"data", "model", "warp", "loss", "train", "evaluation", "wandb", "warm_start", "output_dir"}
-# What may differ when a run goes on: none of it changes a number.
-FREE = (
-    *("data.root", "data.multi_scale_root", "data.download", "data.workers", "data.broken_limit"),
-    *("train.device", "wandb.", "output_dir", "evaluation.batch_size"),
-)
 
 
 def refuse_foreign(folder: Path) -> None:
@@ -96,7 +92,7 @@ def claim(folder: Path, name: str, config: Config, *, resume: bool) -> None:
         old, new = _settings(path, config.data.kind), _flat(comparable(config), name)
         changed = [key for key in old.keys() | new.keys() if old.get(key) != new.get(key)]
         changed.sort(key=lambda key: (not key.endswith(".name"), key))  # another method or kind of data says the most
-        changed = [key for key in changed if not key.partition(".")[2].startswith(FREE)]
+        changed = [key for key in changed if not is_technical(key.partition(".")[2])]
         if changed:
             raise RunError(
                 f"{folder} was begun with other settings: "

@@ -1,4 +1,4 @@
-"""What a run tells: JSON lines in its folder, a progress bar, and a tracker where it is asked for."""
+"""What a run tells: JSON lines in its folder, and a tracker where it is asked for."""
 
 from __future__ import annotations
 
