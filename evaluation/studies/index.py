@@ -16,6 +16,9 @@ Arrays, with N objects at S sides; of every layer L that leaves one scale, and o
     L_correlation: (N, C), Pearson's r over the sides; 0 where one scale is taken at all sides, and NaN where a scale
         is. Means leave those out.
     L_slope: (N, C), of the regression of the scale's logarithm on that of the side.
+Where each place takes its own scale, of the first object:
+    mapped: (M,), sides of the object, in pixels.
+    L_places: (M, C, H, W), what was taken at every place of the map; NaN where nothing answers.
 """
 
 from __future__ import annotations
@@ -23,15 +26,17 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from evaluation.maps import StageMap, maps_of
 from evaluation.measure import NUMBER, Measure, Trial
-from evaluation.study import CHUNK, Findings, Study, Subject, device_of, finds_warps, sizes
+from evaluation.study import CHUNK, Findings, Objects, Study, Subject, device_of, finds_warps, sizes
 from layers.frame import Frame
 from layers.grid import WarpParams, warp_grid
 
+MAPPED = (17, 33, 48, 64)  # sides of the object whose maps are kept, as published
 LATTICE = 256  # readings per axis that areas are counted by
 
 
@@ -57,7 +62,7 @@ def study(model: Any, subject: Subject) -> Findings:
         metrics[f"index_slope_at_{layer}"] = slope.nanmean().item()
         found = {"scale": scale, "correlation": correlation, "slope": slope}
         arrays |= {f"{layer}_{name}": value.numpy() for name, value in found.items()}
-    return Findings(metrics, arrays)
+    return Findings(metrics, arrays | _mapped(model, objects))
 
 
 def trends(scale: Tensor, sides: Tensor) -> Trend:
@@ -108,8 +113,7 @@ def _taken(model: Any, images: Tensor, corners: Tensor, sides: Tensor) -> dict[s
 def _of_pools(model: Any, image: Tensor, corner: Tensor, side: Tensor) -> dict[str, Tensor]:
     found, maps = {}, None
     for layer, index in _indices(model, image).items():
-        taken = torch.tensor(index.scales, device=image.device).double().log()[index.level]
-        taken = taken.where(index.level >= 0, torch.nan)
+        taken = _logs(index)
         if taken.ndim == 4:
             if finds_warps(model):
                 continue
@@ -117,6 +121,26 @@ def _of_pools(model: Any, image: Tensor, corner: Tensor, side: Tensor) -> dict[s
             taken = _in_box(taken, maps[layer], corner, side)
         found[layer] = taken.exp()
     return found
+
+
+def _logs(index: Any) -> Tensor:
+    """Of the scale that each channel or place took, in the shape of its levels; NaN where nothing answers."""
+    logs = torch.tensor(index.scales, device=index.level.device).double().log()[index.level]
+    return logs.where(index.level >= 0, torch.nan)
+
+
+def _mapped(model: Any, objects: Objects) -> dict[str, np.ndarray]:
+    """The maps of what every place takes, of one object at some sides."""
+    if finds_warps(model):
+        return {}
+    chosen = [place for place, side in enumerate(objects.sides.tolist()) if side in MAPPED]
+    indices = _indices(model, objects.images[0, chosen].to(device_of(model)))
+    found = {
+        f"{layer}_places": _logs(own).exp().float().cpu().numpy()
+        for layer, own in indices.items()
+        if own.level.ndim == 4
+    }
+    return found | {"mapped": objects.sides[chosen].numpy()} if found else {}
 
 
 def _in_box(values: Tensor, found: StageMap, corner: Tensor, side: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from report.scale.protocol import ScaleRun, by_protocol, names_of
 Draw = Callable[[Sequence[ScaleRun]], Drawing | None]
 OF_ALL: tuple[Draw, ...] = (accuracy.curves, accuracy.scores, accuracy.costs)  # with a panel per protocol
 OF_STUDIES: tuple[Draw, ...] = (  # which average over runs, and so take those of one protocol
-    *(maps.equivariance, maps.crops, maps.index, maps.channels),
+    *(maps.equivariance, maps.crops, maps.index, maps.channels, maps.places),
     *(orbits.aggregate, orbits.individual, orbits.overview, orbits.shifted, orbits.local),
     *(orbits.explanations, orbits.restoration),
 )

@@ -182,5 +182,40 @@ def channels(runs: Sequence[ScaleRun]) -> Drawing | None:
     return Drawing("channels", figure, rows)
 
 
+def places(runs: Sequence[ScaleRun]) -> Drawing | None:
+    """Where each place takes its own scale: the maps of one object at four sizes, a line of panels per recipe. Channels
+    of the last such layer stand side by side in every panel. The CSV has what they take in the object's box."""
+    firsts = {run.recipe: (run, arrays) for run, arrays in reversed(studied(runs, "index")) if "mapped" in arrays}
+    if not firsts:
+        return None
+    rows: list[ROW] = []
+    columns = max(len(arrays["mapped"]) for _, arrays in firsts.values())
+    figure, axes = panels(columns * len(firsts), columns)
+    for line, (recipe, (run, arrays)) in enumerate(firsts.items()):
+        layer = [name.removesuffix("_places") for name in arrays if name.endswith("_places")][-1]
+        maps, own = arrays[f"{layer}_places"], axes[line * columns : (line + 1) * columns]
+        low, high = np.nanmin(maps), np.nanmax(maps)
+        for panel, side, values in zip(own, arrays["mapped"], maps, strict=False):
+            image = panel.imshow(_tiled(values), vmin=low, vmax=high)
+            panel.set(title=f"object of {side} pixels", xticks=[], yticks=[])
+            scale = arrays[f"{layer}_scale"][0, list(arrays["sides"]).index(side)]
+            rows += [
+                {"recipe": recipe, "seed": run.seed, "layer": layer, "side": int(side), "channel": channel}
+                | {"scale in the box": float(value)}
+                for channel, value in enumerate(scale)
+            ]
+        own[0].set_ylabel(f"{recipe}\n{layer}", fontsize="small")
+        figure.colorbar(image, ax=own, label="scale taken")
+    return Drawing("places", figure, rows)
+
+
+def _tiled(maps: np.ndarray) -> np.ndarray:
+    """(C, H, W) side by side, with a gap between them."""
+    columns = int(np.ceil(np.sqrt(len(maps))))
+    rows = -(-len(maps) // columns)
+    padded = np.pad(maps, ((0, rows * columns - len(maps)), (1, 1), (1, 1)), constant_values=nan)
+    return np.block([list(padded[row * columns : (row + 1) * columns]) for row in range(rows)])
+
+
 def _ends(sides: np.ndarray) -> tuple[float, float]:
     return float(sides[0]), float(sides[-1])

@@ -67,6 +67,11 @@ def test_where_each_place_takes_its_own_the_object_counts_and_not_what_is_around
     _, arrays = STUDY(model, subject(6))
     whole = arrays["layer2_scale"][arrays["labels"] == 0]  # squares fill their boxes, bars do not
     assert len(whole) == 2 and np.allclose(whole, 4)
+    objects = subject(6).objects()
+    for number, side in enumerate(arrays["mapped"]):
+        expected = np.where(indices(objects.images[0, side - 17][None])["layer2"].level == 2, 4, 1)
+        assert np.array_equal(arrays["layer2_places"][number], expected[0])
+    assert arrays["mapped"].tolist() == [17, 33, 48, 64]
 
 
 @pytest.mark.parametrize("side", [32, 128])

@@ -43,6 +43,8 @@ def findings(generator: np.random.Generator) -> dict[str, dict[str, Any]]:
             "stage1_scale": scale,
             "stage1_correlation": np.tile([1.0, 0.9, 0.0], (4, 1)),
             "stage1_slope": np.tile([1.0, 0.5, 0.0], (4, 1)),
+            "mapped": np.array([17, 64]),
+            "stage1_places": scale[0, [0, 47]][..., None, None] * np.ones((8, 9)),
         },
         "orbits": {
             "labels": np.arange(4),
@@ -84,7 +86,7 @@ def found(tmp_path: Path) -> list[dict[str, dict[str, Any]]]:
 
 def test_all_figures_are_drawn(found, tmp_path: Path) -> None:
     written = write(scale_runs(tmp_path / "runs"), tmp_path / "out")
-    assert len([path for path in written if path.suffix == ".pdf"]) == len(OF_ALL) + len(OF_STUDIES) == 14
+    assert len([path for path in written if path.suffix == ".pdf"]) == len(OF_ALL) + len(OF_STUDIES) == 15
     assert all(path.stat().st_size > 40 for path in written)
 
 
@@ -175,6 +177,17 @@ def test_channels_are_in_the_order_of_their_correlation(found, tmp_path: Path) -
     drawing = maps.channels(scale_runs(tmp_path / "runs"))
     assert drawing is not None and list(dict.fromkeys(row["channel"] for row in drawing.rows)) == [2, 1, 0]
     assert [row["scale"] for row in drawing.rows if row["channel"] == 0] == pytest.approx(SIDES)
+
+
+def test_maps_of_channels_stand_side_by_side(found, tmp_path: Path) -> None:
+    """Of two sizes of an object, of the first seed: powers 1, 1/2 and 0 of the side, of 8 x 9 places each."""
+    drawing = maps.places(scale_runs(tmp_path / "runs"))
+    assert drawing is not None and {row["seed"] for row in drawing.rows} == {0}
+    assert [row["scale in the box"] for row in drawing.rows] == pytest.approx([17, 17**0.5, 1, 64, 8, 1])
+    small, large = (panel.images[0].get_array() for panel in drawing.figure.axes if "pixels" in panel.get_title())
+    assert small.shape == large.shape == (2 * 10, 2 * 11)
+    assert (large[1:9, 1:10] == 64).all() and (large[1:9, 12:21] == 8).all() and (large[11:19, 1:10] == 1).all()
+    assert small.mask[:, 10:12].all() and small.mask[10:, 11:].all()  # between channels, and where there is none
 
 
 def test_orbits_are_averaged_over_images_and_seeds(found, tmp_path: Path) -> None:
