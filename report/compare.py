@@ -89,12 +89,12 @@ def render_differences(
 def _check_protocols(folders: Sequence[Path]) -> None:
     """Objects at many sizes are numbered alike by every protocol: their index does not tell whether they are the same
     ones."""
-    first, *others = (sized_protocol(folder) for folder in folders)
-    for folder, other in zip(folders[1:], others, strict=True):
-        if first and other and first != other:
-            raise ValueError(
-                f"{folders[0]} and {folder} were not evaluated on the same items: {first.difference(other)}"
-            )
+    known = [(folder, protocol) for folder in folders if (protocol := sized_protocol(folder)) is not None]
+    for folder, protocol in known:
+        first, expected = known[0]
+        if protocol != expected:
+            difference = expected.difference(protocol)
+            raise ValueError(f"{first} and {folder} were not evaluated on the same items: {difference}")
 
 
 def _is_index(name: str) -> bool:

@@ -1,5 +1,7 @@
-"""The training loop, the same for every method. It is one class, and long, for every part of it
-changes the same state of the training."""
+"""The training loop, the same for every method.
+
+It is one class, and long, for every part of it changes the same state of the training.
+"""
 
 from __future__ import annotations
 

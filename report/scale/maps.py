@@ -189,13 +189,13 @@ def places(runs: Sequence[ScaleRun]) -> Drawing | None:
     if not firsts:
         return None
     rows: list[ROW] = []
-    columns = max(len(arrays["mapped"]) for _, arrays in firsts.values())
+    columns = len(next(iter(firsts.values()))[1]["mapped"])  # all studies keep maps of the same sizes
     figure, axes = panels(columns * len(firsts), columns)
     for line, (recipe, (run, arrays)) in enumerate(firsts.items()):
         layer = [name.removesuffix("_places") for name in arrays if name.endswith("_places")][-1]
         maps, own = arrays[f"{layer}_places"], axes[line * columns : (line + 1) * columns]
         low, high = np.nanmin(maps), np.nanmax(maps)
-        for panel, side, values in zip(own, arrays["mapped"], maps, strict=False):
+        for panel, side, values in zip(own, arrays["mapped"], maps, strict=True):
             image = panel.imshow(_tiled(values), vmin=low, vmax=high)
             panel.set(title=f"object of {side} pixels", xticks=[], yticks=[])
             scale = arrays[f"{layer}_scale"][0, list(arrays["sides"]).index(side)]
