@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from layers.scale.fourier import by_fourier
+
 MOST_SAVED = 64  # direct products per pixel of the padded map, from which on the transform is faster for any channels
 BATCH = 8  # so many images are worth transforming the kernels for
 
@@ -25,12 +27,12 @@ def convolve(
         spare = kernels.shape[-1] - padding - max(x.shape[-2:])  # outer taps on each side that no place ever meets
         if 0 < spare <= padding:
             kernels, padding = kernels[..., spare:-spare, spare:-spare], padding - spare
-    if stride == 1 and _is_worth_transforming(x, kernels, padding):
+    if stride == 1 and _is_worth_transforming(x, kernels, padding, groups):
         return by_fourier(x, kernels, bias, padding, groups)
     return F.conv2d(x, kernels, bias, stride, padding, groups=groups)
 
 
-def _is_worth_transforming(x: Tensor, kernels: Tensor, padding: int) -> bool:
+def _is_worth_transforming(x: Tensor, kernels: Tensor, padding: int, groups: int) -> bool:
     """Large kernels on a batch, on a CPU; a GPU's own library chooses by itself.
 
     Not in half precision, which has no transform, and not where a graph is captured: it has to hold for other sizes and
@@ -43,7 +45,7 @@ def _is_worth_transforming(x: Tensor, kernels: Tensor, padding: int) -> bool:
     return (
         x.shape[0] >= BATCH
         and k <= min(H, W)  # a larger kernel is torch's to refuse
-        and k * k * (H - k + 1) * (W - k + 1) >= least_saved(kernels) * H * W
+        and k * k * (H - k + 1) * (W - k + 1) >= least_saved(kernels, groups) * H * W
         and x.device.type == "cpu"
         and x.dtype == kernels.dtype
         and x.dtype in (torch.float32, torch.float64)
@@ -51,35 +53,11 @@ def _is_worth_transforming(x: Tensor, kernels: Tensor, padding: int) -> bool:
     )
 
 
-def least_saved(kernels: Tensor) -> float:
+def least_saved(kernels: Tensor, groups: int = 1) -> float:
     """How many products per pixel the transform has to spare: fewer of many channels, which share their transforms.
 
-    A transform of one channel costs about as much as 512 direct products per pixel, and a product of two as much as 16.
+    A transform of one channel costs about as much as 160 direct products per pixel, and a product of two as much as 12.
     With few channels a direct convolution is slow too, so no more than 64 are asked for.
     """
-    out, into = kernels.shape[:2]
-    return min(MOST_SAVED, 16 + 512 * (1 / into + 1 / out))
-
-
-def by_fourier(x: Tensor, kernels: Tensor, bias: Tensor | None = None, padding: int = 0, groups: int = 1) -> Tensor:
-    """The transform wraps around. No answer that is kept reaches so far: they are those of kernels within the map."""
-    k = kernels.shape[-1]
-    H, W = (side + 2 * padding for side in x.shape[-2:])
-    sides = (fast_side(H), fast_side(W))
-    maps = torch.fft.rfft2(F.pad(x, (padding,) * 4), sides).unflatten(1, (groups, -1))
-    taps = torch.fft.rfft2(kernels, sides).conj().unflatten(0, (groups, -1))  # conjugated, for it is a correlation
-    answer = torch.einsum("bgchw,gochw->bgohw", maps, taps).flatten(1, 2)
-    answer = torch.fft.irfft2(answer, sides)[..., : H - k + 1, : W - k + 1]
-    return answer if bias is None else answer + bias[:, None, None]
-
-
-def fast_side(side: int) -> int:
-    """The smallest number from ``side`` upwards without a prime factor above 5, of which transforms are fast."""
-    while True:
-        rest = side
-        for factor in (2, 3, 5):
-            while rest % factor == 0:
-                rest //= factor
-        if rest == 1:
-            return side
-        side += 1
+    out, into = kernels.shape[0] // groups, kernels.shape[1]
+    return min(MOST_SAVED, 12 + 160 * (1 / into + 1 / out))
