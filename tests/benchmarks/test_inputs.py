@@ -49,6 +49,7 @@ def test_every_benchmark_has_a_help(name: str, told) -> None:
         ("page", ["nowhere.html"], "there is no nowhere.html; expected a page that python -m report has written"),
         ("ablation", ["nowhere", "--recipes", "small_base"], "nowhere is no folder; expected one that holds <recipe>"),
         ("ablation", ["runs", "--recipes", "small_bas"], "there is no recipe 'small_bas'. Did you mean 'small_base'?"),
+        ("epochs", ["--config", "mnist_cp"], "there is no recipe 'mnist_cp'. Did you mean 'mnist_cpu'?"),
         ("local_scale", ["nowhere", "--recipes", "a"], "nowhere is no folder; expected one that holds <recipe>"),
         ("local_scale", ["runs", "--recipes", "a", "b"], "runs has no finished run of b; it has a"),
         ("slider", [], "the following arguments are required: page"),
