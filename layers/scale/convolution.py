@@ -11,12 +11,19 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from layers.scale.fourier import by_fourier
 
 MOST_SAVED = 64  # direct products per pixel of the padded map, from which on the transform is faster for any channels
 BATCH = 8  # so many images are worth transforming the kernels for
+
+
+class PlainConv2d(nn.Conv2d):
+    """``nn.Conv2d`` of square kernels, by whichever way is faster."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return convolve(x, self.weight, self.bias, self.stride[0], int(self.padding[0]), self.groups)
 
 
 def convolve(

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layers.scale.checks import require_channels, require_count, require_odd, require_plain
+from layers.scale.convolution import convolve
 from layers.scale.dilation import check_base, level_dilations
 
 
@@ -91,7 +92,7 @@ class SharedConv(nn.Conv2d):
         _require_levels(levels, "SharedConv")
         for level in levels:
             require_channels(level, "SharedConv", self.in_channels)
-        return tuple(F.conv2d(level, self.weight, self.bias, padding=self.padding) for level in levels)
+        return tuple(convolve(level, self.weight, self.bias, padding=int(self.padding[0])) for level in levels)
 
 
 def matched(levels: Sequence[Tensor]) -> Tensor:

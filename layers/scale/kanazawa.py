@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layers.scale.checks import require_channels, require_count, require_padding, require_plain
+from layers.scale.convolution import convolve
 from layers.scale.weights import uniform_
 
 
@@ -57,7 +58,7 @@ class KanazawaConv2d(nn.Module):
         require_channels(x, "KanazawaConv2d", self.in_channels)
         self._require_sizes(x.shape[-2], x.shape[-1])
         images = torch.stack([rescaled(x, factor) for factor in self.factors])
-        answers = F.conv2d(images.flatten(0, 1), self.weight, self.bias, padding=self.padding)
+        answers = convolve(images.flatten(0, 1), self.weight, self.bias, padding=self.padding)
         answers = answers.unflatten(0, (len(self.factors), -1))
         returned = [rescaled(answer, 1 / factor) for answer, factor in zip(answers, self.factors, strict=True)]
         return torch.stack(returned).amax(0)

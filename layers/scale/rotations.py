@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layers.scale.checks import require_channels, require_count, require_lifted, require_padding, require_plain
 from layers.scale.constant import WithConstants
+from layers.scale.convolution import convolve
 from layers.scale.weights import uniform_
 
 
@@ -63,7 +63,7 @@ class _Rotations(WithConstants):
     def _convolve(self, x: Tensor, kernels: Tensor) -> Tensor:
         """With kernels (O, n, C', k, k) of a plain (B, C', H, W): to (B, O, n, H', W')."""
         bias = None if self.bias is None else self.bias.repeat_interleave(self.order)
-        answer = F.conv2d(x, kernels.flatten(0, 1), bias, padding=self.padding)
+        answer = convolve(x, kernels.flatten(0, 1), bias, padding=self.padding)
         return answer.unflatten(1, (-1, self.order))
 
     def extra_repr(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
+from layers.scale.convolution import PlainConv2d
 from layers.scale.kanazawa import KanazawaConv2d
 from layers.scale.pool import ScalePool
 from layers.scale.steerable import SAME, Basis, LiftingConv2d, ScaleConv2d
@@ -83,7 +84,7 @@ def made(factory: Callable[[], Any] | None) -> Any:
 
 def plain(in_channels: int, out_channels: int, at: Place) -> nn.Module:
     """An ordinary convolution."""
-    return nn.Conv2d(in_channels, out_channels, at.kernel, at.stride, at.padding, bias=at.bias)
+    return PlainConv2d(in_channels, out_channels, at.kernel, at.stride, at.padding, bias=at.bias)
 
 
 def kanazawa(in_channels: int, out_channels: int, at: Place, *, factors: tuple[float, ...]) -> nn.Module:

@@ -9,14 +9,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy.fft import next_fast_len
-from torch import Tensor
+from torch import Tensor, nn
 
 from evaluation.cost import multiply_adds
 from layers.scale import convolution
-from layers.scale.convolution import BATCH, MOST_SAVED, convolve, least_saved
+from layers.scale.convolution import BATCH, MOST_SAVED, PlainConv2d, convolve, least_saved
 from layers.scale.fourier import by_fourier, fast_side
 from layers.scale.functions import LearnedFunctions
+from layers.scale.halving import SharedConv
 from layers.scale.hermite import Family
+from layers.scale.kanazawa import KanazawaConv2d
+from layers.scale.rotations import RotationLifting
 from layers.scale.steerable import SAME, LiftingConv2d
 from layers.scale.widths import ScaleWidths
 
@@ -101,6 +104,42 @@ def test_a_batch_teaches_widths_what_its_images_teach_one_by_one(side: int, tran
         strict=True,
     ):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        PlainConv2d(16, 32, 7),
+        PlainConv2d(16, 32, 7, padding=3, bias=False),
+        KanazawaConv2d(16, 32, 7, factors=(1.0, 1.25)),
+        RotationLifting(16, 8, 7),
+    ],
+    ids=lambda layer: repr(layer),
+)
+def test_a_batch_is_answered_as_its_images_one_by_one(layer: nn.Module, transforms: list[int]) -> None:
+    images = random(BATCH, 16, 30, 30)
+    whole = layer.double()(images)
+    assert len(transforms) == 1
+    torch.testing.assert_close(whole, torch.cat([layer(image[None]) for image in images]))
+    assert len(transforms) == 1
+
+
+def test_all_levels_are_convolved_by_whichever_way_is_faster(transforms: list[int]) -> None:
+    layer = SharedConv(16, 32, 7).double()
+    levels = random(BATCH, 16, 30, 30), random(BATCH, 16, 3, 3)
+    for found, level in zip(layer(levels), levels, strict=True):
+        torch.testing.assert_close(found, F.conv2d(level, layer.weight, layer.bias, padding=3))
+    assert len(transforms) == 1  # the small level's taps are too few
+
+
+@pytest.mark.parametrize(
+    "options", [{"stride": 2}, {"padding": 3}, {"groups": 2}, {"stride": 2, "padding": 1}], ids=str
+)
+def test_a_plain_convolution_is_that_of_torch(options: dict[str, int]) -> None:
+    ours, theirs = PlainConv2d(16, 32, 7, **options).double(), nn.Conv2d(16, 32, 7, **options).double()
+    theirs.load_state_dict(ours.state_dict())
+    x = random(BATCH, 16, 30, 31)
+    torch.testing.assert_close(ours(x), theirs(x))
 
 
 def test_the_transform_is_taken_for_batches_and_kernels_that_are_worth_it(transforms: list[int]) -> None:
