@@ -63,7 +63,7 @@ def row(batch: int, repeats: int, side: int, k: int, padding: int, into: int, ou
         "channels": f"{into} to {out}",
         "groups": groups,
         "products per pixel": k**2 * (padded - k + 1) ** 2 / padded**2,
-        "needed": convolution.least_saved(kernels),
+        "needed": convolution.least_saved(kernels, groups),
         "direct ms": 1000 * seconds["direct"],
         "fourier ms": 1000 * seconds["fourier"],
         "ratio": seconds["fourier"] / seconds["direct"],

@@ -37,8 +37,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], epilog=__doc__.split("\n")[2].strip("`"))
     parser.add_argument("--config_file", default="scale/stir.yaml")
     parser.add_argument("--config", default="mnist_cpu", help="a suite, or a recipe (mnist_cpu)")
-    parser.add_argument("--steps", type=int, default=16, help="of each phase in each call (16)")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=32, help="of each phase in each call (32)")
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("settings", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args()
@@ -62,7 +62,8 @@ def phases_of(config: Config) -> Iterator[tuple[str, Trainer]]:
     data = build_splits(config, 0, process.share, trains=True)
     trainer = build_trainer(config, model, data.train, 0, process, data.mix)
     for phase in trainer.phases:
-        yield " and ".join(phase.trains), replace(trainer, place=Place(epoch=phase.start))
+        parts = [part for part in phase.trains if part in trainer.learners]
+        yield " and ".join(parts), replace(trainer, place=Place(epoch=phase.start))
 
 
 def go_on(trainer: Trainer, steps: int) -> None:

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from layers.scale.fourier import by_fourier
 
-MOST_SAVED = 64  # direct products per pixel of the padded map, from which on the transform is faster for any channels
 BATCH = 8  # so many images are worth transforming the kernels for
 
 
@@ -64,7 +63,6 @@ def least_saved(kernels: Tensor, groups: int = 1) -> float:
     """How many products per pixel the transform has to spare: fewer of many channels, which share their transforms.
 
     A transform of one channel costs about as much as 160 direct products per pixel, and a product of two as much as 12.
-    With few channels a direct convolution is slow too, so no more than 64 are asked for.
     """
     out, into = kernels.shape[0] // groups, kernels.shape[1]
-    return min(MOST_SAVED, 12 + 160 * (1 / into + 1 / out))
+    return 12 + 160 * (1 / into + 1 / out)
