@@ -19,7 +19,20 @@ BATCH = 8  # so many images are worth transforming the kernels for
 
 
 class PlainConv2d(nn.Conv2d):
-    """``nn.Conv2d`` of square kernels, by whichever way is faster."""
+    """``nn.Conv2d`` by whichever way is faster, with what ``convolve`` knows of its options."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int = 0,
+        *,
+        groups: int = 1,
+        bias: bool = True,
+    ):
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return convolve(x, self.weight, self.bias, self.stride[0], int(self.padding[0]), self.groups)

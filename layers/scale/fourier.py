@@ -29,25 +29,24 @@ class _Correlation(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, kernels: Tensor, groups: int) -> Tensor:
-        sides = _sides(x)
-        X, K = _spectrum(_maps_of(x, groups), sides), _spectrum(_kernels_of(kernels, groups), sides)
+        X, K = _spectra(x, kernels, groups)
         ctx.groups = groups
         ctx.save_for_backward(x, kernels, X, K)
         k = kernels.shape[-1]
-        answer = _signal(X @ K.mH.resolve_conj(), sides)[..., : x.shape[-2] - k + 1, : x.shape[-1] - k + 1]
-        return answer.transpose(0, 1).flatten(1, 2)
+        answer = _signal(X @ K.mH.resolve_conj(), _sides(x))
+        return _ungrouped(answer[..., : x.shape[-2] - k + 1, : x.shape[-1] - k + 1])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         (gradient,) = gradients
         x, kernels, X, K = ctx.saved_tensors
-        sides, groups = _sides(x), ctx.groups
+        sides = _sides(x)
         if torch.is_grad_enabled():  # this pass is differentiated in its turn, back to the maps and the kernels
-            X, K = _spectrum(_maps_of(x, groups), sides), _spectrum(_kernels_of(kernels, groups), sides)
-        G = _spectrum(_maps_of(gradient, groups), sides)
+            X, K = _spectra(x, kernels, ctx.groups)
+        G = _spectrum(_grouped(gradient, ctx.groups), sides)
         of_maps = of_kernels = None
         if ctx.needs_input_grad[0]:
-            of_maps = _signal(G @ K, sides)[..., : x.shape[-2], : x.shape[-1]].transpose(0, 1).flatten(1, 2)
+            of_maps = _ungrouped(_signal(G @ K, sides)[..., : x.shape[-2], : x.shape[-1]])
         if ctx.needs_input_grad[1]:
             k = kernels.shape[-1]
             of_kernels = _signal(G.mH.resolve_conj() @ X, sides)[..., :k, :k].flatten(0, 1)
@@ -59,14 +58,20 @@ def _sides(x: Tensor) -> tuple[int, int]:
     return fast_side(H), fast_side(W)
 
 
-def _maps_of(x: Tensor, groups: int) -> Tensor:
+def _grouped(x: Tensor, groups: int) -> Tensor:
     """(B, groups channels, H, W) to (groups, B, channels, H, W)."""
     return x.unflatten(1, (groups, -1)).transpose(0, 1)
 
 
-def _kernels_of(kernels: Tensor, groups: int) -> Tensor:
-    """(groups out, channels, k, k) to (groups, out, channels, k, k)."""
-    return kernels.unflatten(0, (groups, -1))
+def _ungrouped(x: Tensor) -> Tensor:
+    """Back from there."""
+    return x.transpose(0, 1).flatten(1, 2)
+
+
+def _spectra(x: Tensor, kernels: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    """Of the maps and of the kernels, of which each output channel belongs to one group."""
+    sides = _sides(x)
+    return _spectrum(_grouped(x, groups), sides), _spectrum(kernels.unflatten(0, (groups, -1)), sides)
 
 
 def _spectrum(signal: Tensor, sides: tuple[int, int]) -> Tensor:

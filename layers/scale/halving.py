@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layers.scale.checks import require_channels, require_count, require_odd, require_plain
-from layers.scale.convolution import convolve
+from layers.scale.convolution import PlainConv2d
 from layers.scale.dilation import check_base, level_dilations
 
 
@@ -76,7 +76,7 @@ class Halving(nn.Module):
             raise ValueError(f"Halving got {H} x {W}, of {tuple(x.shape)}; expected at least {shrink} pixels a side")
 
 
-class SharedConv(nn.Conv2d):
+class SharedConv(PlainConv2d):
     """One convolution for all levels: a tuple of (B, C, h_s, w_s) to one of (B, O, h_s, w_s), sizes kept.
 
     Parameters are those of ``nn.Conv2d``: ``weight`` (O, C, k, k) and ``bias`` (O,), whatever the number of levels.
@@ -92,7 +92,7 @@ class SharedConv(nn.Conv2d):
         _require_levels(levels, "SharedConv")
         for level in levels:
             require_channels(level, "SharedConv", self.in_channels)
-        return tuple(convolve(level, self.weight, self.bias, padding=int(self.padding[0])) for level in levels)
+        return tuple(map(super().forward, levels))
 
 
 def matched(levels: Sequence[Tensor]) -> Tensor:

@@ -27,18 +27,12 @@ def test_a_phase_is_timed_by_the_steps_of_what_trains_in_it(monkeypatch: pytest.
 
     monkeypatch.setattr(epochs, "medians", timed)
     monkeypatch.setattr(epochs, "write", lambda name, command, rows, notes: written.update({name: rows}))
-    words = [
-        "--config",
-        "emoji_residual_rescale",
-        "--steps",
-        "3",
-        "train.batch_size=8",
-        "--threads",
-        str(torch.get_num_threads()),
-    ]
+    words = ["--config", "emoji_residual_rescale", "--steps", "3", "--threads", f"{torch.get_num_threads()}"]
+    phases = "[{trains: [canonicalizer], epochs: 1}, {trains: [backbone], epochs: 1}, {trains: [backbone]}]"
+    words += ["train.batch_size=8", f"train.phases={phases}", "train.epochs=3"]
     monkeypatch.setattr(sys, "argv", ["epochs", *words])
     epochs.main()
-    assert done == [0, 1]
+    assert done == [0, 1, 2]
     assert written == {
         "epochs": [
             {
@@ -48,9 +42,23 @@ def test_a_phase_is_timed_by_the_steps_of_what_trains_in_it(monkeypatch: pytest.
                 "seconds per epoch": 72.0 * times,  # three seconds of the stand-in for three steps
                 "times the first": float(times),
             }
-            for times, parts in enumerate(["canonicalizer", "backbone"], 1)
+            for times, parts in enumerate(["canonicalizer", "backbone", "backbone"], 1)
         ]
     }
+
+
+def test_no_more_steps_are_counted_than_an_epoch_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[dict[str, Any]] = []
+
+    def timed(functions: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
+        return {name: 6.0 for name in functions}
+
+    monkeypatch.setattr(epochs, "medians", timed)
+    monkeypatch.setattr(epochs, "write", lambda name, command, found, notes: rows.extend(found))
+    words = ["--config", "emoji_standard", "--steps", "100", "--threads", f"{torch.get_num_threads()}"]
+    monkeypatch.setattr(sys, "argv", ["epochs", *words, "train.batch_size=192"])
+    epochs.main()
+    assert [(row["steps"], row["seconds per epoch"]) for row in rows] == [(3, 6.0)]
 
 
 def test_each_phase_trains_its_parts_alone_and_goes_round_its_epoch() -> None:
